@@ -1,0 +1,244 @@
+//! Arguments: one definition for parsing, `--help` and, later, completion and the manual page.
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a script comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, or a name of the library.
+    Named(String),
+    /// `-e`
+    Inline(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    Run { script: Source, words: Vec<String> },
+    Plan { script: Source, words: Vec<String>, code: bool },
+    List { pattern: Option<String>, verbose: bool },
+    Doc { name: String },
+}
+
+#[derive(Clone, Debug)]
+pub struct Cli {
+    pub job: Job,
+    pub json: bool,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub cgroup: Option<String>,
+    pub command: Option<String>,
+    pub longest: Option<Duration>,
+    pub templates: Vec<PathBuf>,
+    pub machine: Option<PathBuf>,
+    pub ring: Option<u64>,
+    pub strict: bool,
+    pub quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo skep run syscount --for 5s                    a script of the library
+  sudo skep -e 'probe(\"tracepoint:raw_syscalls:sys_enter\").by(comm).count().run(\"5s\")'
+  skep list 'tracepoint:syscalls:*open*' -v          attach points with their fields
+  skep plan syscount                                 what would be attached; needs no privilege";
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help).global(true)
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue)
+}
+
+fn words() -> Arg {
+    Arg::new("words").help("parameters of the script, --name value").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)
+}
+
+fn script(help: &'static str) -> Arg {
+    Arg::new("script").value_name("FILE|NAME").help(help)
+}
+
+fn inline() -> Arg {
+    Arg::new("inline").short('e').value_name("SCRIPT").help("a script, given here")
+}
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("skep")
+        .about("Ad-hoc eBPF tracing with Rhai scripts on precompiled templates")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(EXAMPLES)
+        .arg(inline())
+        .arg(words().hide(true))
+        .arg(option("format", "FORMAT", "how results are printed: text, or json (one object a line)").value_parser(["text", "json"]))
+        .arg(option("pid", "PID", "only this process").short('p').value_parser(value_parser!(u32).range(1..)))
+        .arg(option("comm", "NAME", "only threads of this name"))
+        .arg(option("cgroup", "PATH", "only this cgroup (v2) and those below it"))
+        .arg(option("command", "CMD", "start this command, attach before it runs, end with it").short('c'))
+        .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
+        .arg(option("templates", "DIR", "more templates: every NAME.bpf.o of this folder").value_parser(value_parser!(PathBuf)).action(ArgAction::Append))
+        .arg(option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing").value_parser(value_parser!(PathBuf)))
+        .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
+        .arg(flag("strict", "exit with status 3 if any event was lost"))
+        .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
+        .subcommand(Command::new("run").about("Run a script: a file, or one of the library by its name").arg(script("the script").required(true)).arg(words()))
+        .subcommand(
+            Command::new("plan")
+                .about("Say what a script would attach, what runs in the kernel and what here; needs no privilege")
+                .arg(script("the script").required_unless_present("inline"))
+                .arg(inline())
+                .arg(Arg::new("code").long("code").help("with the instructions of every slot").action(ArgAction::SetTrue))
+                .arg(words()),
+        )
+        .subcommand(
+            Command::new("list")
+                .about("List attach points, templates (`list templates`) and scripts (`list scripts`)")
+                .arg(Arg::new("pattern").value_name("GLOB").help("such as 'tracepoint:sched:*' or 'uprobe:libc:mall*'"))
+                .arg(Arg::new("verbose").short('v').long("verbose").help("with their fields and types").action(ArgAction::SetTrue)),
+        )
+        .subcommand(
+            Command::new("doc")
+                .about("Print what a script or a template is for, its parameters and fields")
+                .arg(Arg::new("name").value_name("NAME").required(true)),
+        )
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let nanos = skep_runtime::report::units::parse_duration(text);
+    nanos.map(Duration::from_nanos).ok_or_else(|| "such as 10s, 500ms, 2m".to_owned())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) => (digits, 1u64 << (10 * (1 + "KMG".find(&text[digits.len()..]).unwrap_or(0)))),
+        None => (text, 1),
+    };
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+    count.filter(|count| *count > 0).ok_or_else(|| "such as 512K, 8M".to_owned())
+}
+
+/// Parses the command line. Global options are found anywhere, behind a script's name too.
+///
+/// # Errors
+/// clap's, which print themselves.
+pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    command.build();
+    let words = globals_first(&command, words);
+    let matches = command.clone().try_get_matches_from(words)?;
+    let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
+    let list = |matches: &ArgMatches| matches.get_many::<String>("words").into_iter().flatten().cloned().collect::<Vec<_>>();
+    let source = |matches: &ArgMatches| match text(matches, "inline") {
+        Some(script) => Source::Inline(script),
+        None => Source::Named(text(matches, "script").unwrap_or_default()),
+    };
+    let (job, inner) = match matches.subcommand() {
+        Some(("run", inner)) => (Job::Run { script: source_named(inner), words: list(inner) }, inner),
+        Some(("plan", inner)) => {
+            let mut words = list(inner);
+            // With -e the first word is no script's name.
+            if text(inner, "inline").is_some() {
+                words.splice(0..0, text(inner, "script"));
+            }
+            (Job::Plan { script: source(inner), words, code: inner.get_flag("code") }, inner)
+        }
+        Some(("list", inner)) => (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner),
+        Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
+        _ => match text(&matches, "inline") {
+            Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
+            None => return Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, command.clone().render_help())),
+        },
+    };
+    Ok(Cli {
+        job,
+        json: text(inner, "format").is_some_and(|format| format == "json"),
+        pid: inner.get_one::<u32>("pid").copied(),
+        comm: text(inner, "comm"),
+        cgroup: text(inner, "cgroup"),
+        command: text(inner, "command"),
+        longest: inner.get_one::<Duration>("for").copied(),
+        templates: inner.get_many::<PathBuf>("templates").into_iter().flatten().cloned().collect(),
+        machine: inner.get_one::<PathBuf>("machine").cloned(),
+        ring: inner.get_one::<u64>("ring").copied(),
+        strict: inner.get_flag("strict"),
+        quiet: inner.get_flag("quiet"),
+    })
+}
+
+fn source_named(matches: &ArgMatches) -> Source {
+    Source::Named(matches.get_one::<String>("script").cloned().unwrap_or_default())
+}
+
+/// Words behind a script belong to it, except our own options: those are moved to the front.
+fn globals_first(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
+    let globals: Vec<&Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).collect();
+    let find = |word: &str| {
+        let (name, inline) = word.split_once('=').map_or((word, false), |(name, _)| (name, true));
+        let long = name.strip_prefix("--");
+        let short = name.strip_prefix('-').and_then(|rest| rest.chars().next().filter(|_| rest.len() == 1));
+        let arg = globals.iter().find(|arg| {
+            long.is_some_and(|long| arg.get_long() == Some(long)) || short.is_some_and(|short| arg.get_short() == Some(short))
+        })?;
+        Some(!inline && arg.get_action().takes_values())
+    };
+    let mut words = words.into_iter();
+    let mut front: Vec<OsString> = words.next().into_iter().collect();
+    let mut rest = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rest.push(word);
+            rest.extend(words);
+            break;
+        }
+        match word.to_str().and_then(find) {
+            Some(takes_value) => {
+                front.push(word);
+                front.extend(takes_value.then(|| words.next()).flatten());
+            }
+            // The script of -e is no option, whatever it begins with.
+            None if word == "-e" => {
+                rest.push(word);
+                rest.extend(words.next());
+            }
+            None => rest.push(word),
+        }
+    }
+    front.extend(rest);
+    front
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(line: &str) -> Cli {
+        parse(line.split_whitespace().map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn global_options_are_found_behind_a_scripts_name() {
+        let parsed = cli("skep run syscount --top 5 --format json --pid 7 --all");
+        assert!(parsed.json);
+        assert_eq!(parsed.pid, Some(7));
+        let words = ["--top", "5", "--all"].map(str::to_owned).to_vec();
+        assert_eq!(parsed.job, Job::Run { script: Source::Named("syscount".into()), words });
+    }
+
+    #[test]
+    fn inline_script_takes_parameters() {
+        let parsed = cli("skep -e exit() --top 5");
+        assert_eq!(parsed.job, Job::Run { script: Source::Inline("exit()".into()), words: vec!["--top".into(), "5".into()] });
+        let parsed = cli("skep plan -e exit() --code");
+        assert_eq!(parsed.job, Job::Plan { script: Source::Inline("exit()".into()), words: vec![], code: true });
+    }
+
+    #[test]
+    fn sizes_and_times_are_checked() {
+        assert_eq!(bytes("32M"), Ok(32 << 20));
+        assert!(bytes("0").is_err() && bytes("M").is_err());
+        assert!(parse(["skep", "--for", "soon", "list"].map(OsString::from).to_vec()).is_err());
+    }
+}

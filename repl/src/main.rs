@@ -1,0 +1,24 @@
+//! skep: the command line.
+
+mod args;
+mod command;
+mod list;
+mod plan;
+mod run;
+
+use args::Job;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let status = match &cli.job {
+        Job::Run { script, words } => run::run(&cli, script, words),
+        Job::Plan { script, words, code } => plan::plan(&cli, script, words, *code),
+        Job::List { pattern, verbose } => list::list(&cli, pattern, *verbose),
+        Job::Doc { name } => list::doc(&cli, name),
+    };
+    ExitCode::from(status)
+}

@@ -1,0 +1,134 @@
+//! `skep run`, `skep -e`: a script to its end.
+
+use crate::args::{Cli, Source};
+use crate::command::Held;
+use skep_runtime::diagnostic::{Diagnostic, Kind};
+use skep_runtime::kernel::cgroup;
+use skep_runtime::library::{Library, Script};
+use skep_runtime::machine::Machine;
+use skep_runtime::prepare::Restrict;
+use skep_runtime::report::text::Style;
+use skep_runtime::script::engine::Runner;
+use skep_runtime::script::host::{Command, Host, Mode, Settings};
+use skep_runtime::script::output::{Format, Output};
+use skep_runtime::script::params::Params;
+use skep_runtime::session::Sizes;
+use skep_templates::catalog::Catalog;
+use std::io::{IsTerminal, Write};
+use std::rc::Rc;
+
+/// Exit status when events were lost and `--strict` was given.
+const LOST: u8 = 3;
+
+pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
+    if asks_for_help(words)
+        && let Source::Named(name) = source
+    {
+        return crate::list::doc(cli, name);
+    }
+    let script = match open(source) {
+        Ok(script) => script,
+        Err(diagnostic) => return show(&diagnostic, None),
+    };
+    let held = match cli.command.as_deref().map(Held::start).transpose() {
+        Ok(held) => held,
+        Err(error) => return show(&Diagnostic::script(format!("failed to start `{}`: {error}", cli.command.as_deref().unwrap_or_default())), None),
+    };
+    let pid = held.as_ref().map(|held| held.pid);
+    let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
+    let mut runner = match runner(cli, words, Mode::Run, pid, command) {
+        Ok(runner) => runner,
+        Err(diagnostic) => return show(&diagnostic, None),
+    };
+    let outcome = runner.run(&script);
+    let host = &runner.host;
+    let trust = host.trust.get();
+    let attached = host.chains.borrow().iter().any(|chain| chain.state == skep_runtime::script::host::State::Done);
+    let mut output = host.output.borrow_mut();
+    if attached {
+        output.trust(&trust);
+    }
+    output.flush();
+    drop(output);
+    match outcome {
+        Err(diagnostic) => show(&diagnostic, Some(&script)),
+        Ok(()) if cli.strict && trust.lost() + trust.unaccounted() > 0 => LOST,
+        Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
+    }
+}
+
+fn asks_for_help(words: &[String]) -> bool {
+    words.iter().any(|word| word == "--help")
+}
+
+/// The script that the command line names.
+pub fn open(source: &Source) -> Result<Script, Diagnostic> {
+    match source {
+        Source::Inline(text) => Ok(Script { name: "-e".into(), text: text.clone().into() }),
+        Source::Named(name) => library().open(name),
+    }
+}
+
+/// The library that this process sees.
+pub fn library() -> Library {
+    let folders = std::env::var_os("SKEP_PATH").map(|path| std::env::split_paths(&path).collect());
+    Library::new(folders.unwrap_or_default())
+}
+
+/// An engine with everything that the command line says.
+pub fn runner(cli: &Cli, words: &[String], mode: Mode, pid: Option<u32>, command: Option<Command>) -> Result<Runner, Diagnostic> {
+    let out = std::io::stdout();
+    let terminal = out.is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let style = Style { colour, width: terminal.then(width).flatten() };
+    let format = if cli.json { Format::Json } else { Format::Text };
+    let mut output = Output::new(Box::new(out), format, style);
+    output.talk = !cli.quiet;
+    let cgroup = match &cli.cgroup {
+        None => None,
+        Some(path) => match cgroup::find(path) {
+            Ok(found) => Some((found.id, found.level)),
+            Err(error) => return Err(Diagnostic::script(format!("no cgroup `{path}`: {error}")).help("a path below /sys/fs/cgroup")),
+        },
+    };
+    let settings = Settings {
+        mode,
+        catalog: catalog(cli)?,
+        machine: machine(cli),
+        restrict: Restrict { pid: cli.pid.or(pid), comm: cli.comm.clone(), cgroup },
+        sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring }),
+        longest: cli.longest,
+    };
+    let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);
+    Runner::new(host, library())
+}
+
+pub fn machine(cli: &Cli) -> Machine {
+    cli.machine.as_deref().map_or_else(Machine::live, Machine::captured)
+}
+
+/// The embedded templates and those of `--templates`.
+pub fn catalog(cli: &Cli) -> Result<Catalog, Diagnostic> {
+    let mut catalog = Catalog::embedded();
+    for folder in &cli.templates {
+        let failed = |error| Diagnostic::script(format!("failed to read templates from `{}`: {error}", folder.display()));
+        catalog.add_folder(folder).map_err(failed)?;
+    }
+    Ok(catalog)
+}
+
+fn width() -> Option<usize> {
+    // SAFETY: plain data, filled by the call.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes one `winsize`.
+    let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
+    (known && size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// Prints a diagnostic and gives the exit status for it.
+pub fn show(diagnostic: &Diagnostic, script: Option<&Script>) -> u8 {
+    let (name, text) = script.map_or(("", ""), |script| (script.name.as_str(), &*script.text));
+    // Standard error may be closed; then nobody wants to know.
+    let _nobody = write!(std::io::stderr(), "{}", diagnostic.render(name, text));
+    if diagnostic.kind == Kind::Bug { 70 } else { 1 }
+}

@@ -1,0 +1,312 @@
+//! Tables: the rows of one aggregation, from the entries of its map. Pure; no privilege.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::bucket;
+use super::cell::{Cell, Kind, Measure};
+use super::column::{self, ColumnType, Value};
+use super::histogram::Histogram;
+
+/// What a map holds: the columns of its key and the kind of its cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// As the script names it; empty if it does not.
+    pub name: String,
+    pub key: Vec<ColumnType>,
+    pub kind: Kind,
+    /// Whether the samples are unsigned.
+    pub unsigned: bool,
+    /// The samples' unit, such as `ns`.
+    pub unit: Option<String>,
+}
+
+impl Spec {
+    /// Of signed samples without a unit.
+    pub fn new(name: &str, kind: Kind, key: Vec<ColumnType>) -> Self {
+        Spec {
+            name: name.into(),
+            key,
+            kind,
+            unsigned: false,
+            unit: None,
+        }
+    }
+
+    /// Where each column of the key lies: behind the bucket number, if there is one, as the fields of a C struct.
+    pub fn key_offsets(&self) -> impl Iterator<Item = usize> {
+        column::offsets(&self.key, if self.kind.has_buckets() { 8 } else { 0 })
+    }
+
+    /// Bytes of the key: a bucket number alone is 4, columns end with the last one.
+    pub fn key_size(&self) -> usize {
+        match self.key_offsets().zip(&self.key).last() {
+            Some((offset, column)) => offset + column.kind.size(),
+            None => {
+                if self.kind.has_buckets() {
+                    4
+                } else {
+                    0
+                }
+            }
+        }
+    }
+}
+
+/// One key with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub key: Vec<Value>,
+    pub value: Measure,
+}
+
+/// The rows of one aggregation, each key once; the greatest values first unless sorted otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub spec: Spec,
+    rows: Vec<Row>,
+    malformed: u64,
+}
+
+impl Table {
+    /// Adds up a map's entries: the key's bytes and the words of the cells of all possible CPUs, one behind the other.
+    /// The buckets of a histogram become one row; keys under which nothing was counted have none.
+    pub fn from_entries<K: AsRef<[u8]>, W: AsRef<[u64]>>(
+        spec: Spec,
+        entries: impl IntoIterator<Item = (K, W)>,
+    ) -> Self {
+        let mut found = HashMap::new();
+        let mut malformed = 0;
+        for (key, words) in entries {
+            let (key, mut cell) = (key.as_ref(), Cell::default());
+            cell.add(spec.kind, spec.unsigned, words.as_ref());
+            let known =
+                key.len() >= spec.key_size() && bucket_of(&spec, key).is_none_or(|n| n < bucket::count(spec.kind));
+            if !known {
+                malformed += 1;
+            } else if let Some(value) = measure(&spec, key, &cell) {
+                add(&mut found, values(&spec, key), value);
+            }
+        }
+        Table::sorted(spec, found, malformed)
+    }
+
+    fn sorted(spec: Spec, rows: HashMap<Vec<Value>, Measure>, malformed: u64) -> Self {
+        let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
+        let mut table = Table { spec, rows, malformed };
+        table.sort(|a, b| b.value.rank().cmp(&a.value.rank()));
+        table
+    }
+
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Entries whose key did not fit the specification, which no row counts: a bug of ours, for the trust line.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// The value under a key.
+    pub fn get(&self, key: &[Value]) -> Option<&Measure> {
+        self.rows.iter().find(|row| row.key == key).map(|row| &row.value)
+    }
+
+    /// All rows' values together; `None` without rows.
+    pub fn total(&self) -> Option<Measure> {
+        let mut rows = self.rows.iter().map(|row| &row.value);
+        let first = rows.next()?.clone();
+        Some(rows.fold(first, |mut total, value| {
+            total.merge(value);
+            total
+        }))
+    }
+
+    /// Sorts by a column of the key, or by `value`: the number itself, the mean of an `avg`, the sum of `stats`, the
+    /// samples of a histogram. Rows that are equal in it come in the order of their keys.
+    ///
+    /// # Errors
+    /// One line for a script diagnostic, naming the columns there are.
+    pub fn sort_by(&mut self, by: &str, descending: bool) -> Result<(), String> {
+        let directed = |order: Ordering| if descending { order.reverse() } else { order };
+        if let Some(index) = self.spec.key.iter().position(|column| column.name == by) {
+            self.sort(|a, b| directed(a.key[index].cmp(&b.key[index])));
+        } else if by == "value" {
+            self.sort(|a, b| directed(a.value.rank().cmp(&b.value.rank())));
+        } else {
+            let known: Vec<_> = self
+                .spec
+                .key
+                .iter()
+                .map(|column| format!("`{}`, ", column.name))
+                .collect();
+            return Err(format!("no column `{by}`: there are {}`value`", known.concat()));
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self, order: impl Fn(&Row, &Row) -> Ordering) {
+        self.rows.sort_by(|a, b| order(a, b).then_with(|| a.key.cmp(&b.key)));
+    }
+
+    /// Keeps the first `n` rows of the present order.
+    pub fn top(&mut self, n: usize) {
+        self.rows.truncate(n);
+    }
+
+    /// Adds the rows of another run of the same aggregation and sorts by value; returns false, and adds nothing, if
+    /// keys or kinds differ.
+    pub fn merge(&mut self, other: Table) -> bool {
+        if self.spec.kind != other.spec.kind || self.spec.key != other.spec.key {
+            return false;
+        }
+        let mut found = HashMap::new();
+        for row in self.rows.drain(..).chain(other.rows) {
+            add(&mut found, row.key, row.value);
+        }
+        *self = Table::sorted(self.spec.clone(), found, self.malformed + other.malformed);
+        true
+    }
+}
+
+fn add(rows: &mut HashMap<Vec<Value>, Measure>, key: Vec<Value>, value: Measure) {
+    match rows.entry(key) {
+        Entry::Occupied(mut row) => {
+            row.get_mut().merge(&value);
+        }
+        Entry::Vacant(row) => {
+            row.insert(value);
+        }
+    }
+}
+
+fn bucket_of(spec: &Spec, key: &[u8]) -> Option<u32> {
+    if spec.kind.has_buckets() {
+        key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+    } else {
+        None
+    }
+}
+
+/// The value of one entry; a histogram's has this one bucket.
+fn measure(spec: &Spec, key: &[u8], cell: &Cell) -> Option<Measure> {
+    let Some(bucket) = bucket_of(spec, key) else {
+        return cell.measure(spec.kind);
+    };
+    let mut histogram = Histogram::new(spec.kind);
+    histogram.add(bucket, cell.n, cell.sum);
+    (cell.n > 0).then_some(Measure::Histogram(histogram))
+}
+
+fn values(spec: &Spec, key: &[u8]) -> Vec<Value> {
+    let columns = spec.key_offsets().zip(&spec.key);
+    columns
+        .map(|(offset, column)| column::decode(column, key.get(offset..).unwrap_or_default()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::column::{ColumnKind, Show};
+    use super::*;
+
+    fn spec(kind: Kind, columns: &[(&str, ColumnKind)]) -> Spec {
+        Spec::new(
+            "bytes",
+            kind,
+            columns
+                .iter()
+                .map(|(name, kind)| ColumnType::new(name, *kind))
+                .collect(),
+        )
+    }
+
+    const COMM: (&str, ColumnKind) = ("comm", ColumnKind::Text { size: 4 });
+    const PID: (&str, ColumnKind) = ("pid", ColumnKind::int(4, false, Show::Decimal));
+
+    fn key(comm: &[u8; 4], pid: u32) -> Vec<u8> {
+        [&comm[..], &pid.to_ne_bytes()].concat()
+    }
+
+    fn counts() -> Table {
+        let entries = [
+            (key(b"bash", 7), [1, 2]),
+            (key(b"cat\0", 9), [0, 20]),
+            (key(b"bash", 5), [3, 0]),
+        ];
+        Table::from_entries(spec(Kind::Count, &[COMM, PID]), entries)
+    }
+
+    fn pids(table: &Table) -> Vec<i128> {
+        table.rows().iter().filter_map(|row| row.key[1].integer()).collect()
+    }
+
+    #[test]
+    fn greatest_values_come_first_and_ties_by_key() {
+        let table = counts();
+        assert_eq!(pids(&table), [9, 5, 7]);
+        assert_eq!(
+            table.get(&[Value::Text("cat".into()), Value::Int(9)]),
+            Some(&Measure::Count(20))
+        );
+        assert_eq!(table.total(), Some(Measure::Count(26)));
+    }
+
+    #[test]
+    fn rows_are_sorted_by_the_column_that_is_named() {
+        let mut table = counts();
+        table.sort_by("pid", false).unwrap();
+        assert_eq!(pids(&table), [5, 7, 9]);
+        table.sort_by("value", false).unwrap();
+        table.top(2);
+        assert_eq!(pids(&table), [5, 7]);
+        assert_eq!(
+            table.sort_by("uid", true),
+            Err("no column `uid`: there are `comm`, `pid`, `value`".into())
+        );
+    }
+
+    #[test]
+    fn buckets_of_one_key_become_one_row() {
+        let entry = |bucket: u32, comm: &[u8; 4], words| ([&bucket.to_ne_bytes()[..], &[0; 4], comm].concat(), words);
+        let entries = [
+            entry(2, b"bash", [1, 1, 2, 2]),
+            entry(4, b"bash", [1, 5, 0, 0]),
+            entry(2, b"cat\0", [0, 0, 1, 1]),
+        ];
+        let table = Table::from_entries(spec(Kind::Hist, &[COMM]), entries);
+        let Measure::Histogram(bash) = &table.rows()[0].value else {
+            panic!("no histogram")
+        };
+        assert_eq!((table.rows().len(), bash.count(), bash.sum()), (2, 4, 8));
+    }
+
+    #[test]
+    fn bucket_alone_is_a_key_of_four_bytes() {
+        let table = Table::from_entries(spec(Kind::Quantiles, &[]), [(23u32.to_ne_bytes(), [1u64, 22])]);
+        assert_eq!(
+            (
+                table.rows()[0].key.len(),
+                table.rows()[0].value.n(),
+                table.spec.key_size()
+            ),
+            (0, Some(1), 4)
+        );
+    }
+
+    #[test]
+    fn entry_that_does_not_fit_is_told_and_not_counted() {
+        let table = Table::from_entries(spec(Kind::Count, &[COMM, PID]), [(b"bash".to_vec(), [1u64])]);
+        assert_eq!((table.rows().len(), table.malformed()), (0, 1));
+        let table = Table::from_entries(spec(Kind::Hist, &[]), [(99u32.to_ne_bytes(), [1u64, 1])]);
+        assert_eq!((table.rows().len(), table.malformed()), (0, 1));
+    }
+
+    #[test]
+    fn merged_runs_add_up_by_key() {
+        let mut table = counts();
+        assert!(table.merge(counts()) && !table.merge(Table::from_entries(spec(Kind::Sum, &[]), [([], [1u64])])));
+        assert_eq!(table.total(), Some(Measure::Count(52)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Attach points: the places a probe can watch, spelled the way bpftrace spells them. Pure text; no privilege.
+
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::kernel::perf::{self, Every};
+use std::fmt;
+
+/// One attach point as it was written; names may be globs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AttachPoint {
+    Tracepoint { category: String, name: String },
+    RawTracepoint { name: String },
+    /// `target` is a path, a command or a library's name; empty: the program of `-p`. `function` is a symbol,
+    /// `symbol+offset` or `0xaddress`.
+    Uprobe { target: String, function: String, returns: bool },
+    /// On every CPU.
+    Profile { every: Every, unit: String, count: u64 },
+    /// On one CPU.
+    Interval { unit: String, count: u64 },
+    Software { event: String, period: Option<u64> },
+    Hardware { event: String, period: Option<u64> },
+}
+
+/// What can be probed: long name, short name, spelling, what it is.
+pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
+    ("tracepoint", "t", "tracepoint:CATEGORY:NAME", "a static point in the kernel, its fields as `args.NAME`"),
+    ("rawtracepoint", "rt", "rawtracepoint:NAME", "the same before its record is made, arguments as `arg0` …"),
+    ("uprobe", "u", "uprobe:BINARY:FUNCTION[+OFFSET]", "entry of a function of a program or library, `arg0` …"),
+    ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
+    ("profile", "p", "profile:hz:N | profile:s|ms|us:N", "timed samples on every CPU"),
+    ("interval", "i", "interval:s|ms|us|hz:N", "a timer on one CPU"),
+    ("software", "s", "software:EVENT[:PERIOD]", "a counter that the kernel keeps"),
+    ("hardware", "h", "hardware:EVENT[:PERIOD]", "a counter of the processor"),
+];
+
+/// Providers of bpftrace that this version does not serve.
+const NOT_YET: &[&str] = &[
+    "kprobe", "k", "kretprobe", "kr", "fentry", "f", "kfunc", "fexit", "fr", "kretfunc", "usdt", "U", "iter", "it",
+    "watchpoint", "w", "asyncwatchpoint", "aw",
+];
+
+/// Parses one attach point, `tracepoint:sched:sched_switch` or short `t:sched:*`. Short forms become long ones; globs
+/// are kept.
+///
+/// # Errors
+/// A script diagnostic at the part that is wrong: unknown provider (with the nearest one), missing or empty part, a
+/// number that is none.
+pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
+    let (provider, rest) = text.split_once(':').unwrap_or((text, ""));
+    let provider = provider.trim();
+    let found = PROVIDERS.iter().find(|(long, short, ..)| *long == provider || *short == provider);
+    let Some((long, _, spelling, _)) = found else {
+        if NOT_YET.contains(&provider) {
+            return Err(Diagnostic::script(format!("`{provider}` is not a source of this version"))
+                .span(text)
+                .help("a tracepoint may show the same: skep list 'tracepoint:*'"));
+        }
+        let names = PROVIDERS.iter().map(|(long, ..)| *long);
+        let help = match nearest(provider, names.clone()) {
+            Some(name) => format!("did you mean `{name}:{rest}`?"),
+            None => format!("one of {}", names.collect::<Vec<_>>().join(", ")),
+        };
+        return Err(Diagnostic::script(format!("unknown kind of attach point `{provider}`")).span(provider).help(help));
+    };
+    let parts: Vec<&str> = rest.split(':').collect();
+    let malformed = || Diagnostic::script(format!("attach point `{text}` is incomplete")).span(text).help(*spelling);
+    let part = |n: usize| parts.get(n).copied().filter(|part| !part.is_empty()).map(str::to_owned).ok_or_else(malformed);
+    let no_more_than = |n: usize| if parts.len() > n { Err(malformed()) } else { Ok(()) };
+    let number = |n: usize| -> Result<u64, Diagnostic> {
+        let digits = part(n)?;
+        let bad = || Diagnostic::script(format!("`{digits}` is not a number above zero")).span(digits.as_str()).help(*spelling);
+        digits.parse().ok().filter(|number| *number > 0).ok_or_else(bad)
+    };
+    match *long {
+        "tracepoint" => {
+            no_more_than(2)?;
+            Ok(AttachPoint::Tracepoint { category: part(0)?, name: part(1)? })
+        }
+        "rawtracepoint" => {
+            no_more_than(1)?;
+            Ok(AttachPoint::RawTracepoint { name: part(0)? })
+        }
+        "uprobe" | "uretprobe" => {
+            // With one part it is the function: the binary is the process's own.
+            let (target, function) = rest.rsplit_once(':').unwrap_or(("", rest));
+            if function.is_empty() {
+                return Err(malformed());
+            }
+            Ok(AttachPoint::Uprobe { target: target.into(), function: function.into(), returns: *long == "uretprobe" })
+        }
+        "profile" | "interval" => {
+            no_more_than(2)?;
+            let (unit, count) = (part(0)?, number(1)?);
+            let every = every(&unit, count).ok_or_else(|| {
+                Diagnostic::script(format!("`{unit}` is no unit of time")).span(unit.as_str()).help("one of hz, s, ms, us")
+            })?;
+            Ok(match *long {
+                "profile" => AttachPoint::Profile { every, unit, count },
+                _ => AttachPoint::Interval { unit, count },
+            })
+        }
+        _ => {
+            no_more_than(2)?;
+            let kind = if *long == "software" { perf::SOFTWARE } else { perf::HARDWARE };
+            let event = part(0)?;
+            if perf::event(kind, &event).is_none() {
+                let names: Vec<&str> = perf::names(kind).collect();
+                let help = match nearest(&event, names.iter().copied()) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => format!("one of {}", names.join(", ")),
+                };
+                return Err(Diagnostic::script(format!("no {long} event `{event}`")).span(event.as_str()).help(help));
+            }
+            let period = if parts.len() > 1 { Some(number(1)?) } else { None };
+            Ok(match *long {
+                "software" => AttachPoint::Software { event, period },
+                _ => AttachPoint::Hardware { event, period },
+            })
+        }
+    }
+}
+
+/// A timer's unit and count as the kernel takes it.
+pub fn every(unit: &str, count: u64) -> Option<Every> {
+    let nanos = |factor: u64| count.checked_mul(factor).map(Every::Period);
+    match unit {
+        "hz" => Some(Every::Hertz(count)),
+        "s" => nanos(1_000_000_000),
+        "ms" => nanos(1_000_000),
+        "us" => nanos(1_000),
+        _ => None,
+    }
+}
+
+impl fmt::Display for AttachPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachPoint::Tracepoint { category, name } => write!(f, "tracepoint:{category}:{name}"),
+            AttachPoint::RawTracepoint { name } => write!(f, "rawtracepoint:{name}"),
+            AttachPoint::Uprobe { target, function, returns } => {
+                let provider = if *returns { "uretprobe" } else { "uprobe" };
+                if target.is_empty() { write!(f, "{provider}:{function}") } else { write!(f, "{provider}:{target}:{function}") }
+            }
+            AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),
+            AttachPoint::Interval { unit, count } => write!(f, "interval:{unit}:{count}"),
+            AttachPoint::Software { event, period } | AttachPoint::Hardware { event, period } => {
+                let provider = if matches!(self, AttachPoint::Software { .. }) { "software" } else { "hardware" };
+                write!(f, "{provider}:{event}")?;
+                period.map_or(Ok(()), |period| write!(f, ":{period}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_forms_become_long_ones() {
+        for (short, long) in [
+            ("t:sched:sched_switch", "tracepoint:sched:sched_switch"),
+            ("rt:sys_enter", "rawtracepoint:sys_enter"),
+            ("u:libc:malloc+4", "uprobe:libc:malloc+4"),
+            ("ur:/bin/bash:readline", "uretprobe:/bin/bash:readline"),
+            ("p:hz:99", "profile:hz:99"),
+            ("i:s:1", "interval:s:1"),
+            ("s:faults:100", "software:faults:100"),
+        ] {
+            assert_eq!(parse(short).unwrap().to_string(), long);
+        }
+    }
+
+    #[test]
+    fn attach_point_with_a_misspelt_provider_names_the_nearest() {
+        let error = parse("tracepiont:sched:sched_switch").unwrap_err();
+        assert_eq!(error.help.unwrap(), "did you mean `tracepoint:sched:sched_switch`?");
+    }
+
+    #[test]
+    fn attach_point_with_an_empty_part_is_rejected() {
+        for text in ["tracepoint:sched", "tracepoint::x", "profile:hz:0", "profile:min:1", "software:nothing", "uprobe:"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! User binaries: which file a uprobe's first part names, the functions in it, and where in a function the probe goes.
+
+pub mod elf;
+mod files;
+mod jumps;
+pub mod library_cache;
+pub mod placement;
+pub mod process;
+mod symbols;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Attaching: one call for each mechanism, each giving a link that detaches when dropped.
+
+use super::perf::{self, Every};
+use super::sys::{self, Command, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink, bpf_fd};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What keeps a program attached: drop it, and it is not. The kernel drops it when this process dies, however it dies.
+#[derive(Debug)]
+pub struct Link {
+    /// Held for its drop alone.
+    _fds: Vec<OwnedFd>,
+}
+
+const BPF_PERF_EVENT: u32 = 41;
+
+/// A tracepoint by the id of its format file.
+///
+/// # Errors
+/// The kernel's.
+pub fn tracepoint(program: BorrowedFd<'_>, id: u64, cookie: u64) -> io::Result<Link> {
+    let mut event = perf::attributes(perf::TRACEPOINT, id, Every::Period(1));
+    perf_link(program, sys::perf_event_open(&mut event, -1, 0)?, cookie)
+}
+
+/// A tracepoint by its name in the kernel, before its record is made. No cookie: Linux 6.1 has none here.
+///
+/// # Errors
+/// The kernel's; `NotFound`: no such tracepoint.
+pub fn raw_tracepoint(program: BorrowedFd<'_>, name: &str, cookie: u64) -> io::Result<Link> {
+    let name = CString::new(name)?;
+    let mut attributes =
+        RawTracepoint { name: name.as_ptr() as u64, prog_fd: program.as_raw_fd() as u32, cookie, ..Default::default() };
+    Ok(Link { _fds: vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?] })
+}
+
+/// A tracing program (`tp_btf`, …): what it attaches to was said when it was loaded.
+///
+/// # Errors
+/// The kernel's.
+pub fn tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u64) -> io::Result<Link> {
+    let prog_fd = program.as_raw_fd() as u32;
+    let mut attributes = TracingLink { prog_fd, attach_type, cookie, ..Default::default() };
+    match bpf_fd(Command::LinkCreate, &mut attributes) {
+        // Linux 5.10 attaches tracing programs by the older call only.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && cookie == 0 => {
+            let mut attributes = RawTracepoint { prog_fd, ..Default::default() };
+            Ok(Link { _fds: vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?] })
+        }
+        other => Ok(Link { _fds: vec![other?] }),
+    }
+}
+
+/// Timed samples or a counter's overflows, on each of `cpus`.
+///
+/// # Errors
+/// The kernel's; `NotFound`: this machine has no such counter.
+pub fn perf_event(program: BorrowedFd<'_>, event: PerfEvent, cpus: &[u32], cookie: u64) -> io::Result<Link> {
+    let mut fds = Vec::with_capacity(cpus.len());
+    for cpu in cpus {
+        let opened = sys::perf_event_open(&mut event.clone(), -1, *cpu as i32)?;
+        fds.append(&mut perf_link(program, opened, cookie)?._fds);
+    }
+    Ok(Link { _fds: fds })
+}
+
+/// Places in one user binary.
+#[derive(Clone, Debug)]
+pub struct Uprobe<'a> {
+    /// As the kernel finds it from our mount namespace.
+    pub path: &'a Path,
+    pub returns: bool,
+    /// Only this process; `None`: every process that maps the file.
+    pub pid: Option<u32>,
+}
+
+/// One place: one perf event.
+///
+/// # Errors
+/// The kernel's; `NotFound` too where it has no uprobes.
+pub fn uprobe(program: BorrowedFd<'_>, at: &Uprobe<'_>, offset: u64, cookie: u64) -> io::Result<Link> {
+    let number = |name: &str| -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/sys/bus/event_source/devices/uprobe/{name}"))?;
+        let digits = text.trim().trim_start_matches("config:");
+        digits.parse().map_err(|_| io::Error::other(format!("unexpected {name} of the uprobe events: {text:?}")))
+    };
+    let path = CString::new(at.path.as_os_str().as_encoded_bytes())?;
+    let mut event = PerfEvent {
+        kind: number("type")? as u32,
+        config: if at.returns { 1 << number("format/retprobe")? } else { 0 },
+        config1: path.as_ptr() as u64,
+        config2: offset,
+        ..Default::default()
+    };
+    let (pid, cpu) = at.pid.map_or((-1, 0), |pid| (pid as i32, -1));
+    perf_link(program, sys::perf_event_open(&mut event, pid, cpu)?, cookie)
+}
+
+/// All places at once; Linux 6.6. The program must be loaded for it.
+///
+/// # Errors
+/// The kernel's.
+pub fn uprobe_multi(program: BorrowedFd<'_>, at: &Uprobe<'_>, offsets: &[u64], cookies: &[u64]) -> io::Result<Link> {
+    let path = CString::new(at.path.as_os_str().as_encoded_bytes())?;
+    let mut attributes = UprobeMultiLink {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: super::load::TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: sys::address(offsets),
+        cookies: sys::address(cookies),
+        cnt: offsets.len().min(cookies.len()) as u32,
+        multi_flags: u32::from(at.returns),
+        pid: at.pid.unwrap_or(0),
+        ..Default::default()
+    };
+    Ok(Link { _fds: vec![bpf_fd(Command::LinkCreate, &mut attributes)?] })
+}
+
+/// Runs the program at each overflow of an open perf event.
+fn perf_link(program: BorrowedFd<'_>, event: OwnedFd, cookie: u64) -> io::Result<Link> {
+    const SET_BPF: u64 = 0x4004_2408;
+    const ENABLE: u64 = 0x2400;
+    let mut attributes = PerfLink {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: event.as_raw_fd() as u32,
+        attach_type: BPF_PERF_EVENT,
+        cookie,
+        ..Default::default()
+    };
+    match bpf_fd(Command::LinkCreate, &mut attributes) {
+        Ok(link) => Ok(Link { _fds: vec![link, event] }),
+        // Linux before 5.15 has no such link: the event itself is then the attachment.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            sys::ioctl(event.as_fd(), SET_BPF, i64::from(program.as_raw_fd()))?;
+            sys::ioctl(event.as_fd(), ENABLE, 0)?;
+            Ok(Link { _fds: vec![event] })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,223 @@
+//! Loading: maps created, programs verified. What the verifier says of a refused program goes to a file, not to a user.
+
+use super::map::{self, Map};
+use super::object::{Content, CoreBy, Linked, Linker};
+use super::sys::{self, BtfLoad, Command, ProgramLoad, bpf, bpf_fd};
+use crate::diagnostic::Diagnostic;
+use crate::slot::assembler::Insn;
+use aya_obj::btf::BtfFeatures;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What kind of program to load; numbers of `enum bpf_prog_type` and `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProgramKind {
+    pub prog_type: u32,
+    pub expected_attach_type: u32,
+    /// Of the kernel's BTF: the function or typedef that a tracing program attaches to.
+    pub attach_btf_id: u32,
+}
+
+pub const KPROBE: u32 = 2;
+pub const TRACEPOINT: u32 = 5;
+pub const PERF_EVENT: u32 = 7;
+pub const RAW_TRACEPOINT: u32 = 17;
+pub const TRACING: u32 = 26;
+/// expected_attach_type of `tp_btf` programs.
+pub const TRACE_RAW_TP: u32 = 23;
+/// expected_attach_type of programs for a multi-uprobe link.
+pub const TRACE_UPROBE_MULTI: u32 = 48;
+
+/// One template, specialised.
+pub struct Request<'a> {
+    pub template: &'a str,
+    pub object: &'a [u8],
+    /// Variables of `.rodata*` by name, each with exactly its size.
+    pub constants: &'a [(String, Vec<u8>)],
+    pub slots: &'a [(&'static str, Vec<Insn>)],
+    pub programs: &'a [(String, ProgramKind)],
+    /// Maps that exist already, by the name that the object has for them.
+    pub maps: HashMap<String, Map>,
+}
+
+/// In the kernel; gone when dropped, unless attached.
+pub struct Loaded {
+    /// In the order of the request.
+    pub programs: Vec<OwnedFd>,
+    pub maps: HashMap<String, Map>,
+}
+
+/// Linux before 5.17 refuses CO-RE records; once seen, it is not asked again.
+static KERNEL_LACKS_CORE: AtomicBool = AtomicBool::new(false);
+
+/// Loads a template's programs.
+///
+/// # Errors
+/// A *machine* diagnostic: no privilege, a kernel that refuses the program (the verifier's text is in the file that the
+/// help line names); a *bug* where the object cannot be linked.
+pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
+    let core = if KERNEL_LACKS_CORE.load(Ordering::Relaxed) { CoreBy::Us } else { CoreBy::Kernel };
+    let all_btf = BtfFeatures::new(true, true, true, true, true, true, true, true);
+    let broken = |what: String| Diagnostic::bug(format!("template `{}`: {what}", request.template));
+    let mut linker = Linker::parse(request.object, core, &all_btf).map_err(broken)?;
+    let btf = match load_btf(linker.btf()) {
+        // Linux 5.10 does not know all kinds of types: say it with those that it does.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let known = aya::features().btf().unwrap_or(&all_btf);
+            linker = Linker::parse(request.object, core, known).map_err(broken)?;
+            load_btf(linker.btf()).ok()
+        }
+        Err(error) => return Err(refused(request.template, &error)),
+        Ok(fd) => Some(fd),
+    };
+    linker.set(request.constants).map_err(broken)?;
+    for (name, code) in request.slots {
+        linker.write_slot(name, code).map_err(broken)?;
+    }
+    let mut maps = HashMap::with_capacity(8);
+    for wanted in linker.maps() {
+        let map = match (request.maps.get(wanted.name), wanted.content) {
+            (Some(map), _) => map.try_clone(),
+            (None, Content::Constants(data)) => Map::constants(wanted.name, data),
+            (None, Content::Variables(data)) => Map::variables(wanted.name, data),
+            (None, Content::Shape(mut shape)) => {
+                if shape.map_type == map::RINGBUF {
+                    (shape.key_size, shape.value_size) = (0, 0);
+                }
+                Map::create(wanted.name, shape)
+            }
+        };
+        maps.insert(wanted.name.to_owned(), map.map_err(|error| refused(request.template, &error))?);
+    }
+    linker.link(&maps).map_err(broken)?;
+    let mut programs = Vec::with_capacity(request.programs.len());
+    for (name, kind) in request.programs {
+        let program = linker.program(name).map_err(broken)?;
+        match load_program(name, *kind, &program, btf.as_ref()) {
+            Ok(fd) => programs.push(fd),
+            // Also what a program that is too large answers: then the second attempt ends the same way.
+            Err(error)
+                if error.raw_os_error() == Some(libc::E2BIG) && core == CoreBy::Kernel && !program.relocations.is_empty() =>
+            {
+                KERNEL_LACKS_CORE.store(true, Ordering::Relaxed);
+                return load(request);
+            }
+            Err(error) if is_privilege(&error) => return Err(refused(request.template, &error)),
+            Err(error) => return Err(verifier_says(request.template, name, *kind, &program, btf.as_ref(), &error)),
+        }
+    }
+    Ok(Loaded { programs, maps })
+}
+
+/// Loads a bare program without maps or BTF: what `skep doctor` and tests try the kernel with.
+///
+/// # Errors
+/// The kernel's.
+pub fn load_bare(kind: ProgramKind, code: &[Insn]) -> io::Result<OwnedFd> {
+    let bytes: Vec<u8> = code.iter().flat_map(|insn| insn.to_bytes()).collect();
+    let license = c"Dual MIT/GPL";
+    let mut attributes = ProgramLoad {
+        prog_type: kind.prog_type,
+        expected_attach_type: kind.expected_attach_type,
+        attach_btf_id: kind.attach_btf_id,
+        insn_cnt: code.len() as u32,
+        insns: sys::address(&bytes),
+        license: license.as_ptr() as u64,
+        prog_name: sys::object_name("skep_bare"),
+        ..Default::default()
+    };
+    bpf_fd(Command::ProgramLoad, &mut attributes)
+}
+
+/// The diagnostic for a kernel that says no before it looked at a program.
+pub fn refused(what: &str, error: &io::Error) -> Diagnostic {
+    if is_privilege(error) {
+        let missing = super::privilege::missing(&["CAP_BPF", "CAP_PERFMON"]);
+        if !missing.is_empty() {
+            let (verb, list) = (if missing.len() == 1 { "is" } else { "are" }, missing.join(" and "));
+            return Diagnostic::machine(format!("this process may not load BPF programs: {list} {verb} missing"))
+                .help("run it with sudo, or see what is allowed: skep doctor   (skep plan needs no privilege)");
+        }
+    }
+    Diagnostic::machine(format!("the kernel refused template `{what}`: {}", text(error))).help("skep doctor")
+}
+
+/// An error of the kernel in words, without Rust's "(os error 1)".
+pub fn text(error: &io::Error) -> String {
+    let long = error.to_string().to_lowercase();
+    long.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn is_privilege(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) && !super::privilege::missing(&["CAP_BPF", "CAP_PERFMON"]).is_empty()
+}
+
+fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
+    let mut attributes = BtfLoad { btf: sys::address(btf), btf_size: btf.len() as u32, ..Default::default() };
+    bpf_fd(Command::BtfLoad, &mut attributes)
+}
+
+fn attributes(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&OwnedFd>) -> ProgramLoad {
+    let mut attributes = ProgramLoad {
+        prog_type: kind.prog_type,
+        expected_attach_type: kind.expected_attach_type,
+        attach_btf_id: kind.attach_btf_id,
+        insn_cnt: program.instructions.len() as u32,
+        insns: sys::address(&program.instructions),
+        license: program.license.as_ptr() as u64,
+        prog_name: sys::object_name(&format!("skep_{name}")),
+        ..Default::default()
+    };
+    if let Some(btf) = btf {
+        attributes.prog_btf_fd = btf.as_raw_fd() as u32;
+        attributes.func_info = sys::address(&program.functions);
+        attributes.func_info_cnt = program.functions.len() as u32;
+        attributes.func_info_rec_size = 8;
+        attributes.line_info = sys::address(&program.lines);
+        attributes.line_info_cnt = program.lines.len() as u32;
+        attributes.line_info_rec_size = 16;
+        if !program.relocations.is_empty() {
+            attributes.core_relos = sys::address(&program.relocations);
+            attributes.core_relo_cnt = program.relocations.len() as u32;
+            attributes.core_relo_rec_size = 16;
+        }
+    }
+    attributes
+}
+
+fn load_program(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    bpf_fd(Command::ProgramLoad, &mut attributes(name, kind, program, btf))
+}
+
+/// Loads once more with a log, which goes to a file.
+fn verifier_says(
+    template: &str,
+    name: &str,
+    kind: ProgramKind,
+    program: &Linked,
+    btf: Option<&OwnedFd>,
+    error: &io::Error,
+) -> Diagnostic {
+    let mut log = vec![0u8; 4 << 20];
+    let mut attributes = attributes(name, kind, program, btf);
+    attributes.log_level = 1;
+    attributes.log_size = log.len() as u32;
+    attributes.log_buf = sys::address_mut(&mut log);
+    // The outcome is known; only the log is of interest.
+    drop(bpf(Command::ProgramLoad, &mut attributes));
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let log = String::from_utf8_lossy(&log[..end]);
+    let missing = log.contains("unknown#195896080");
+    let message = if missing {
+        format!("this kernel lacks a type or field that template `{template}` reads")
+    } else {
+        format!("the kernel refused program `{name}` of template `{template}`: {}", text(error))
+    };
+    let diagnostic = Diagnostic::machine(message);
+    match crate::kernel::privilege::save_details(&format!("skep-{template}-{name}"), log.as_bytes()) {
+        Ok(path) => diagnostic.help(format!("what the verifier says is in {}", path.display())),
+        Err(error) => diagnostic.help(format!("what the verifier says could not be saved: {}", text(&error))),
+    }
+}

@@ -1,0 +1,15 @@
+//! The kernel layer: every system call, every file of the kernel, and all use of aya. The only place with `unsafe`.
+
+pub mod arch;
+pub mod attach;
+pub mod btf;
+pub mod cgroup;
+pub mod core_relo;
+pub mod load;
+pub mod map;
+pub mod object;
+pub mod perf;
+pub mod privilege;
+pub mod ring;
+pub mod sys;
+pub mod tracefs;

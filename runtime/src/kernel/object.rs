@@ -1,0 +1,159 @@
+//! From a template's object to instructions that the kernel takes: parameters set, slots written, calls and maps linked.
+//! Parsing and linking are aya-obj's.
+
+use super::core_relo::{Relocation, Relocations};
+use super::map::Map;
+use crate::slot::assembler::Insn;
+use aya_obj::btf::BtfFeatures;
+use aya_obj::generated::{bpf_insn, bpf_line_info};
+use skep_templates::btf::Btf;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// A template's object, parsed; one for every set of parameters and slots.
+pub struct Linker {
+    object: aya_obj::Object,
+    relocations: Option<Relocations>,
+    btf: Vec<u8>,
+}
+
+/// One program, ready to be loaded.
+pub struct Linked {
+    pub instructions: Vec<bpf_insn>,
+    pub license: std::ffi::CString,
+    pub functions: Vec<aya_obj::generated::bpf_func_info>,
+    pub lines: Vec<bpf_line_info>,
+    pub relocations: Vec<Relocation>,
+}
+
+/// A map that the object asks for.
+pub struct WantedMap<'a> {
+    pub name: &'a str,
+    pub content: Content<'a>,
+}
+
+pub enum Content<'a> {
+    /// `.rodata*`
+    Constants(&'a [u8]),
+    /// `.data*`, `.bss*`
+    Variables(&'a [u8]),
+    Shape(super::map::Shape),
+}
+
+/// Links are ours to get right: an error here is a bug of skep or a broken template.
+type Broken = String;
+
+/// An error with everything behind it: aya-obj's own words stop at the first.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Who resolves CO-RE relocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoreBy {
+    Kernel,
+    /// Linux before 5.17: aya-obj does, with the kernel's whole BTF.
+    Us,
+}
+
+impl Linker {
+    /// Parses an object. `features`: what BTF this kernel knows.
+    pub fn parse(bytes: &[u8], core: CoreBy, features: &BtfFeatures) -> Result<Linker, Broken> {
+        let mut bytes = bytes.to_vec();
+        let relocations = match core {
+            CoreBy::Kernel => Relocations::take(&mut bytes),
+            CoreBy::Us => None,
+        };
+        let mut object = aya_obj::Object::parse(&bytes).map_err(|error| causes(&error))?;
+        let btf = object.fixup_and_sanitize_btf(features).map_err(|error| causes(&error))?;
+        let btf = btf.map(aya_obj::btf::Btf::to_bytes).unwrap_or_default();
+        if core == CoreBy::Us && object.has_btf_relocations() {
+            let kernel = aya_obj::btf::Btf::from_sys_fs().map_err(|error| causes(&error))?;
+            object.relocate_btf(&kernel).map_err(|error| causes(&error))?;
+        }
+        Ok(Linker { object, relocations, btf })
+    }
+
+    /// The object's own BTF, to be loaded beside its programs.
+    pub fn btf(&self) -> &[u8] {
+        &self.btf
+    }
+
+    /// Sets constants by the variable's name; each value has exactly the variable's size.
+    pub fn set(&mut self, constants: &[(String, Vec<u8>)]) -> Result<(), Broken> {
+        let globals = constants.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();
+        self.object.patch_map_data(globals).map_err(|error| causes(&error))
+    }
+
+    /// Replaces a slot's placeholder.
+    pub fn write_slot(&mut self, name: &str, code: &[Insn]) -> Result<(), Broken> {
+        let slot = self.object.functions.values_mut().find(|function| function.name == name);
+        // A template without aggregation has no use for some slots, and the compiler leaves them out.
+        let Some(slot) = slot else { return Ok(()) };
+        let bytes: Vec<u8> = code.iter().flat_map(|insn| insn.to_bytes()).collect();
+        slot.instructions = aya_obj::copy_instructions(&bytes).map_err(|error| causes(&error))?;
+        slot.line_info.line_info.truncate(1);
+        slot.line_info.num_info = slot.line_info.line_info.len() as u32;
+        // aya-obj finds a function's relocations by `section_offset + length`: a slot longer than its placeholder
+        // would take those of the functions behind it. This puts it where no relocation is.
+        slot.section_offset = 1 << 40;
+        Ok(())
+    }
+
+    pub fn maps(&self) -> impl Iterator<Item = WantedMap<'_>> {
+        self.object.maps.iter().filter_map(|(name, map)| {
+            let content = match map {
+                _ if name.starts_with(".rodata") => Content::Constants(map.data()),
+                _ if name.starts_with(".data") || name.starts_with(".bss") => Content::Variables(map.data()),
+                _ => Content::Shape(super::map::Shape {
+                    map_type: map.map_type(),
+                    key_size: map.key_size(),
+                    value_size: map.value_size(),
+                    max_entries: map.max_entries(),
+                }),
+            };
+            let empty = matches!(content, Content::Constants(data) | Content::Variables(data) if data.is_empty());
+            (!empty).then_some(WantedMap { name, content })
+        })
+    }
+
+    /// Puts the maps' descriptors in place and joins every program with the functions it calls.
+    pub fn link(&mut self, maps: &HashMap<String, Map>) -> Result<(), Broken> {
+        let text: HashSet<usize> = self.object.functions.keys().map(|(section, _)| *section).collect();
+        let declared = self.object.maps.clone();
+        let both = maps.iter().filter_map(|(name, map)| {
+            declared.get_key_value(name).map(|(name, declared)| (name.as_str(), map.as_fd().as_raw_fd(), declared))
+        });
+        self.object.relocate_maps(both, &text).map_err(|error| causes(&error))?;
+        self.object.relocate_calls(&text).map_err(|error| causes(&error))
+    }
+
+    /// A linked program by its name.
+    pub fn program(&self, name: &str) -> Result<Linked, Broken> {
+        let program = self.object.programs.get(name).ok_or_else(|| format!("no program `{name}`"))?;
+        let function = self.object.functions.get(&program.function_key());
+        let function = function.ok_or_else(|| format!("program `{name}` has no code"))?;
+        let functions = function.func_info.func_info.clone();
+        let relocations = match &self.relocations {
+            Some(relocations) => {
+                let btf = Btf::parse(Cow::Borrowed(self.btf.as_slice())).map_err(|error| causes(&error))?;
+                relocations.of_program(&functions, &btf)
+            }
+            None => Vec::new(),
+        };
+        Ok(Linked {
+            instructions: function.instructions.clone(),
+            license: program.license.clone(),
+            functions,
+            lines: function.line_info.line_info.clone(),
+            relocations,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! System calls that neither std nor libc wraps: bpf(2) and perf_event_open(2). Source: include/uapi/linux/{bpf,perf_event}.h.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Commands of bpf(2).
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum Command {
+    MapCreate = 0,
+    MapLookup = 1,
+    MapUpdate = 2,
+    MapDelete = 3,
+    MapGetNextKey = 4,
+    ProgramLoad = 5,
+    ProgramTestRun = 10,
+    ObjectInfo = 15,
+    RawTracepointOpen = 17,
+    BtfLoad = 18,
+    MapFreeze = 22,
+    MapLookupBatch = 24,
+    LinkCreate = 28,
+}
+
+/// An attribute block of bpf(2): plain integers, no padding, so that every byte of it is defined.
+///
+/// # Safety
+/// The type is `repr(C)`, has no padding and no pointer but as a `u64`, and is what its command expects.
+pub unsafe trait Attributes {}
+
+macro_rules! attributes {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => { $(
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name { $(pub $field: $type),* }
+        // SAFETY: repr(C) integers whose sizes sum up to the struct's: checked below.
+        unsafe impl Attributes for $name {}
+        const _: () = assert!(size_of::<$name>() == 0 $(+ size_of::<$type>())*);
+    )* };
+}
+
+attributes! {
+    MapCreate { map_type: u32, key_size: u32, value_size: u32, max_entries: u32, map_flags: u32, inner_map_fd: u32,
+        numa_node: u32, map_name: [u8; 16] }
+    /// Look-up, update, delete, next key (`value` is then where the next key goes).
+    MapElement { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64 }
+    MapFreeze { map_fd: u32 }
+    MapBatch { in_batch: u64, out_batch: u64, keys: u64, values: u64, count: u32, map_fd: u32, elem_flags: u64, flags: u64 }
+    ProgramLoad { prog_type: u32, insn_cnt: u32, insns: u64, license: u64, log_level: u32, log_size: u32, log_buf: u64,
+        kern_version: u32, prog_flags: u32, prog_name: [u8; 16], prog_ifindex: u32, expected_attach_type: u32,
+        prog_btf_fd: u32, func_info_rec_size: u32, func_info: u64, func_info_cnt: u32, line_info_rec_size: u32,
+        line_info: u64, line_info_cnt: u32, attach_btf_id: u32, attach_prog_fd: u32, core_relo_cnt: u32, fd_array: u64,
+        core_relos: u64, core_relo_rec_size: u32, pad: u32 }
+    /// As [`ProgramLoad`] up to what Linux 5.10 knows: it refuses longer blocks only if their tail is not zero.
+    BtfLoad { btf: u64, log_buf: u64, btf_size: u32, log_size: u32, log_level: u32, pad: u32 }
+    RawTracepoint { name: u64, prog_fd: u32, pad: u32, cookie: u64 }
+    PerfLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, cookie: u64 }
+    TracingLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, target_btf_id: u32, pad: u32, cookie: u64 }
+    UprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, path: u64, offsets: u64,
+        ref_ctr_offsets: u64, cookies: u64, cnt: u32, multi_flags: u32, pid: u32, pad: u32 }
+    ObjectInfo { fd: u32, info_len: u32, info: u64 }
+    TestRun { prog_fd: u32, retval: u32, data_size_in: u32, data_size_out: u32, data_in: u64, data_out: u64, repeat: u32,
+        duration: u32, ctx_size_in: u32, ctx_size_out: u32, ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32, batch_size: u32,
+        pad: u32 }
+    /// perf_event_open(2), the part until Linux 4.10 (112 bytes). `flags` is the bit-field; `period` is a frequency if bit 10
+    /// of it is set.
+    PerfEvent { kind: u32, size: u32, config: u64, period: u64, sample_type: u64, read_format: u64, flags: u64,
+        wakeup_events: u32, bp_type: u32, config1: u64, config2: u64, branch_sample_type: u64, sample_regs_user: u64,
+        sample_stack_user: u32, clockid: i32, sample_regs_intr: u64, aux_watermark: u32, sample_max_stack: u16, reserved: u16 }
+}
+
+/// Calls bpf(2); the result is the call's, often a file descriptor.
+///
+/// # Errors
+/// The kernel's.
+pub fn bpf<A: Attributes>(command: Command, attributes: &mut A) -> io::Result<i64> {
+    // SAFETY: the block is initialised, as long as said, and of the command's type (see `Attributes`); what its
+    // addresses point to is kept alive by the caller's borrows.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<A>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// [`bpf`] for commands that give a file descriptor.
+pub fn bpf_fd<A: Attributes>(command: Command, attributes: &mut A) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    // SAFETY: these commands return a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Opens a perf event for a process (-1: all) on a CPU (-1: any).
+pub fn perf_event_open(attributes: &mut PerfEvent, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
+    const CLOSE_ON_EXEC: libc::c_ulong = 8;
+    attributes.size = size_of::<PerfEvent>() as u32;
+    // SAFETY: the block is initialised and says its own length.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, std::ptr::from_mut(attributes), pid, cpu, -1, CLOSE_ON_EXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// An ioctl whose argument is an integer.
+pub fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: i64) -> io::Result<()> {
+    // SAFETY: the requests we make (perf events' SET_BPF, ENABLE, DISABLE) take an integer, no address.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The address of a slice as bpf(2) wants it.
+pub fn address<T>(slice: &[T]) -> u64 {
+    slice.as_ptr() as u64
+}
+
+/// The same for memory that the kernel writes to.
+pub fn address_mut<T>(slice: &mut [T]) -> u64 {
+    slice.as_mut_ptr() as u64
+}
+
+/// A name as the kernel takes it for programs and maps: 15 bytes of letters, digits, `_` and `.`.
+pub fn object_name(name: &str) -> [u8; 16] {
+    let mut short = [0; 16];
+    for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
+        *to = if from.is_ascii_alphanumeric() || from == b'_' { from } else { b'_' };
+    }
+    short
+}
+
+/// How many CPUs this kernel may ever have: the number of values in a per-CPU map's entry.
+///
+/// # Errors
+/// /sys/devices/system/cpu/possible cannot be read or understood.
+pub fn possible_cpus() -> io::Result<usize> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = cpu_list(&text).and_then(|list| list.last().copied());
+    last.map(|last| last as usize + 1).ok_or_else(|| io::Error::other(format!("unexpected list of CPUs {text:?}")))
+}
+
+/// The CPUs that are running now.
+///
+/// # Errors
+/// As [`possible_cpus`].
+pub fn online_cpus() -> io::Result<Vec<u32>> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+    cpu_list(&text).ok_or_else(|| io::Error::other(format!("unexpected list of CPUs {text:?}")))
+}
+
+/// `0-2,5` -> 0, 1, 2, 5.
+fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_list_reads_ranges_and_single_numbers() {
+        assert_eq!(cpu_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(cpu_list("all"), None);
+    }
+
+    #[test]
+    fn object_name_keeps_what_the_kernel_accepts() {
+        assert_eq!(&object_name("sys-enter/very_long_name"), b"sys_enter_very_\0");
+    }
+}

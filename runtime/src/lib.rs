@@ -1,0 +1,30 @@
+//! skep's runtime: from a script to values.
+//!
+//! ```text
+//! script ─► plan ─► points, resolve, prepare ─► kernel::load, attach ─► session ─► pump ─► closures, tables ─► report
+//!           pure    which template, which code     verified, linked       maps, ring buffer
+//! ```
+//!
+//! [`script::engine::Runner`] runs a script; everything up to [`prepare`] needs no privilege and no kernel.
+
+pub mod aggregate;
+pub mod attach_point;
+pub mod binary;
+pub mod diagnostic;
+pub mod expr;
+pub mod glob;
+pub mod kernel;
+pub mod library;
+pub mod listing;
+pub mod machine;
+pub mod plan;
+pub mod points;
+pub mod prepare;
+pub mod pump;
+pub mod report;
+pub mod resolve;
+pub mod script;
+pub mod session;
+pub mod slot;
+pub mod template;
+pub mod trust;

@@ -1,0 +1,88 @@
+//! The library: scripts inside the binary, and those of the user's folders. Found by name; a path is read as it stands.
+
+use crate::diagnostic::{Diagnostic, nearest};
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scripts.rs"));
+
+/// One script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// `syscall/syscount`, or the path it was read from.
+    pub name: String,
+    pub text: Cow<'static, str>,
+}
+
+impl Script {
+    /// The first line of the header: `name - what it answers.`
+    pub fn summary(&self) -> &str {
+        let line = self.text.lines().next().unwrap_or_default().trim_start_matches("//!").trim();
+        line.split_once(" - ").map_or(line, |(_, summary)| summary)
+    }
+
+    /// The header, without its comment marks.
+    pub fn header(&self) -> String {
+        let lines = self.text.lines().map_while(|line| line.strip_prefix("//!"));
+        lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+    }
+}
+
+/// Where scripts are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    folders: Vec<PathBuf>,
+}
+
+impl Library {
+    /// The embedded scripts and those in `folders`, which come first.
+    pub fn new(folders: Vec<PathBuf>) -> Library {
+        Library { folders }
+    }
+
+    /// A script by its name, with or without its area: `syscount`, `syscall/syscount`.
+    pub fn find(&self, name: &str) -> Option<Script> {
+        let name = name.strip_suffix(".rhai").unwrap_or(name);
+        // A name is no way out of the folders.
+        if name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            return None;
+        }
+        for folder in &self.folders {
+            if let Ok(text) = fs::read_to_string(folder.join(format!("{name}.rhai"))) {
+                return Some(Script { name: name.to_owned(), text: text.into() });
+            }
+        }
+        let same = |known: &str| known == name || known.rsplit('/').next() == Some(name);
+        let (found, text) = EMBEDDED.iter().find(|(known, _)| same(known))?;
+        Some(Script { name: (*found).to_owned(), text: Cow::Borrowed(text) })
+    }
+
+    /// What `skep run` was given: a file if there is one, else a name.
+    ///
+    /// # Errors
+    /// Neither, with the nearest name; a file that cannot be read.
+    pub fn open(&self, file_or_name: &str) -> Result<Script, Diagnostic> {
+        let path = Path::new(file_or_name);
+        match fs::read_to_string(path) {
+            Ok(text) => return Ok(Script { name: file_or_name.to_owned(), text: text.into() }),
+            Err(error) if path.is_file() => {
+                return Err(Diagnostic::script(format!("failed to read `{file_or_name}`: {}", crate::kernel::load::text(&error))));
+            }
+            Err(_) => {}
+        }
+        self.find(file_or_name).ok_or_else(|| {
+            let error = Diagnostic::script(format!("no script `{file_or_name}`, neither a file nor in the library"));
+            let names = EMBEDDED.iter().filter_map(|(name, _)| name.rsplit('/').next());
+            match nearest(file_or_name, names) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None => error.help("skep list scripts"),
+            }
+        })
+    }
+
+    /// The embedded scripts, by name.
+    pub fn embedded() -> impl Iterator<Item = Script> {
+        EMBEDDED.iter().map(|(name, text)| Script { name: (*name).to_owned(), text: Cow::Borrowed(text) })
+    }
+}

@@ -1,0 +1,168 @@
+//! The machine that a plan is made for: this one, or one whose tracefs was captured into a folder.
+
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::kernel::load::{self, ProgramKind};
+use crate::kernel::tracefs::{Format, Tracefs};
+use crate::kernel::{arch, attach, btf};
+use crate::slot::assembler::{Alu, Helper, Insn, Operand};
+use skep_templates::btf::Btf;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// Facts are looked up once, when they are first needed.
+pub struct Machine {
+    tracefs: OnceCell<Result<Tracefs, io::ErrorKind>>,
+    captured: bool,
+    btf: OnceCell<Option<Btf<'static>>>,
+    multi: OnceCell<bool>,
+    cookies: [OnceCell<bool>; 2],
+    /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
+    pub avoid_raw: bool,
+}
+
+/// What there is to know of one tracepoint.
+pub enum Lookup {
+    Found(Format),
+    /// With the nearest name that exists.
+    Missing(Option<String>),
+    /// tracefs belongs to root, and we are not.
+    Unreadable,
+}
+
+impl Machine {
+    pub fn live() -> Machine {
+        Machine {
+            tracefs: OnceCell::new(),
+            captured: false,
+            btf: OnceCell::new(),
+            multi: OnceCell::new(),
+            cookies: [OnceCell::new(), OnceCell::new()],
+            avoid_raw: false,
+        }
+    }
+
+    /// A folder that holds `tracing/events/CATEGORY/NAME/format`; taken to be as able as the newest kernel.
+    pub fn captured(folder: &Path) -> Machine {
+        let machine = Machine { captured: true, ..Machine::live() };
+        machine.tracefs.get_or_init(|| Ok(Tracefs::captured(&folder.join("tracing"))));
+        machine
+    }
+
+    fn tracefs(&self) -> Result<&Tracefs, io::ErrorKind> {
+        let opened = self.tracefs.get_or_init(|| Tracefs::open().map_err(|error| error.kind()));
+        opened.as_ref().map_err(|kind| *kind)
+    }
+
+    /// # Errors
+    /// A machine diagnostic: tracefs is neither mounted nor mountable, or cannot be read.
+    pub fn tracepoint(&self, category: &str, name: &str) -> Result<Lookup, Diagnostic> {
+        let tracefs = match self.tracefs() {
+            Ok(tracefs) => tracefs,
+            Err(io::ErrorKind::PermissionDenied) => return Ok(Lookup::Unreadable),
+            Err(kind) => return Err(no_tracefs(kind)),
+        };
+        match tracefs.format(category, name) {
+            Ok(Some(format)) => Ok(Lookup::Found(format)),
+            Ok(None) => Ok(Lookup::Missing(self.near(category, name))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Lookup::Unreadable),
+            Err(error) => Err(Diagnostic::machine(format!("failed to read tracepoint `{category}:{name}`: {}", load::text(&error)))),
+        }
+    }
+
+    /// Every tracepoint by category; empty where this process may not look.
+    ///
+    /// # Errors
+    /// As [`Machine::tracepoint`].
+    pub fn tracepoints(&self) -> Result<BTreeMap<String, Vec<String>>, Diagnostic> {
+        match self.tracefs() {
+            Ok(tracefs) => match tracefs.tracepoints() {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(BTreeMap::new()),
+                Err(error) => Err(Diagnostic::machine(format!("failed to list tracepoints: {}", load::text(&error)))),
+                Ok(all) => Ok(all),
+            },
+            Err(io::ErrorKind::PermissionDenied) => Ok(BTreeMap::new()),
+            Err(kind) => Err(no_tracefs(kind)),
+        }
+    }
+
+    fn near(&self, category: &str, name: &str) -> Option<String> {
+        let all = self.tracepoints().ok()?;
+        let same = all.get(category).into_iter().flatten().map(String::as_str);
+        if let Some(near) = nearest(name, same) {
+            return Some(format!("tracepoint:{category}:{near}"));
+        }
+        if let Some((other, _)) = all.iter().find(|(_, names)| names.iter().any(|one| one == name)) {
+            return Some(format!("tracepoint:{other}:{name}"));
+        }
+        nearest(category, all.keys().map(String::as_str)).map(|near| format!("tracepoint:{near}:{name}"))
+    }
+
+    /// Does the kernel carry its own type information?
+    pub fn has_btf(&self) -> bool {
+        self.captured || btf::exists()
+    }
+
+    /// The number of a system call's tracepoints, where the raw one may stand for them.
+    pub fn syscall(&self, name: &str) -> Option<u32> {
+        if self.avoid_raw || !self.has_btf() { None } else { arch::syscall_number(name) }
+    }
+
+    /// Can a program ask at which of its attach points it runs? Tried once for each kind of program.
+    pub fn has_cookies(&self, prog_type: u32) -> bool {
+        let raw = usize::from(prog_type == load::RAW_TRACEPOINT);
+        *self.cookies[raw].get_or_init(|| {
+            let ask = [Insn::call(Helper::GetAttachCookie), Insn::exit()];
+            let kind = ProgramKind { prog_type, expected_attach_type: 0, attach_btf_id: 0 };
+            self.assume(load::load_bare(kind, &ask).map(drop))
+        })
+    }
+
+    /// Can one link hold many uprobes? Linux 6.6.
+    pub fn has_uprobe_multi(&self) -> bool {
+        *self.multi.get_or_init(|| {
+            let code = [Insn::alu(Alu::Move, 0, Operand::Imm(0)), Insn::exit()];
+            let kind =
+                ProgramKind { prog_type: load::KPROBE, expected_attach_type: load::TRACE_UPROBE_MULTI, attach_btf_id: 0 };
+            let tried = load::load_bare(kind, &code).and_then(|program| {
+                let folder = attach::Uprobe { path: Path::new("/"), returns: false, pid: None };
+                // A folder cannot be probed: a kernel that knows the call says so, another says EINVAL.
+                match attach::uprobe_multi(program.as_fd(), &folder, &[0], &[0]) {
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(error),
+                    _ => Ok(()),
+                }
+            });
+            self.assume(tried)
+        })
+    }
+
+    /// A plan without privilege, or for another machine, takes a feature for granted.
+    fn assume(&self, tried: io::Result<()>) -> bool {
+        match tried {
+            Ok(()) => true,
+            Err(error) => self.captured || matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)),
+        }
+    }
+}
+
+fn no_tracefs(kind: io::ErrorKind) -> Diagnostic {
+    Diagnostic::machine(format!("tracefs is not mounted and cannot be mounted: {kind}"))
+        .help("sudo mount -t tracefs tracefs /sys/kernel/tracing")
+}
+
+impl Machine {
+    /// The running kernel's type information, read once.
+    pub fn btf(&self) -> Option<&Btf<'static>> {
+        if self.captured {
+            return None;
+        }
+        self.btf.get_or_init(|| btf::kernel().ok()).as_ref()
+    }
+
+    /// How many arguments a tracepoint gives to its programs; `None` where it is not known.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
+        btf::tracepoint_arguments(self.btf()?, name)
+    }
+}

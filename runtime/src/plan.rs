@@ -1,0 +1,121 @@
+//! The plan: what a script asked for, before anything of the machine is looked at. Pure data; no privilege.
+
+use crate::aggregate::cell::Kind;
+use crate::attach_point::AttachPoint;
+use crate::diagnostic::Position;
+use crate::expr::Expr;
+
+/// Everything that one script asked for, in its order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub entries: Vec<Entry>,
+}
+
+/// One chain, `probe(…)…` or `template(…)…`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub source: Source,
+    pub position: Option<Position>,
+    pub filter: Option<Expr>,
+    pub key: Vec<Column>,
+    pub output: Output,
+    /// Title of what is printed, often the unit.
+    pub name: Option<String>,
+    /// Entries of the aggregation's map.
+    pub entries: u32,
+    pub view: View,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Any of these attach points; each with the text that the script has for it.
+    Probe(Vec<(String, AttachPoint)>),
+    Template { name: String, parameters: Vec<(String, Setting, Option<Position>)> },
+}
+
+/// A parameter's value as a script gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Int(i128),
+    Bool(bool),
+    Text(String),
+}
+
+/// A named expression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    pub name: String,
+    pub expr: Expr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Nothing was asked for yet: events are counted.
+    None,
+    /// `value` is missing for counts only.
+    Aggregate { kind: Kind, value: Option<Expr> },
+    /// Every event reaches user space.
+    Stream { columns: Vec<Column>, then: Then },
+}
+
+/// What happens to a streamed event here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// One line, columns aligned.
+    Print,
+    /// A line after this format; the columns are its arguments.
+    Printf(String),
+    /// A closure of the script.
+    Each,
+}
+
+/// How a table is shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    pub top: Option<usize>,
+    /// Column and direction; without it the greatest value comes first.
+    pub sort: Option<(String, Direction)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// Room of an aggregation's map unless `.entries(n)` says otherwise.
+pub const DEFAULT_ENTRIES: u32 = 10_240;
+
+impl Entry {
+    pub fn new(source: Source, position: Option<Position>) -> Entry {
+        Entry {
+            source,
+            position,
+            filter: None,
+            key: Vec::new(),
+            output: Output::None,
+            name: None,
+            entries: DEFAULT_ENTRIES,
+            view: View::default(),
+        }
+    }
+
+    /// Every expression that runs in the kernel.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        let (value, columns) = match &self.output {
+            Output::Aggregate { value, .. } => (value.as_ref(), [].as_slice()),
+            Output::Stream { columns, .. } => (None, columns.as_slice()),
+            Output::None => (None, [].as_slice()),
+        };
+        let columns = self.key.iter().chain(columns).map(|column| &column.expr);
+        self.filter.iter().chain(value).chain(columns)
+    }
+
+    /// The attach points or the template, as the script has them.
+    pub fn source_text(&self) -> String {
+        match &self.source {
+            Source::Probe(points) => points.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(", "),
+            Source::Template { name, .. } => format!("template {name}"),
+        }
+    }
+}

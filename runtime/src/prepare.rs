@@ -1,0 +1,408 @@
+//! Preparing: from one entry of the plan to specialised templates: which programs, what their slots hold, how their maps
+//! are sized, what they attach to. Needs no privilege; nothing is loaded.
+
+use crate::aggregate::bucket;
+use crate::aggregate::cell::Kind;
+use crate::aggregate::column::{self, BytesShow, ColumnKind, ColumnType, Show};
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Expr, Node};
+use crate::kernel::load;
+use crate::kernel::map::{self, Shape};
+use crate::machine::Machine;
+use crate::plan::{Entry, Output, Source};
+use crate::points::{self, Mechanism, Point, Uses};
+use crate::resolve::{self, Scope, Typed};
+use crate::slot::assembler::Insn;
+use crate::slot::compile;
+use crate::slot::ir::{Column, Content, Current, Int, Size, Test};
+use crate::template;
+use skep_templates::catalog::{Catalog, Template};
+use std::collections::HashMap;
+
+/// What the command line adds to every entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Restrict {
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    /// Id and depth of a cgroup; its descendants belong to it.
+    pub cgroup: Option<(u64, u32)>,
+}
+
+/// One entry, ready to be loaded.
+#[derive(Clone)]
+pub struct Prepared {
+    pub units: Vec<Unit>,
+    /// Columns of the key or of the record.
+    pub columns: Vec<ColumnType>,
+    /// How the aggregated value is to be shown.
+    pub value_unsigned: bool,
+    pub value_show: Show,
+    /// The aggregation's map; `None` for streams.
+    pub aggregate: Option<Shape>,
+    /// Bytes of a streamed record, its header included.
+    pub record_size: u32,
+    /// `probe` -> attach point.
+    pub probes: HashMap<u64, String>,
+}
+
+/// One template, specialised, and where it attaches.
+#[derive(Clone)]
+pub struct Unit {
+    pub template: Template,
+    pub programs: Vec<Program>,
+    pub constants: Vec<(String, Vec<u8>)>,
+    pub slots: Slots,
+    /// Why this way.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    pub name: String,
+    pub load: Load,
+    pub attach: Vec<Attach>,
+}
+
+/// How a program is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    Plain(u32),
+    /// A tracing program on a tracepoint's prototype.
+    TracepointPrototype(String),
+    UprobeMulti,
+}
+
+/// One attachment; `cookie` is what `probe` reads there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attach {
+    pub shown: String,
+    pub mechanism: Mechanism,
+    pub cookie: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Slots {
+    pub filter: Option<Vec<Insn>>,
+    pub value: Option<Vec<Insn>>,
+    pub columns: Option<Vec<Insn>>,
+}
+
+/// A record begins with the entry's number and four bytes of room.
+pub const RECORD_HEADER: u32 = 8;
+const KEY_ON_STACK: usize = 64;
+const KEY_LONGEST: usize = 1024;
+const RECORD_LONGEST: usize = 32 << 10;
+
+/// Prepares the plan's entry number `index`.
+///
+/// # Errors
+/// A script diagnostic at the part that is wrong, a machine diagnostic where something is missing here.
+pub fn prepare(entry: &Entry, index: usize, catalog: &Catalog, machine: &Machine, restrict: &Restrict) -> Result<Prepared, Diagnostic> {
+    let uses = uses(entry);
+    let uses_probe = entry.expressions().any(|expr| expr.any(&|node| matches!(node, Node::Name(name) if name == "probe")));
+    let drafts = match &entry.source {
+        Source::Probe(written) => {
+            let mut points: Vec<Point> = Vec::new();
+            for (text, point) in written {
+                let found = points::expand(point, text, uses, restrict.pid, machine).map_err(|error| error.at(entry.position))?;
+                points.extend(found);
+            }
+            number(&mut points, uses_probe, machine);
+            points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
+        }
+        Source::Template { name, parameters } => vec![template::draft(name, parameters, catalog, machine, entry.position)?],
+    };
+    let mut resolved = Vec::with_capacity(drafts.len());
+    for draft in &drafts {
+        resolved.push(Resolved::new(entry, &draft.scope, restrict)?);
+    }
+    let columns = unify(&resolved, entry)?;
+    let sizes: Vec<usize> = columns.iter().map(|column| column.kind.size()).collect();
+    let size = column::offsets(&columns, 0).zip(&sizes).map(|(offset, size)| (offset + size).next_multiple_of(8)).max().unwrap_or(0);
+    let aggregate = shape(entry, size)?;
+    let record_size = RECORD_HEADER + size as u32;
+    let first = &resolved[0];
+    let (value_unsigned, value_show) = first.value.as_ref().map_or((true, Show::Decimal), |(_, unsigned, show)| (*unsigned, *show));
+    let mut units: Vec<Unit> = Vec::new();
+    let mut probes = HashMap::new();
+    for (draft, resolved) in drafts.into_iter().zip(&resolved) {
+        let slots = resolved.slots(&columns, aggregate.is_some()).map_err(|error| error.at(entry.position))?;
+        let mut constants = draft.constants;
+        constants.extend(constants_of(entry, index, &slots, resolved, aggregate, record_size));
+        let unit = Unit { template: draft.template, programs: draft.programs, constants, slots, reason: draft.reason };
+        for attach in unit.programs.iter().flat_map(|program| &program.attach) {
+            probes.insert(attach.cookie, attach.shown.clone());
+        }
+        merge(&mut units, unit, machine);
+    }
+    Ok(Prepared { units, columns, value_unsigned, value_show, aggregate, record_size, probes })
+}
+
+/// A unit before its slots are written.
+pub struct Draft {
+    pub template: Template,
+    pub programs: Vec<Program>,
+    pub constants: Vec<(String, Vec<u8>)>,
+    pub scope: Scope,
+    pub reason: String,
+}
+
+fn uses(entry: &Entry) -> Uses {
+    let mut uses = Uses::default();
+    for expr in entry.expressions() {
+        uses.named |= expr.any(&|node| matches!(node, Node::Member(inner, _) if matches!(&*inner.node, Node::Name(name) if name == "args")));
+        for n in 0..6 {
+            let name = format!("arg{n}");
+            if expr.any(&|node| matches!(node, Node::Name(found) if *found == name)) {
+                uses.numbered |= 1 << n;
+            }
+        }
+    }
+    uses
+}
+
+/// Gives every point its id for `probe`, and says how the program learns it.
+fn number(points: &mut [Point], uses_probe: bool, machine: &Machine) {
+    let many = points.len() > 1;
+    for (n, point) in points.iter_mut().enumerate() {
+        if matches!(point.mechanism, Mechanism::Syscall { .. }) {
+            continue;
+        }
+        point.id = n as u64 + 1;
+        let cookie = uses_probe && many && machine.has_cookies(program_type(&point.mechanism));
+        // Without cookies each point has a program of its own, with its number in it.
+        point.scope.probe = if cookie { Int::Current(Current::Cookie) } else { Int::Constant(point.id) };
+    }
+}
+
+fn program_type(mechanism: &Mechanism) -> u32 {
+    match mechanism {
+        Mechanism::Tracepoint { .. } => load::TRACEPOINT,
+        Mechanism::RawTracepoint { .. } | Mechanism::Syscall { .. } => load::RAW_TRACEPOINT,
+        Mechanism::Uprobe { .. } => load::KPROBE,
+        Mechanism::Perf { .. } => load::PERF_EVENT,
+    }
+}
+
+/// The generic template for a mechanism.
+fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, Diagnostic> {
+    let (template, program, load) = match &point.mechanism {
+        Mechanism::Tracepoint { .. } => ("tracepoint", "hit", Load::Plain(load::TRACEPOINT)),
+        Mechanism::RawTracepoint { .. } => ("rawtracepoint", "hit", Load::Plain(load::RAW_TRACEPOINT)),
+        Mechanism::Syscall { enter: true, arguments: false, .. } => ("syscall", "enter", Load::Plain(load::RAW_TRACEPOINT)),
+        Mechanism::Syscall { enter: true, .. } => ("syscall", "enter_arguments", Load::TracepointPrototype("sys_enter".into())),
+        Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
+        Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
+        Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
+    };
+    let template = catalog.get(template).ok_or_else(|| Diagnostic::bug(format!("template `{template}` is not in this binary")))?;
+    let constants = match &point.mechanism {
+        Mechanism::Syscall { number, .. } => vec![("only_syscall".to_owned(), i64::from(*number).to_ne_bytes().to_vec())],
+        _ => Vec::new(),
+    };
+    let _ = machine;
+    let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id }];
+    let programs = vec![Program { name: program.to_owned(), load, attach }];
+    Ok(Draft { template: template.clone(), programs, constants, scope: point.scope, reason: point.reason })
+}
+
+/// An entry's expressions at one point.
+struct Resolved {
+    filter: Option<Test>,
+    value: Option<(Int, bool, Show)>,
+    columns: Vec<Typed>,
+}
+
+impl Resolved {
+    fn new(entry: &Entry, scope: &Scope, restrict: &Restrict) -> Result<Resolved, Diagnostic> {
+        let mut tests = Vec::new();
+        let current = |name: &str| Expr::name(name);
+        if let Some(pid) = restrict.pid {
+            tests.push(resolve::test(&Expr::binary(crate::expr::Operator::Equal, current("pid"), Expr::int(pid.into())), scope)?);
+        }
+        if let Some((id, level)) = restrict.cgroup {
+            tests.push(Test::Compare {
+                op: crate::slot::ir::Comparison::Equal,
+                reading: crate::slot::ir::Reading::Unsigned,
+                left: Int::Current(Current::CgroupAncestor(level)),
+                right: Int::Constant(id),
+            });
+        }
+        if let Some(comm) = &restrict.comm {
+            let literal = comm.as_bytes().iter().copied().take(15).collect();
+            tests.push(Test::TextIs { text: crate::slot::ir::Text::Comm, literal, prefix: false });
+        }
+        if let Some(filter) = &entry.filter {
+            tests.push(resolve::test(filter, scope)?);
+        }
+        let filter = if tests.len() > 1 { Some(Test::And(tests)) } else { tests.pop() };
+        let (value, streamed) = match &entry.output {
+            Output::Aggregate { value: Some(value), .. } => (Some(resolve::number(value, scope)?), [].as_slice()),
+            Output::Stream { columns, .. } => (None, columns.as_slice()),
+            _ => (None, [].as_slice()),
+        };
+        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::resolve(&column.expr, scope)? {
+            Typed::Test(test) => Ok(Typed::int(Int::Truth(Box::new(test)))),
+            other => Ok(other),
+        });
+        Ok(Resolved { filter, value, columns: columns.collect::<Result<_, Diagnostic>>()? })
+    }
+
+    fn slots(&self, columns: &[ColumnType], key: bool) -> Result<Slots, Diagnostic> {
+        let too_large = |error: compile::TooLarge| Diagnostic::script(format!("an expression is too large: it {error}"))
+            .help("test less in the kernel, and the rest here: .each(|e| if … { … })");
+        let mut laid = Vec::with_capacity(columns.len());
+        for ((column, offset), typed) in columns.iter().zip(column::offsets(columns, 0)).zip(&self.columns) {
+            let content = match (typed.clone(), column.kind) {
+                (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
+                (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },
+                (Typed::Bytes { bytes, size, .. }, _) => Content::Bytes { bytes, size },
+                _ => return Err(Diagnostic::bug(format!("column `{}` changed its kind", column.name))),
+            };
+            laid.push(Column { offset: offset as u16, content });
+        }
+        Ok(Slots {
+            filter: self.filter.as_ref().map(compile::filter).transpose().map_err(too_large)?,
+            value: self.value.as_ref().map(|(int, ..)| compile::value(int)).transpose().map_err(too_large)?,
+            columns: if laid.is_empty() { None } else { Some(compile::columns(&laid, key).map_err(too_large)?) },
+        })
+    }
+}
+
+/// Column types that hold what every point delivers: the longest text; all integers are 8 bytes.
+fn unify(resolved: &[Resolved], entry: &Entry) -> Result<Vec<ColumnType>, Diagnostic> {
+    let streamed = match &entry.output {
+        Output::Stream { columns, .. } => columns.as_slice(),
+        _ => &[],
+    };
+    let mut types = Vec::new();
+    for (n, column) in entry.key.iter().chain(streamed).enumerate() {
+        let mut kind: Option<ColumnKind> = None;
+        for one in resolved {
+            let found = match &one.columns[n] {
+                Typed::Int { unsigned, show, .. } => ColumnKind::Int { size: 8, signed: !unsigned, show: *show },
+                Typed::Text { size, .. } => ColumnKind::Text { size: *size },
+                Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
+                Typed::Test(_) => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
+            };
+            kind = Some(match (kind, found) {
+                (None, found) => found,
+                (Some(ColumnKind::Int { signed: a, show, .. }), ColumnKind::Int { signed: b, .. }) => {
+                    ColumnKind::Int { size: 8, signed: a || b, show }
+                }
+                (Some(ColumnKind::Text { size: a }), ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
+                (Some(ColumnKind::Bytes { size: a, show }), ColumnKind::Bytes { size: b, .. }) if a == b => ColumnKind::Bytes { size: a, show },
+                _ => {
+                    let message = format!("`{}` is of different kinds at the attach points of `{}`", column.expr, entry.source_text());
+                    return Err(Diagnostic::script(message).at(column.expr.position.or(entry.position)).help("one probe for each kind"));
+                }
+            });
+        }
+        let kind = kind.unwrap_or(ColumnKind::Bytes { size: 0, show: BytesShow::Hex });
+        types.push(ColumnType { name: column.name.clone(), kind, unit: None });
+    }
+    Ok(types)
+}
+
+/// The aggregation's map.
+fn shape(entry: &Entry, key: usize) -> Result<Option<Shape>, Diagnostic> {
+    let kind = match &entry.output {
+        Output::Stream { .. } if key > RECORD_LONGEST => {
+            return Err(Diagnostic::script(format!("an event of {key} bytes is too long")).at(entry.position));
+        }
+        Output::Stream { .. } => return Ok(None),
+        Output::Aggregate { kind, .. } => *kind,
+        Output::None => Kind::Count,
+    };
+    if key + 8 > KEY_LONGEST {
+        return Err(Diagnostic::script(format!("a key of {key} bytes is too long: at most {}", KEY_LONGEST - 8))
+            .at(entry.position)
+            .help("shorter texts: str(args.filename, 64)"));
+    }
+    let value_size = kind.cell_size() as u32;
+    let buckets = if kind.has_buckets() { bucket::count(kind) } else { 1 };
+    Ok(Some(match (key, kind.has_buckets()) {
+        // A bucket alone, or nothing at all: an array needs no hashing.
+        (0, _) => Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size, max_entries: buckets },
+        (_, bucketed) => Shape {
+            map_type: map::PERCPU_HASH,
+            key_size: if bucketed { key + 8 } else { key } as u32,
+            value_size,
+            max_entries: entry.entries,
+        },
+    }))
+}
+
+fn constants_of(entry: &Entry, index: usize, slots: &Slots, resolved: &Resolved, aggregate: Option<Shape>, record_size: u32) -> Vec<(String, Vec<u8>)> {
+    let (output, kind) = match &entry.output {
+        Output::Stream { .. } => (0u32, None),
+        Output::None => (1, None),
+        Output::Aggregate { kind, .. } => {
+            let number = match kind {
+                Kind::Count => 1,
+                Kind::Sum => 2,
+                Kind::Avg => 3,
+                Kind::Min => 4,
+                Kind::Max => 5,
+                Kind::Stats => 6,
+                Kind::Hist => 7,
+                Kind::LHist { .. } => 8,
+                Kind::Quantiles => 9,
+            };
+            (number, Some(*kind))
+        }
+    };
+    let wide = aggregate.is_some_and(|shape| shape.key_size as usize > KEY_ON_STACK);
+    let unsigned = resolved.value.as_ref().is_some_and(|(_, unsigned, _)| *unsigned);
+    let flag = |on: bool| vec![u8::from(on)];
+    let mut constants = vec![
+        ("output", output.to_ne_bytes().to_vec()),
+        ("has_filter", flag(slots.filter.is_some())),
+        ("has_key", flag(slots.columns.is_some())),
+        ("wide_key", flag(wide)),
+        ("unsigned_value", flag(unsigned)),
+        ("source", (index as u32).to_ne_bytes().to_vec()),
+        ("record_size", record_size.to_ne_bytes().to_vec()),
+    ];
+    if let Some(Kind::LHist { min, max, step }) = kind {
+        constants.push(("lhist_min", min.to_ne_bytes().to_vec()));
+        constants.push(("lhist_max", max.to_ne_bytes().to_vec()));
+        constants.push(("lhist_step", step.to_ne_bytes().to_vec()));
+    }
+    constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Adds a unit, or its attach points to one that runs the same code.
+fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
+    let [program] = unit.programs.as_slice() else { return units.push(unit) };
+    let generic = |one: &Unit| one.programs.len() == 1;
+    let same = units.iter_mut().filter(|one| generic(one)).find(|one| {
+        one.template.name == unit.template.name
+            && one.slots == unit.slots
+            && one.programs[0].name == program.name
+            && without_syscall(&one.constants) == without_syscall(&unit.constants)
+    });
+    let Some(same) = same else { return units.push(unit) };
+    let joined = &mut same.programs[0];
+    joined.attach.extend(unit.programs.into_iter().flat_map(|program| program.attach));
+    if joined.attach.iter().all(|attach| matches!(attach.mechanism, Mechanism::Syscall { .. })) {
+        // One program for all of them: which system calls is a set of bits.
+        let mut bits = [0u64; 8];
+        for attach in &joined.attach {
+            if let Mechanism::Syscall { number, .. } = attach.mechanism
+                && let Some(word) = bits.get_mut(number as usize / 64)
+            {
+                *word |= 1 << (number % 64);
+            }
+        }
+        same.constants.retain(|(name, _)| name != "only_syscall" && name != "syscall_bits");
+        same.constants.push(("syscall_bits".into(), bits.iter().flat_map(|word| word.to_ne_bytes()).collect()));
+        same.reason = format!("raw tracepoint of all system calls, only these {}", joined.attach.len());
+    } else if matches!(joined.attach[0].mechanism, Mechanism::Uprobe { .. }) && joined.load != Load::UprobeMulti && machine.has_uprobe_multi() {
+        joined.load = Load::UprobeMulti;
+    }
+}
+
+fn without_syscall(constants: &[(String, Vec<u8>)]) -> Vec<&(String, Vec<u8>)> {
+    constants.iter().filter(|(name, _)| name != "only_syscall" && name != "syscall_bits").collect()
+}

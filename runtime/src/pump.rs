@@ -1,0 +1,185 @@
+//! The pump: one thread with a tokio runtime that waits for everything (events, timers, signals, a child's end) and hands
+//! it to the script's thread through one bounded channel.
+//!
+//! When the script falls behind, the channel fills, the pump stops reading, and the ring buffer fills: the kernel then
+//! counts what it has to drop. Nothing is dropped here.
+
+use crate::kernel::ring::Ring;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// What the script's thread is told.
+#[derive(Debug)]
+pub enum Happening {
+    /// Records, as [`Ring::read`] packs them.
+    Events(Vec<u8>),
+    /// Timer number n is due.
+    Tick(usize),
+    /// The time that `run` was given is over.
+    Deadline,
+    /// SIGINT, SIGTERM or SIGHUP.
+    Signal(i32),
+    /// The command of `-c` ended, with this status if it did not die by a signal.
+    ChildEnded(Option<i32>),
+}
+
+/// Batches that may wait for the script's thread.
+const CHANNEL: usize = 16;
+/// Bytes of a batch: large enough that handing over costs nothing an event, small enough to bound memory.
+const BATCH: usize = 256 << 10;
+/// How long an event may wait when there are too few of them to wake us.
+const PATIENCE: Duration = Duration::from_millis(25);
+
+/// What to wait for.
+#[derive(Default)]
+pub struct Watch {
+    pub ring: Option<Ring>,
+    pub timers: Vec<Duration>,
+    pub deadline: Option<Duration>,
+}
+
+/// A running pump.
+pub struct Pump {
+    pub happenings: mpsc::Receiver<Happening>,
+    sender: mpsc::Sender<Happening>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pump {
+    /// # Errors
+    /// No thread or no epoll instance is to be had.
+    pub fn start(watch: Watch) -> io::Result<Pump> {
+        let (sender, happenings) = mpsc::channel(CHANNEL);
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let out = sender.clone();
+        // A second SIGINT must find its handler before the first event does: so they are set up here.
+        let signals = {
+            let _inside = runtime.enter();
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal)
+        };
+        let [interrupt, terminate, hangup] = signals;
+        let signals = (interrupt?, terminate?, hangup?);
+        let thread = std::thread::Builder::new().name("skep-pump".into()).spawn(move || {
+            runtime.block_on(run(watch, signals, out, stopped));
+        })?;
+        Ok(Pump { happenings, sender, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// For threads that wait for something else, such as a child.
+    pub fn sender(&self) -> mpsc::Sender<Happening> {
+        self.sender.clone()
+    }
+
+    /// Asks for what is left in the ring buffer; the channel then ends.
+    pub fn finish(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ended = stop.send(());
+        }
+        // Our own sender would keep the channel open.
+        let (closed, _) = mpsc::channel(1);
+        self.sender = closed;
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.finish();
+        self.happenings.close();
+        // Empties the channel, so that a pump that waits to send wakes up.
+        while self.happenings.try_recv().is_ok() {}
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal, tokio::signal::unix::Signal);
+
+async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, mut stopped: oneshot::Receiver<()>) {
+    for (n, period) in watch.timers.into_iter().enumerate() {
+        let out = out.clone();
+        tokio::spawn(async move {
+            let mut timer = tokio::time::interval_at(Instant::now() + period, period);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                timer.tick().await;
+                if out.send(Happening::Tick(n)).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    let mut ring = watch.ring;
+    let ready = ring.as_ref().and_then(|ring| ring.watch().ok());
+    let mut poll = tokio::time::interval(PATIENCE);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let far = Duration::from_secs(365 * 86400);
+    let deadline = tokio::time::sleep(watch.deadline.unwrap_or(far));
+    tokio::pin!(deadline);
+    let mut waiting = true;
+    loop {
+        let mut drain = false;
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            _ = signals.0.recv() => if out.send(Happening::Signal(libc::SIGINT)).await.is_err() { return },
+            _ = signals.1.recv() => if out.send(Happening::Signal(libc::SIGTERM)).await.is_err() { return },
+            _ = signals.2.recv() => if out.send(Happening::Signal(libc::SIGHUP)).await.is_err() { return },
+            () = &mut deadline, if waiting => {
+                waiting = false;
+                if out.send(Happening::Deadline).await.is_err() { return }
+            }
+            woken = readable(ready.as_ref()), if ring.is_some() => drain = woken,
+            _ = poll.tick(), if ring.is_some() => drain = true,
+        }
+        if drain && let Some(ring) = &mut ring {
+            // The ring says what is readable only while something is left unread, so it is emptied each time.
+            while let Some(batch) = next_batch(ring) {
+                if out.send(Happening::Events(batch)).await.is_err() {
+                    return;
+                }
+                if stopped.try_recv().is_ok() {
+                    waiting = false;
+                    break;
+                }
+            }
+        }
+        if stopped.is_terminated() {
+            break;
+        }
+    }
+    if let Some(ring) = &mut ring {
+        while let Some(batch) = next_batch(ring) {
+            if out.send(Happening::Events(batch)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn next_batch(ring: &mut Ring) -> Option<Vec<u8>> {
+    let mut batch = Vec::new();
+    (ring.read(&mut batch, BATCH) > 0).then_some(batch)
+}
+
+async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> bool {
+    match fd {
+        Some(fd) => match fd.readable().await {
+            Ok(mut guard) => {
+                guard.clear_ready();
+                true
+            }
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,228 @@
+//! JSON: one object a line, described in `docs/json.md`. Every object has a version and a type.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Number, Value as Json, json};
+
+use super::units::{self, Shown};
+use crate::aggregate::column::{ColumnType, Names, Value};
+use crate::aggregate::histogram::{Bucket, Histogram};
+use crate::aggregate::{Measure, Table};
+
+/// The version of the format. It grows when a program that reads the format could break, see `docs/json.md`.
+pub const VERSION: u64 = 1;
+
+/// Writes an object as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn line(out: &mut impl Write, object: &Json) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, object)?;
+    out.write_all(b"\n")
+}
+
+/// One aggregation.
+pub fn table(table: &Table, names: &dyn Names) -> Json {
+    let spec = &table.spec;
+    let rows = table
+        .rows()
+        .iter()
+        .map(|row| json!({ "key": fields(&spec.key, &row.key, names), "value": measure(&row.value) }));
+    let mut object = object("table");
+    object.insert("name".into(), spec.name.as_str().into());
+    object.insert("kind".into(), spec.kind.name().into());
+    object.insert("unit".into(), spec.unit.as_deref().into());
+    object.insert(
+        "key".into(),
+        spec.key.iter().map(|column| column.name.as_str()).collect(),
+    );
+    object.insert("rows".into(), rows.collect());
+    object.into()
+}
+
+/// One event of a stream; `probe` is the attach point that it comes from, where the script asks for it.
+pub fn event(probe: Option<&str>, columns: &[ColumnType], values: &[Value], names: &dyn Names) -> Json {
+    let mut object = object("event");
+    if let Some(probe) = probe {
+        object.insert("probe".into(), probe.into());
+    }
+    object.insert("fields".into(), fields(columns, values, names));
+    object.into()
+}
+
+/// How complete the result is: counts such as `seen` and `lost`, by name.
+pub fn trust<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Json {
+    let mut object = object("trust");
+    object.extend(counts.into_iter().map(|(name, count)| (name.into(), count.into())));
+    object.into()
+}
+
+/// What the script printed.
+pub fn text(text: &str) -> Json {
+    let mut object = object("text");
+    object.insert("text".into(), text.into());
+    object.into()
+}
+
+fn object(kind: &str) -> Map<String, Json> {
+    Map::from_iter([("v".into(), VERSION.into()), ("type".into(), kind.into())])
+}
+
+fn fields(columns: &[ColumnType], values: &[Value], names: &dyn Names) -> Json {
+    let fields = columns.iter().zip(values);
+    Json::Object(
+        fields
+            .map(|(column, field)| (column.name.clone(), value(field, column, names)))
+            .collect(),
+    )
+}
+
+/// One value: a number, or the text of a name, an address or bytes.
+fn value(value: &Value, column: &ColumnType, names: &dyn Names) -> Json {
+    match units::show(value, Some(column), names) {
+        Shown::Integer(integer) => number(integer),
+        Shown::Float(float) => float.into(),
+        Shown::Text(text) => text.into(),
+    }
+}
+
+fn measure(measure: &Measure) -> Json {
+    let mean = measure.mean();
+    match measure {
+        Measure::Count(n) => (*n).into(),
+        Measure::Sum(value) | Measure::Min(value) | Measure::Max(value) => number(*value),
+        Measure::Avg { n, sum } => json!({ "n": n, "sum": number(*sum), "avg": mean }),
+        Measure::Stats { n, sum, min, max } => {
+            json!({ "n": n, "sum": number(*sum), "avg": mean, "min": number(*min), "max": number(*max) })
+        }
+        Measure::Histogram(histogram) => buckets(histogram),
+    }
+}
+
+fn buckets(histogram: &Histogram) -> Json {
+    let edge = |edge: Option<i128>| edge.map_or(Json::Null, number);
+    let row = |row: Bucket| json!({ "low": edge(row.low), "high": edge(row.high), "count": row.count });
+    let rows: Json = histogram.rows().filter(|row| row.count > 0).map(row).collect();
+    let [p50, p90, p99, p999] = histogram.quantiles([0.5, 0.9, 0.99, 0.999]).map(edge);
+    json!({
+        "buckets": rows, "n": histogram.count(), "mean": histogram.mean(),
+        "p50": p50, "p90": p90, "p99": p99, "p999": p999,
+    })
+}
+
+/// A JSON number with all its digits; beyond 64 bits, where only a sum can get, the nearest float.
+fn number(value: i128) -> Json {
+    Number::from_i128(value).map_or_else(|| (value as f64).into(), Json::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::column::{BytesShow, ColumnKind, NoNames, Show};
+    use crate::aggregate::{Kind, Spec};
+
+    const DOCUMENT: &str = include_str!("../../../docs/json.md");
+    const COMM: ColumnKind = ColumnKind::Text { size: 4 };
+    const BYTES: ColumnKind = ColumnKind::Bytes {
+        size: 2,
+        show: BytesShow::Hex,
+    };
+
+    fn rows(kind: Kind, unsigned: bool, key: &[u8], cells: &[u64]) -> String {
+        let mut spec = Spec::new("x", kind, Vec::new());
+        (spec.unsigned, spec.unit) = (unsigned, Some("ns".into()));
+        let mut out = Vec::new();
+        line(&mut out, &table(&Table::from_entries(spec, [(key, cells)]), &NoNames)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let head = format!(
+            r#"{{"v":1,"type":"table","name":"x","kind":"{}","unit":"ns","key":[],"rows":["#,
+            kind.name()
+        );
+        text.strip_prefix(&head)
+            .and_then(|rest| rest.strip_suffix("]}\n"))
+            .unwrap()
+            .into()
+    }
+
+    #[test]
+    fn values_have_the_shape_of_their_kind() {
+        assert_eq!(rows(Kind::Count, false, &[], &[23]), r#"{"key":{},"value":23}"#);
+        assert_eq!(
+            rows(Kind::Avg, false, &[], &[2, 5]),
+            r#"{"key":{},"value":{"n":2,"sum":5,"avg":2.5}}"#
+        );
+        let stats = rows(Kind::Stats, false, &[], &[2, 5, 1, 4]);
+        assert_eq!(stats, r#"{"key":{},"value":{"n":2,"sum":5,"avg":2.5,"min":1,"max":4}}"#);
+    }
+
+    #[test]
+    fn histogram_lists_the_buckets_that_are_not_empty() {
+        let hist = rows(Kind::Hist, false, &8u32.to_ne_bytes(), &[2, 200]);
+        let expected = r#"{"buckets":[{"low":64,"high":127,"count":2}],"n":2,"mean":100.0,"p50":127,"p90":127,"p99":127,"p999":127}"#;
+        assert!(DOCUMENT.contains(expected));
+        assert_eq!(hist, format!(r#"{{"key":{{}},"value":{expected}}}"#));
+        let open = rows(
+            Kind::LHist {
+                min: 0,
+                max: 10,
+                step: 10,
+            },
+            false,
+            &2u32.to_ne_bytes(),
+            &[1, 99],
+        );
+        assert!(
+            open.contains(r#"{"low":10,"high":null,"count":1}"#) && open.contains(r#""p50":99,"#),
+            "{open}"
+        );
+    }
+
+    #[test]
+    fn large_unsigned_numbers_keep_their_digits() {
+        assert!(rows(Kind::Max, true, &[], &[1, u64::MAX]).contains(r#""value":18446744073709551615}"#));
+        assert!(rows(Kind::Sum, true, &[], &[u64::MAX; 2]).contains(r#""value":3.6893488147419103e+19}"#));
+    }
+
+    /// The examples of `docs/json.md`, which stand there one a line.
+    fn documented(object: &Json) {
+        let line = object.to_string();
+        assert!(DOCUMENT.lines().any(|text| text == line), "docs/json.md lacks {line}");
+    }
+
+    #[test]
+    fn documented_table_is_what_is_written() {
+        let pid = ColumnType::new("pid", ColumnKind::int(4, false, Show::Decimal));
+        let spec = Spec::new("bytes", Kind::Count, vec![ColumnType::new("comm", COMM), pid]);
+        let key = [*b"bash", 18644u32.to_ne_bytes()].concat();
+        documented(&table(&Table::from_entries(spec, [(key, [11, 12])]), &NoNames));
+    }
+
+    #[test]
+    fn documented_event_is_what_is_written() {
+        let columns = [
+            ColumnType::new("pid", ColumnKind::int(4, false, Show::Decimal)),
+            ColumnType::new("addr", ColumnKind::int(8, false, Show::Hex)),
+            ColumnType::new("comm", COMM),
+            ColumnType::new("digest", BYTES),
+        ];
+        let [comm, digest] = [Value::Text("cat".into()), Value::Bytes(vec![1, 0xab])];
+        let values = [Value::Int(7), Value::Unsigned(0xffff_8880), comm, digest];
+        documented(&event(Some("kprobe:vfs_read"), &columns, &values, &NoNames));
+    }
+
+    #[test]
+    fn documented_trust_and_text_are_what_is_written() {
+        documented(&trust([
+            ("seen", 1861),
+            ("filtered", 0),
+            ("counted", 1861),
+            ("lost", 0),
+        ]));
+        documented(&text("p99 52000 us"));
+    }
+
+    #[test]
+    fn control_characters_are_json_escapes() {
+        assert!(text("a\x1b").to_string().ends_with(r#""text":"a\u001b"}"#));
+    }
+}

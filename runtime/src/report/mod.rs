@@ -1,0 +1,8 @@
+//! Reports: one renderer a file, from values to text or JSON. Each writes to what it is given; no privilege.
+
+pub mod histogram;
+pub mod json;
+pub mod plan;
+pub mod printf;
+pub mod text;
+pub mod units;

@@ -1,0 +1,68 @@
+//! Events: one streamed record in a script's hands, its columns read when they are asked for.
+
+use super::host::{Fallible, raise};
+use super::names::Names;
+use super::values;
+use crate::aggregate::column::{self, ColumnType, Value};
+use crate::diagnostic::{Diagnostic, nearest};
+use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext};
+use std::rc::Rc;
+
+/// What all events of one stream share.
+pub struct Schema {
+    pub columns: Vec<ColumnType>,
+    offsets: Vec<usize>,
+    names: Rc<Names>,
+}
+
+impl Schema {
+    pub fn new(columns: Vec<ColumnType>, names: Rc<Names>) -> Schema {
+        let offsets = column::offsets(&columns, 0).collect();
+        Schema { columns, offsets, names }
+    }
+
+    /// All columns of a record, its header left out.
+    pub fn values(&self, record: &[u8], into: &mut Vec<Value>) {
+        into.clear();
+        let both = self.columns.iter().zip(&self.offsets);
+        into.extend(both.map(|(column, offset)| column::decode(column, record.get(*offset..).unwrap_or_default())));
+    }
+
+    fn get(&self, record: &[u8], name: &str) -> Option<Dynamic> {
+        let n = self.columns.iter().position(|column| column.name == name)?;
+        let value = column::decode(&self.columns[n], record.get(self.offsets[n]..).unwrap_or_default());
+        Some(values::dynamic(&value, &self.columns[n], &self.names))
+    }
+}
+
+/// One record.
+#[derive(Clone)]
+pub struct Event {
+    pub schema: Rc<Schema>,
+    pub record: Rc<[u8]>,
+}
+
+pub fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Event>("event");
+    engine.register_indexer_get(|context: NativeCallContext, event: &mut Event, name: ImmutableString| -> Fallible<Dynamic> {
+        if let Some(value) = event.schema.get(&event.record, &name) {
+            return Ok(value);
+        }
+        let names = || event.schema.columns.iter().map(|column| column.name.as_str());
+        let help = match nearest(&name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}; .fields(…) says which", names().collect::<Vec<_>>().join(", ")),
+        };
+        raise(Diagnostic::script(format!("this event has no field `{name}`")).span(name.as_str()).help(help), context.call_position())
+    });
+    let show = |event: &mut Event| {
+        let mut values = Vec::new();
+        event.schema.values(&event.record, &mut values);
+        let columns = event.schema.columns.iter().zip(&values);
+        let parts: Vec<String> = columns
+            .map(|(column, value)| format!("{}={}", column.name, crate::report::text::value(value, column, &*event.schema.names)))
+            .collect();
+        parts.join(" ")
+    };
+    engine.register_fn("to_string", show).register_fn("to_debug", show);
+}

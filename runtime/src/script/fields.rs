@@ -1,0 +1,139 @@
+//! Fields: symbolic names and the operators on them. They build expressions that are compiled for the kernel.
+
+use super::host::{Fallible, place, raise};
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Expr, Function, Node, Operator};
+use rhai::{Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext};
+
+/// A kernel expression as a script holds it.
+#[derive(Clone, Debug)]
+pub struct Field(pub Expr);
+
+/// Rhai's name of the type, for messages.
+pub const FIELD: &str = "kernel expression";
+
+const OPERATORS: &[(&str, Operator)] = &[
+    ("+", Operator::Add),
+    ("-", Operator::Subtract),
+    ("*", Operator::Multiply),
+    ("/", Operator::Divide),
+    ("%", Operator::Remainder),
+    ("&", Operator::BitAnd),
+    ("|", Operator::BitOr),
+    ("^", Operator::BitXor),
+    ("<<", Operator::ShiftLeft),
+    (">>", Operator::ShiftRight),
+    ("==", Operator::Equal),
+    ("!=", Operator::NotEqual),
+    ("<", Operator::Less),
+    ("<=", Operator::LessOrEqual),
+    (">", Operator::Greater),
+    (">=", Operator::GreaterOrEqual),
+    ("and", Operator::And),
+    ("or", Operator::Or),
+];
+
+/// A script's value as part of a kernel expression.
+///
+/// # Errors
+/// It is of a type that the kernel cannot handle.
+pub fn expr(value: &Dynamic, context: &NativeCallContext) -> Fallible<Expr> {
+    let position = place(context.call_position());
+    if let Some(field) = value.read_lock::<Field>() {
+        return Ok(field.0.clone());
+    }
+    if let Some(unsigned) = value.read_lock::<super::values::Unsigned>() {
+        return Ok(Expr::new(Node::Int(unsigned.0.into()), position));
+    }
+    if let Ok(int) = value.as_int() {
+        return Ok(Expr::new(Node::Int(int.into()), position));
+    }
+    if let Ok(yes) = value.as_bool() {
+        return Ok(Expr::new(Node::Int(yes.into()), position));
+    }
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return Ok(Expr::new(Node::Text(text.to_string()), position));
+    }
+    let message = match () {
+        () if value.is::<FLOAT>() => "the kernel has no floating point: compute with floats here, on results".to_owned(),
+        () if value.is::<char>() => "a character in single quotes; texts have double quotes".to_owned(),
+        () if value.is::<FnPtr>() => "a closure runs here; a kernel expression is needed".to_owned(),
+        () => format!("a kernel expression cannot hold a value of type `{}`", value.type_name()),
+    };
+    raise(Diagnostic::script(message).help("fields, numbers and texts: pid == 1234 and comm != \"bash\""), context.call_position())
+}
+
+pub fn register(engine: &mut Engine) -> Result<(), String> {
+    engine.register_type_with_name::<Field>(FIELD);
+    engine.register_custom_operator("and", 60)?.register_custom_operator("or", 30)?;
+    for (symbol, operator) in OPERATORS {
+        let build = move |context: &NativeCallContext, left: &Dynamic, right: &Dynamic| {
+            check_bits(*operator, left, right, context)?;
+            let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
+            Ok(Dynamic::from(Field(Expr::new(node, place(context.call_position())))))
+        };
+        engine.register_fn(*symbol, move |context: NativeCallContext, left: Field, right: Dynamic| -> Fallible<Dynamic> {
+            build(&context, &Dynamic::from(left), &right)
+        });
+        engine.register_fn(*symbol, move |context: NativeCallContext, left: Dynamic, right: Field| -> Fallible<Dynamic> {
+            build(&context, &left, &Dynamic::from(right))
+        });
+        engine.register_fn(*symbol, move |context: NativeCallContext, left: Field, right: Field| -> Fallible<Dynamic> {
+            build(&context, &Dynamic::from(left), &Dynamic::from(right))
+        });
+    }
+    // Plain values have them too, so that a script may join its own conditions with the same words.
+    engine.register_fn("and", |left: bool, right: bool| left && right);
+    engine.register_fn("or", |left: bool, right: bool| left || right);
+    engine.register_fn("not", |value: bool| !value);
+    engine.register_fn("not", |context: NativeCallContext, field: Field| {
+        Field(Expr::new(Node::Not(field.0), place(context.call_position())))
+    });
+    engine.register_fn("-", |context: NativeCallContext, field: Field| {
+        Field(Expr::new(Node::Negate(field.0), place(context.call_position())))
+    });
+    engine.register_fn("!", |context: NativeCallContext, field: Field| -> Fallible<Dynamic> {
+        let help = format!("not({})", field.0);
+        raise(Diagnostic::script("`!` cannot turn a kernel expression").help(help), context.call_position())
+    });
+    engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
+        let position = place(context.call_position()).or(field.0.position);
+        Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
+    });
+    for function in [Function::Str, Function::Buf, Function::Ntop] {
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| call(function, field, None, &context));
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field, size: INT| {
+            call(function, field, Some(Expr::int(size.into())), &context)
+        });
+    }
+    engine.register_fn("starts_with", |context: NativeCallContext, field: Field, text: ImmutableString| {
+        call(Function::StartsWith, field, Some(Expr::new(Node::Text(text.to_string()), None)), &context)
+    });
+    Ok(())
+}
+
+fn call(function: Function, field: Field, more: Option<Expr>, context: &NativeCallContext) -> Field {
+    let arguments = [field.0].into_iter().chain(more).collect();
+    Field(Expr::new(Node::Call(function, arguments), place(context.call_position())))
+}
+
+/// `args.flags & 3 == 0` binds as in C: `3 == 0` first. Say it before it is false for ever.
+fn check_bits(operator: Operator, left: &Dynamic, right: &Dynamic, context: &NativeCallContext) -> Fallible<()> {
+    let bits = matches!(operator, Operator::BitAnd | Operator::BitOr | Operator::BitXor);
+    let condition = |value: &Dynamic| {
+        value.is::<bool>()
+            || value.read_lock::<Field>().is_some_and(|field| {
+                matches!(&*field.0.node, Node::Not(_) | Node::Binary(Operator::Equal | Operator::NotEqual | Operator::Less
+                    | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual | Operator::And | Operator::Or, ..))
+            })
+    };
+    if bits && (condition(left) || condition(right)) {
+        let symbol = operator.symbol();
+        let (help, what) = match operator {
+            Operator::BitAnd => ("(args.flags & 3) == 0, or `and` between conditions", "bits"),
+            _ => ("`or` between conditions", "bits"),
+        };
+        return raise(Diagnostic::script(format!("`{symbol}` joins {what}, not conditions")).help(help), context.call_position());
+    }
+    Ok(())
+}

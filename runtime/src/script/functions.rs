@@ -1,0 +1,113 @@
+//! Functions that belong to no value: running, timers, ending, formatting, time.
+
+use super::host::{Fallible, Host, Mode, raise};
+use super::probe::not_a_duration;
+use super::{run, values};
+use crate::aggregate::column::{NoNames, Value};
+use crate::diagnostic::Diagnostic;
+use crate::report::{printf, units};
+use rhai::{Dynamic, Engine, EvalAltResult, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext};
+use std::rc::Rc;
+use std::time::Duration;
+
+pub fn register(engine: &mut Engine, host: &Rc<Host>) {
+    let own = host.clone();
+    engine.register_fn("run", move |context: NativeCallContext| run::all(&context, &own, None));
+    let own = host.clone();
+    engine.register_fn("run", move |context: NativeCallContext, time: ImmutableString| {
+        let time = duration(&context, &time)?;
+        run::all(&context, &own, Some(time))
+    });
+    let own = host.clone();
+    engine.register_fn("every", move |context: NativeCallContext, period: ImmutableString, closure: FnPtr| -> Fallible<()> {
+        let period = duration(&context, &period)?;
+        if period < Duration::from_millis(10) {
+            return raise(Diagnostic::script("`every` waits at least 10ms").help("every(\"1s\", || …)"), context.call_position());
+        }
+        own.timers.borrow_mut().push((period, closure));
+        Ok(())
+    });
+    let own = host.clone();
+    engine.register_fn("at_end", move |closure: FnPtr| own.at_end.borrow_mut().push(closure));
+    for takes_status in [false, true] {
+        let own = host.clone();
+        let exit = move |context: &NativeCallContext, status: INT| -> Fallible<()> {
+            own.exit.set(Some(status.clamp(0, 255) as i32));
+            if own.settings.mode == Mode::Plan && own.active.borrow().is_none() {
+                // A plan shows what comes behind it too.
+                own.exit.set(None);
+                return Ok(());
+            }
+            Err(Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, context.call_position())))
+        };
+        match takes_status {
+            true => engine.register_fn("exit", move |context: NativeCallContext, status: INT| exit(&context, status)),
+            false => engine.register_fn("exit", move |context: NativeCallContext| exit(&context, 0)),
+        };
+    }
+    formats(engine, host);
+    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    engine.register_fn("now", move || clock().as_secs_f64() as FLOAT);
+    // Local time of day, as log files have it.
+    engine.register_fn("time", move || time_of_day(clock().as_secs() as i64));
+    engine.register_fn("duration", |nanos: INT| units::duration(nanos.into()));
+    engine.register_fn("bytes", |count: INT| units::bytes(u64::try_from(count).unwrap_or(0)));
+}
+
+fn duration(context: &NativeCallContext, text: &str) -> Fallible<Duration> {
+    match units::parse_duration(text) {
+        Some(nanos) => Ok(Duration::from_nanos(nanos)),
+        None => raise(not_a_duration(text), context.call_position()),
+    }
+}
+
+fn time_of_day(seconds: i64) -> String {
+    // SAFETY: both are plain data; localtime_r writes only to what it is given.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    unsafe { libc::localtime_r(&seconds, &mut parts) };
+    format!("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec)
+}
+
+/// A script's value as `printf` takes it.
+fn value(dynamic: &Dynamic) -> Value {
+    match dynamic {
+        int if int.is::<INT>() => Value::Int(int.as_int().unwrap_or_default()),
+        float if float.is::<FLOAT>() => Value::Float(float.as_float().unwrap_or_default()),
+        unsigned if unsigned.is::<values::Unsigned>() => Value::Unsigned(unsigned.clone_cast::<values::Unsigned>().0),
+        other => Value::Text(other.to_string()),
+    }
+}
+
+fn render(context: &NativeCallContext, text: &str, arguments: &[Dynamic]) -> Fallible<String> {
+    let format = match printf::Format::parse(text) {
+        Ok(format) => format,
+        Err(message) => return raise(Diagnostic::script(message), context.call_position()),
+    };
+    if format.arguments() != arguments.len() {
+        let message = format!("the format wants {} values and gets {}", format.arguments(), arguments.len());
+        return raise(Diagnostic::script(message), context.call_position());
+    }
+    let values: Vec<Value> = arguments.iter().map(value).collect();
+    Ok(format.render(&values, &[], &NoNames))
+}
+
+fn formats(engine: &mut Engine, host: &Rc<Host>) {
+    macro_rules! arities {
+        ($(($($argument:ident)*))*) => { $(
+            #[allow(clippy::too_many_arguments, reason = "Rhai has no variadic functions")]
+            engine.register_fn("format", |context: NativeCallContext, text: ImmutableString, $($argument: Dynamic),*| {
+                render(&context, &text, &[$($argument),*])
+            });
+            let own = host.clone();
+            #[allow(clippy::too_many_arguments, reason = "Rhai has no variadic functions")]
+            engine.register_fn("printf", move |context: NativeCallContext, text: ImmutableString, $($argument: Dynamic),*| -> Fallible<()> {
+                let text = render(&context, &text, &[$($argument),*])?;
+                // `print` ends its line, and so does a format.
+                own.output.borrow_mut().print(text.strip_suffix('\n').unwrap_or(&text));
+                Ok(())
+            });
+        )* };
+    }
+    arities!(() (a) (a b) (a b c) (a b c d) (a b c d e) (a b c d e f) (a b c d e f g) (a b c d e f g h));
+}

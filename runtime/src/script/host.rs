@@ -1,0 +1,168 @@
+//! The host: what one script's run is made of, shared by the functions that the script calls.
+
+use super::names::Names;
+use super::output::Output;
+use super::params::Params;
+use crate::aggregate::table::Table;
+use crate::diagnostic::Diagnostic;
+use crate::machine::Machine;
+use crate::plan::Entry;
+use crate::prepare::{Prepared, Restrict, prepare};
+use crate::session::{Session, Sizes};
+use crate::trust::Trust;
+use rhai::{Dynamic, EvalAltResult, FnPtr, Position};
+use skep_templates::catalog::Catalog;
+use std::cell::{Cell, RefCell};
+use std::process::Child;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What a function of a script may fail with.
+pub type Fallible<T> = Result<T, Box<EvalAltResult>>;
+
+/// Does the script run, or is it only asked what it would do?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Run,
+    /// `run` returns at once, with empty values.
+    Plan,
+}
+
+/// One chain of the script, with what belongs to the script's side of it.
+pub struct Chain {
+    pub entry: Entry,
+    /// Of `each`.
+    pub each: Option<FnPtr>,
+    pub state: State,
+    /// The values after the last run; until then the session has them.
+    pub table: Option<Table>,
+    /// The script took the value, or said `quiet`: it is not printed at the end.
+    pub taken: Rc<Cell<bool>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Waiting,
+    Running,
+    Done,
+}
+
+/// The session that runs now, and which chains are in it.
+pub struct Active {
+    pub session: Session,
+    pub chains: Vec<usize>,
+    pub prepared: Vec<Prepared>,
+}
+
+/// Settings of one run, from the command line.
+pub struct Settings {
+    pub mode: Mode,
+    pub catalog: Catalog,
+    pub machine: Machine,
+    pub restrict: Restrict,
+    pub sizes: Sizes,
+    /// Ends every run after this time.
+    pub longest: Option<Duration>,
+}
+
+/// A command that waits to be let go once everything is attached.
+pub struct Command {
+    pub release: Option<Box<dyn FnOnce() -> std::io::Result<Child>>>,
+}
+
+pub struct Host {
+    pub settings: Settings,
+    pub chains: RefCell<Vec<Chain>>,
+    pub timers: RefCell<Vec<(Duration, FnPtr)>>,
+    pub at_end: RefCell<Vec<FnPtr>>,
+    pub active: RefCell<Option<Active>>,
+    pub params: RefCell<Params>,
+    pub output: RefCell<Output>,
+    pub command: RefCell<Option<Command>>,
+    pub trust: Cell<Trust>,
+    /// `exit()` was called, with this status: no closure is called any more.
+    pub exit: Cell<Option<i32>>,
+    /// A signal came or the command ended: no further run begins, but what was seen is still delivered.
+    pub ended: Cell<Option<i32>>,
+    /// Since when the script computes without waiting for events.
+    pub busy_since: Cell<Instant>,
+    pub names: Rc<Names>,
+}
+
+impl Host {
+    pub fn new(settings: Settings, params: Params, output: Output, command: Option<Command>) -> Rc<Host> {
+        Rc::new(Host {
+            settings,
+            chains: RefCell::default(),
+            timers: RefCell::default(),
+            at_end: RefCell::default(),
+            active: RefCell::default(),
+            params: RefCell::new(params),
+            output: RefCell::new(output),
+            command: RefCell::new(command),
+            trust: Cell::default(),
+            exit: Cell::new(None),
+            ended: Cell::new(None),
+            busy_since: Cell::new(Instant::now()),
+            names: Rc::default(),
+        })
+    }
+
+    /// Adds a chain; its number is its handle.
+    pub fn add(&self, entry: Entry) -> usize {
+        let mut chains = self.chains.borrow_mut();
+        chains.push(Chain { entry, each: None, state: State::Waiting, table: None, taken: Rc::default() });
+        chains.len() - 1
+    }
+
+    /// Prepares a chain for the kernel.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub fn prepare(&self, chain: usize) -> Result<Prepared, Diagnostic> {
+        let chains = self.chains.borrow();
+        let settings = &self.settings;
+        prepare(&chains[chain].entry, chain, &settings.catalog, &settings.machine, &settings.restrict)
+    }
+
+    /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.
+    ///
+    /// # Errors
+    /// The kernel's, and a view that names no column.
+    pub fn table(&self, chain: usize) -> Result<Option<Table>, Diagnostic> {
+        let active = self.active.borrow();
+        let live = active.as_ref().and_then(|active| {
+            let n = active.chains.iter().position(|one| *one == chain)?;
+            Some(active.session.table(n))
+        });
+        let chains = self.chains.borrow();
+        let table = match live {
+            Some(table) => table.map_err(|error| Diagnostic::machine(format!("failed to read values: {error}")))?,
+            None => chains[chain].table.clone(),
+        };
+        table.map(|table| arranged(table, &chains[chain].entry)).transpose()
+    }
+}
+
+/// Sorted and cut as the chain's view says.
+pub fn arranged(mut table: Table, entry: &Entry) -> Result<Table, Diagnostic> {
+    if let Some((column, direction)) = &entry.view.sort {
+        let descending = *direction == crate::plan::Direction::Descending;
+        table.sort_by(column, descending).map_err(|message| Diagnostic::script(message).at(entry.position))?;
+    }
+    if let Some(top) = entry.view.top {
+        table.top(top);
+    }
+    Ok(table)
+}
+
+/// A diagnostic as Rhai carries it.
+pub fn raise<T>(diagnostic: Diagnostic, position: Position) -> Fallible<T> {
+    let position = diagnostic.position.map_or(position, |at| Position::new(at.line as u16, at.column as u16));
+    Err(Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(diagnostic), position)))
+}
+
+/// Rhai's position as ours.
+pub fn place(position: Position) -> Option<crate::diagnostic::Position> {
+    Some(crate::diagnostic::Position { line: position.line()?, column: position.position().unwrap_or(1) })
+}

@@ -1,0 +1,15 @@
+//! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
+
+pub mod engine;
+pub mod errors;
+pub mod event;
+pub mod fields;
+pub mod functions;
+pub mod host;
+pub mod modules;
+pub mod names;
+pub mod output;
+pub mod params;
+pub mod probe;
+pub mod run;
+pub mod values;

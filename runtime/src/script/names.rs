@@ -1,0 +1,99 @@
+//! Names: what numbers are called on this machine: attach points, users, cgroups, disks, signals, system calls.
+
+use crate::aggregate::column::{self, Show};
+use crate::kernel::{arch, cgroup};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+
+/// Looked up when first asked for.
+#[derive(Default)]
+pub struct Names {
+    probes: RefCell<HashMap<u64, String>>,
+    cgroups: RefCell<HashMap<u64, String>>,
+    users: OnceCell<HashMap<u64, String>>,
+    devices: OnceCell<HashMap<u64, String>>,
+}
+
+impl Names {
+    pub fn add_probes(&self, probes: &HashMap<u64, String>) {
+        self.probes.borrow_mut().extend(probes.iter().map(|(id, name)| (*id, name.clone())));
+    }
+}
+
+impl column::Names for Names {
+    fn name(&self, show: &Show, value: u64) -> Option<String> {
+        match show {
+            Show::Probe => self.probes.borrow().get(&value).cloned(),
+            Show::Syscall => arch::syscall_name(value).map(str::to_owned),
+            Show::Signal => signal(value).map(str::to_owned),
+            Show::Errno => errno(value as i64).map(str::to_owned),
+            Show::User => self.users.get_or_init(users).get(&value).cloned(),
+            Show::Device => self.devices.get_or_init(devices).get(&value).cloned(),
+            Show::Cgroup => {
+                if let Some(name) = self.cgroups.borrow().get(&value) {
+                    return Some(name.clone());
+                }
+                // One walk finds them all, those that came since the last one too.
+                let all = cgroup::names();
+                let found = all.get(&value).cloned();
+                let mut cgroups = self.cgroups.borrow_mut();
+                cgroups.extend(all);
+                // One that is gone is not searched for again.
+                cgroups.entry(value).or_insert_with(|| format!("cgroup {value}"));
+                found
+            }
+            Show::Decimal | Show::Hex | Show::Duration => None,
+        }
+    }
+}
+
+fn users() -> HashMap<u64, String> {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = |line: &str| {
+        let mut parts = line.split(':');
+        let name = parts.next()?.to_owned();
+        Some((parts.nth(1)?.parse().ok()?, name))
+    };
+    text.lines().filter_map(user).collect()
+}
+
+fn devices() -> HashMap<u64, String> {
+    let mut devices = HashMap::new();
+    for entry in std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten() {
+        let number = std::fs::read_to_string(entry.path().join("dev")).unwrap_or_default();
+        if let (Some((major, minor)), Ok(name)) = (number.trim().split_once(':'), entry.file_name().into_string())
+            && let (Ok(major), Ok(minor)) = (major.parse::<u64>(), minor.parse::<u64>())
+        {
+            devices.insert(major << 20 | minor, name);
+        }
+    }
+    devices
+}
+
+/// Source: signal(7).
+pub fn signal(number: u64) -> Option<&'static str> {
+    const SIGNALS: [&str; 32] = [
+        "0", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
+        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP",
+        "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR",
+        "SIGSYS",
+    ];
+    SIGNALS.get(usize::try_from(number).ok()?).copied()
+}
+
+/// Names of the error numbers that operators meet. Source: errno(3).
+pub fn errno(number: i64) -> Option<&'static str> {
+    const ERRORS: [&str; 41] = [
+        "0", "EPERM", "ENOENT", "ESRCH", "EINTR", "EIO", "ENXIO", "E2BIG", "ENOEXEC", "EBADF", "ECHILD", "EAGAIN",
+        "ENOMEM", "EACCES", "EFAULT", "ENOTBLK", "EBUSY", "EEXIST", "EXDEV", "ENODEV", "ENOTDIR", "EISDIR", "EINVAL",
+        "ENFILE", "EMFILE", "ENOTTY", "ETXTBSY", "EFBIG", "ENOSPC", "ESPIPE", "EROFS", "EMLINK", "EPIPE", "EDOM",
+        "ERANGE", "EDEADLK", "ENAMETOOLONG", "ENOLCK", "ENOSYS", "ENOTEMPTY", "ELOOP",
+    ];
+    const NETWORK: [(i64, &str); 8] = [
+        (98, "EADDRINUSE"), (99, "EADDRNOTAVAIL"), (101, "ENETUNREACH"), (103, "ECONNABORTED"), (104, "ECONNRESET"),
+        (110, "ETIMEDOUT"), (111, "ECONNREFUSED"), (115, "EINPROGRESS"),
+    ];
+    let number = number.abs();
+    let few = usize::try_from(number).ok().and_then(|number| ERRORS.get(number).copied());
+    few.or_else(|| NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| *name))
+}

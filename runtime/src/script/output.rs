@@ -1,0 +1,165 @@
+//! Output: everything that a script shows, as text or as JSON lines. A reader that goes away ends the run, quietly.
+
+use super::names::Names;
+use crate::aggregate::column::{ColumnType, Value};
+use crate::aggregate::table::Table;
+use crate::report::{self, text::Style};
+use crate::trust::Trust;
+use std::io::{self, BufWriter, Write};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Where a script's results go; what is about the run itself goes to standard error.
+pub struct Output {
+    out: BufWriter<Box<dyn Write>>,
+    pub format: Format,
+    style: Style,
+    /// Nothing can be written any more.
+    closed: bool,
+    /// Say on standard error what was attached, and the trust line.
+    pub talk: bool,
+    line: String,
+}
+
+impl Output {
+    pub fn new(out: Box<dyn Write>, format: Format, style: Style) -> Output {
+        Output { out: BufWriter::with_capacity(64 << 10, out), format, style, closed: false, talk: true, line: String::new() }
+    }
+
+    /// From now on nothing is written: for plans, and for runs that only their values matter of.
+    pub fn mute(&mut self) {
+        self.out = BufWriter::new(Box::new(io::sink()));
+        self.talk = false;
+    }
+
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Standard output broke: remember it, so that the run ends.
+    fn done(&mut self, result: io::Result<()>) {
+        if result.is_err() {
+            self.closed = true;
+        }
+    }
+
+    /// What the script printed.
+    pub fn print(&mut self, text: &str) {
+        let result = match self.format {
+            Format::Text => writeln!(self.out, "{text}"),
+            Format::Json => report::json::line(&mut self.out, &report::json::text(text)),
+        };
+        self.done(result);
+    }
+
+    pub fn table(&mut self, table: &Table, names: &Names) {
+        let result = match self.format {
+            Format::Text => report::text::table(&mut self.out, table, names, &self.style),
+            Format::Json => report::json::line(&mut self.out, &report::json::table(table, names)),
+        };
+        self.done(result);
+    }
+
+    /// An empty line between two results.
+    pub fn gap(&mut self) {
+        if self.format == Format::Text {
+            let result = writeln!(self.out);
+            self.done(result);
+        }
+    }
+
+    /// The names of a stream's columns.
+    pub fn heading(&mut self, columns: &[ColumnType], widths: &[usize]) {
+        if self.format == Format::Json {
+            return;
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        for (n, (column, width)) in columns.iter().zip(widths).enumerate() {
+            pad(&mut line, &column.name, if n + 1 == columns.len() { 0 } else { *width });
+        }
+        let (on, off) = if self.style.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let result = writeln!(self.out, "{on}{}{off}", line.trim_end());
+        self.line = line;
+        self.done(result);
+    }
+
+    /// One event as a line of aligned columns.
+    pub fn event(&mut self, columns: &[ColumnType], values: &[Value], widths: &[usize], names: &Names) {
+        if self.format == Format::Json {
+            let result = report::json::line(&mut self.out, &report::json::event(None, columns, values, names));
+            return self.done(result);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        for (n, ((value, column), width)) in values.iter().zip(columns).zip(widths).enumerate() {
+            let shown = report::text::value(value, column, names);
+            pad(&mut line, &shown, if n + 1 == columns.len() { 0 } else { *width });
+        }
+        let result = writeln!(self.out, "{}", line.trim_end());
+        self.line = line;
+        self.done(result);
+    }
+
+    /// One event after a format of the script; the format brings its own line end.
+    pub fn formatted(&mut self, format: &report::printf::Format, columns: &[ColumnType], values: &[Value], names: &Names) {
+        if self.format == Format::Json {
+            let result = report::json::line(&mut self.out, &report::json::event(None, columns, values, names));
+            return self.done(result);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        format.render_into(&mut line, values, columns, names);
+        let result = self.out.write_all(line.as_bytes());
+        self.line = line;
+        self.done(result);
+    }
+
+    /// The trust line to standard error; in JSON also as the last object.
+    pub fn trust(&mut self, trust: &Trust) {
+        if self.format == Format::Json {
+            let counts = [
+                ("seen", trust.seen),
+                ("filtered", trust.filtered),
+                ("counted", trust.counted),
+                ("delivered", trust.delivered),
+                ("lost", trust.lost()),
+                ("lost_ring", trust.lost_ring),
+                ("lost_map", trust.lost_map),
+                ("unmatched", trust.unmatched),
+            ];
+            let result = report::json::line(&mut self.out, &report::json::trust(counts));
+            self.done(result);
+        }
+        self.flush();
+        self.tell(&trust.line());
+    }
+
+    /// A line about the run, to standard error.
+    pub fn tell(&mut self, text: &str) {
+        if self.talk {
+            // Standard error may be closed; then nobody wants to know.
+            let _nobody = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    pub fn flush(&mut self) {
+        let result = self.out.flush();
+        self.done(result);
+    }
+}
+
+fn pad(line: &mut String, text: &str, width: usize) {
+    line.push_str(text);
+    let have = text.chars().count();
+    for _ in have..width {
+        line.push(' ');
+    }
+    if width > 0 {
+        line.push(' ');
+    }
+}

@@ -1,0 +1,343 @@
+//! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
+
+use super::event::{Event, Schema};
+use super::host::{Active, Chain, Fallible, Host, Mode, State, arranged, raise};
+use super::names::Names;
+use super::probe::Probe;
+use super::values;
+use crate::aggregate::column::{ColumnKind, ColumnType, Value};
+use crate::aggregate::table::Table;
+use crate::diagnostic::Diagnostic;
+use crate::kernel::ring;
+use crate::plan::{Output, Then};
+use crate::prepare::{Prepared, RECORD_HEADER};
+use crate::pump::{Happening, Pump, Watch};
+use crate::report::printf::Format;
+use crate::session::{self, Session};
+use crate::trust::Trust;
+use rhai::{Dynamic, FnPtr, NativeCallContext};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Runs one chain and gives its value.
+pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
+    let host = &probe.host;
+    run(context, host, vec![probe.chain], time)?;
+    let chains = host.chains.borrow();
+    let chain = &chains[probe.chain];
+    match &chain.table {
+        Some(table) => match arranged(table.clone(), &chain.entry) {
+            Ok(table) => Ok(values::result(table, &chain.taken, &host.names)),
+            Err(diagnostic) => raise(diagnostic, context.call_position()),
+        },
+        None => Ok(Dynamic::UNIT),
+    }
+}
+
+/// Runs every chain that did not run yet; without any, but with timers, runs those.
+pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>) -> Fallible<()> {
+    let waiting = |(n, chain): (usize, &Chain)| (chain.state == State::Waiting).then_some(n);
+    let chains: Vec<usize> = host.chains.borrow().iter().enumerate().filter_map(waiting).collect();
+    if chains.is_empty() && host.timers.borrow().is_empty() && host.command.borrow().is_none() {
+        return Ok(());
+    }
+    run(context, host, chains, time)
+}
+
+/// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
+pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
+    if host.exit.get().or(host.ended.get()).is_none() {
+        all(context, host, None)?;
+    }
+    end(context, host)
+}
+
+/// The last part of [`finish`]; also after `exit()`.
+pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
+    for closure in host.at_end.take() {
+        call(context, host, &closure, Vec::new())?;
+    }
+    print_rest(host).or_else(|diagnostic| raise(diagnostic, context.call_position()))
+}
+
+fn print_rest(host: &Host) -> Result<(), Diagnostic> {
+    let mut output = host.output.borrow_mut();
+    let mut first = true;
+    for chain in host.chains.borrow_mut().iter_mut() {
+        let Some(table) = chain.table.take().filter(|_| !chain.taken.get()) else { continue };
+        if !first {
+            output.gap();
+        }
+        first = false;
+        output.table(&arranged(table, &chain.entry)?, &host.names);
+    }
+    Ok(())
+}
+
+/// Calls a closure; `exit()` inside ends the run and is no error.
+fn call(context: &NativeCallContext, host: &Host, closure: &FnPtr, arguments: Vec<Dynamic>) -> Fallible<()> {
+    host.busy_since.set(Instant::now());
+    match closure.call_raw(context, None, arguments) {
+        Ok(_) => Ok(()),
+        Err(error) if host.exit.get().is_some() && matches!(error.unwrap_inner(), rhai::EvalAltResult::ErrorTerminated(..)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: Option<Duration>) -> Fallible<()> {
+    let position = context.call_position();
+    let fail = |diagnostic: Diagnostic| raise::<()>(diagnostic, position);
+    if host.active.borrow().is_some() {
+        return fail(Diagnostic::script("`run` inside a run: closures may read values, not wait for others").help("run the chains one after the other"));
+    }
+    if let Some(unknown) = host.params.borrow().unknown() {
+        return fail(unknown);
+    }
+    let mut prepared = Vec::with_capacity(chains.len());
+    for chain in &chains {
+        match host.prepare(*chain) {
+            Ok(one) => prepared.push(one),
+            Err(diagnostic) => return fail(diagnostic),
+        }
+    }
+    if host.settings.mode == Mode::Plan {
+        for (chain, prepared) in chains.iter().zip(&prepared) {
+            let chain = &mut host.chains.borrow_mut()[*chain];
+            chain.state = State::Done;
+            let streams = matches!(chain.entry.output, Output::Stream { .. });
+            chain.table = (!streams).then(|| Table::from_entries(session::spec(&chain.entry, prepared), Vec::<(Vec<u8>, Vec<u64>)>::new()));
+        }
+        return Ok(());
+    }
+    let mut consumers = Vec::with_capacity(chains.len());
+    for (chain, prepared) in chains.iter().zip(&prepared) {
+        host.names.add_probes(&prepared.probes);
+        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names));
+    }
+    match attach(host, &chains, prepared, time) {
+        Ok(pump) => {
+            let mut driver = Driver { context, host, consumers, pump };
+            let outcome = driver.drive();
+            let closed = driver.close();
+            outcome.and(closed)
+        }
+        Err(diagnostic) => fail(diagnostic),
+    }
+}
+
+fn attach(host: &Rc<Host>, numbers: &[usize], prepared: Vec<Prepared>, time: Option<Duration>) -> Result<Pump, Diagnostic> {
+    let settings = &host.settings;
+    let mut chains = host.chains.borrow_mut();
+    let entries: Vec<_> = numbers.iter().zip(&prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
+    let session = Session::start(&entries, &settings.machine, settings.sizes)?;
+    let ring = session.events()?;
+    let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
+    let deadline = match (time, settings.longest) {
+        (Some(time), Some(longest)) => Some(time.min(longest)),
+        (time, longest) => time.or(longest),
+    };
+    let until = match deadline {
+        None => "Ctrl-C to end".to_owned(),
+        Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
+    };
+    let pump = Pump::start(Watch { ring, timers, deadline })
+        .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
+    for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
+        host.output.borrow_mut().tell(&line);
+    }
+    drop(entries);
+    for n in numbers {
+        chains[*n].state = State::Running;
+    }
+    *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
+    if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
+        let mut child = release().map_err(|error| Diagnostic::machine(format!("failed to start the command: {error}")))?;
+        let sender = pump.sender();
+        std::thread::spawn(move || {
+            let status = child.wait().ok().and_then(|status| status.code());
+            // The run may be over by then.
+            let _gone = sender.blocking_send(Happening::ChildEnded(status));
+        });
+    }
+    Ok(pump)
+}
+
+/// What happens to one chain's events.
+struct Consumer {
+    each: Option<FnPtr>,
+    format: Option<Format>,
+    schema: Rc<Schema>,
+    widths: Vec<usize>,
+    headed: Cell<bool>,
+    delivered: u64,
+}
+
+impl Consumer {
+    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>) -> Consumer {
+        let format = match &chain.entry.output {
+            Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
+            _ => None,
+        };
+        let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone()));
+        let widths = schema.columns.iter().map(width).collect();
+        Consumer { each: chain.each.clone(), format, schema, widths, headed: Cell::new(false), delivered: 0 }
+    }
+}
+
+/// How wide a streamed column is: its widest value is not known yet.
+fn width(column: &ColumnType) -> usize {
+    let usual = match column.kind {
+        ColumnKind::Int { .. } if column.name == "nsecs" => 15,
+        ColumnKind::Int { show: crate::aggregate::column::Show::Hex, .. } => 18,
+        ColumnKind::Int { .. } => 7,
+        ColumnKind::Text { size } => usize::from(size).min(16),
+        ColumnKind::Bytes { .. } => 15,
+    };
+    usual.max(column.name.chars().count())
+}
+
+struct Driver<'a> {
+    context: &'a NativeCallContext<'a>,
+    host: &'a Rc<Host>,
+    consumers: Vec<Consumer>,
+    pump: Pump,
+}
+
+impl Driver<'_> {
+    /// Until the time is over, a signal comes, the command ends, or the script says so.
+    fn drive(&mut self) -> Fallible<()> {
+        loop {
+            let happening = match self.pump.happenings.try_recv() {
+                Ok(happening) => happening,
+                Err(_) => {
+                    // Nothing waits: time to show what was written so far.
+                    self.host.output.borrow_mut().flush();
+                    match self.pump.happenings.blocking_recv() {
+                        Some(happening) => happening,
+                        None => return Ok(()),
+                    }
+                }
+            };
+            self.host.busy_since.set(Instant::now());
+            match happening {
+                Happening::Events(batch) => self.deliver(&batch)?,
+                Happening::Tick(n) => {
+                    let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
+                    if let Some(closure) = timer {
+                        call(self.context, self.host, &closure, Vec::new())?;
+                    }
+                }
+                Happening::Deadline => return Ok(()),
+                Happening::Signal(signal) => {
+                    // Ctrl-C is the usual way to end a run without a time; a request to terminate is passed on.
+                    self.host.ended.set(Some(if signal == libc::SIGINT { 0 } else { 128 + signal }));
+                    return Ok(());
+                }
+                Happening::ChildEnded(_) => {
+                    self.host.ended.set(Some(0));
+                    return Ok(());
+                }
+            }
+            if self.host.exit.get().is_some() || self.host.output.borrow().closed() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn deliver(&mut self, batch: &[u8]) -> Fallible<()> {
+        let Driver { context, host, consumers, .. } = self;
+        let active = host.active.borrow();
+        let numbers: Vec<usize> = active.as_ref().map(|active| active.chains.clone()).unwrap_or_default();
+        drop(active);
+        let mut values: Vec<Value> = Vec::new();
+        for record in ring::records(batch) {
+            let Some((header, columns)) = record.split_at_checked(RECORD_HEADER as usize) else { continue };
+            let source = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+            let Some(consumer) = numbers.iter().position(|n| *n == source).map(|n| &mut consumers[n]) else { continue };
+            consumer.delivered += 1;
+            if let Some(closure) = &consumer.each {
+                // After `exit()` events are still counted, so that the trust line holds.
+                if host.exit.get().is_none() {
+                    let event = Event { schema: consumer.schema.clone(), record: columns.into() };
+                    call(context, host, closure, vec![Dynamic::from(event)])?;
+                }
+                continue;
+            }
+            consumer.schema.values(columns, &mut values);
+            let mut output = host.output.borrow_mut();
+            match &consumer.format {
+                Some(format) => output.formatted(format, &consumer.schema.columns, &values, &host.names),
+                None => {
+                    if !consumer.headed.replace(true) {
+                        output.heading(&consumer.schema.columns, &consumer.widths);
+                    }
+                    output.event(&consumer.schema.columns, &values, &consumer.widths, &host.names);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches, delivers what is left, reads the values, and adds up the counters.
+    fn close(mut self) -> Fallible<()> {
+        let host = self.host;
+        if let Some(active) = host.active.borrow_mut().as_mut() {
+            active.session.detach();
+        }
+        self.pump.finish();
+        let mut failed = Ok(());
+        while let Some(happening) = self.pump.happenings.blocking_recv() {
+            if let Happening::Events(batch) = happening
+                && failed.is_ok()
+            {
+                failed = self.deliver(&batch);
+            }
+        }
+        let Some(active) = host.active.borrow_mut().take() else { return failed };
+        let position = self.context.call_position();
+        let mut total = host.trust.get();
+        for (n, (chain, consumer)) in active.chains.iter().zip(&self.consumers).enumerate() {
+            let read = active.session.table(n).and_then(|table| Ok((table, active.session.trust(n)?)));
+            let (table, trust) = match read {
+                Ok(read) => read,
+                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
+            };
+            let mut chains = host.chains.borrow_mut();
+            let chain = &mut chains[*chain];
+            let trust = Trust { delivered: consumer.delivered, ..trust };
+            if trust.lost() > 0 {
+                host.output.borrow_mut().tell(&behind(chain, &trust));
+            }
+            chain.state = State::Done;
+            chain.table = table;
+            total.add(&trust);
+        }
+        host.trust.set(total);
+        failed
+    }
+}
+
+/// What a loss means and what helps.
+fn behind(chain: &Chain, trust: &Trust) -> String {
+    use crate::report::units::grouped;
+    let at = chain.entry.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
+    let seen = trust.seen - trust.filtered;
+    match &chain.entry.output {
+        Output::Stream { then, .. } => {
+            let what = if *then == Then::Each { "`each`" } else { "printing" };
+            format!(
+                "warning: {} of {} events dropped: {what}{at} falls behind (filter, aggregate, or a larger --ring)",
+                grouped(trust.lost_ring),
+                grouped(seen)
+            )
+        }
+        _ => format!(
+            "warning: {} of {} events not counted: the table{at} is full with {} keys (.entries({}), or fewer columns)",
+            grouped(trust.lost_map),
+            grouped(seen),
+            grouped(chain.entry.entries),
+            u64::from(chain.entry.entries) * 10
+        ),
+    }
+}

@@ -1,0 +1,317 @@
+//! Values: what aggregations give to a script: tables, histograms, numbers that fit no other type.
+
+use super::host::{Fallible, raise};
+use super::names::Names;
+use crate::aggregate::cell::{Kind, Measure};
+use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Names as _, Show, Value};
+use crate::aggregate::histogram::Histogram;
+use crate::aggregate::table::{Row, Table};
+use crate::diagnostic::{Diagnostic, nearest};
+use crate::report;
+use rhai::{Dynamic, Engine, FLOAT, INT, ImmutableString, NativeCallContext};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// An unsigned value beyond [`INT`]'s range, or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unsigned(pub u64);
+
+/// A table in a script's hands. Looking into it marks it as taken: it is not printed at the end.
+#[derive(Clone)]
+pub struct TableValue {
+    pub table: Rc<Table>,
+    pub taken: Rc<Cell<bool>>,
+    pub names: Rc<Names>,
+}
+
+#[derive(Clone)]
+pub struct RowValue {
+    table: Rc<Table>,
+    names: Rc<Names>,
+    n: usize,
+}
+
+#[derive(Clone)]
+pub struct HistogramValue {
+    pub histogram: Rc<Histogram>,
+    pub taken: Rc<Cell<bool>>,
+}
+
+impl IntoIterator for TableValue {
+    type Item = RowValue;
+    type IntoIter = std::vec::IntoIter<RowValue>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.taken.set(true);
+        let row = |n| RowValue { table: self.table.clone(), names: self.names.clone(), n };
+        (0..self.table.rows().len()).map(row).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl RowValue {
+    fn row(&self) -> &Row {
+        &self.table.rows()[self.n]
+    }
+}
+
+/// A column's value as a script sees it.
+pub fn dynamic(value: &Value, column: &ColumnType, names: &Names) -> Dynamic {
+    if let (Value::Int(number), ColumnKind::Int { show: show @ (Show::Probe | Show::Cgroup), .. }) = (value, column.kind)
+        && let Some(name) = names.name(&show, *number as u64)
+    {
+        return name.into();
+    }
+    match value {
+        Value::Int(int) => (*int).into(),
+        Value::Unsigned(value) => Dynamic::from(Unsigned(*value)),
+        Value::Float(value) => (*value).into(),
+        Value::Text(text) => text.clone().into(),
+        Value::Bytes(_) if matches!(column.kind, ColumnKind::Bytes { show: BytesShow::Ip | BytesShow::Hex, .. }) => {
+            report::text::value(value, column, names).into()
+        }
+        Value::Bytes(bytes) => bytes.clone().into(),
+    }
+}
+
+/// A sum or an extreme: [`INT`] if it fits, else unsigned, else the nearest float.
+fn number(value: i128) -> Dynamic {
+    match (INT::try_from(value), u64::try_from(value)) {
+        (Ok(int), _) => int.into(),
+        (_, Ok(unsigned)) => Dynamic::from(Unsigned(unsigned)),
+        _ => (value as FLOAT).into(),
+    }
+}
+
+/// An aggregated value as a script sees it.
+pub fn measure(value: &Measure, taken: &Rc<Cell<bool>>) -> Dynamic {
+    match value {
+        Measure::Count(n) => number((*n).into()),
+        Measure::Sum(value) | Measure::Min(value) | Measure::Max(value) => number(*value),
+        Measure::Avg { .. } => value.mean().map_or(Dynamic::UNIT, Dynamic::from),
+        Measure::Stats { n, sum, min, max } => {
+            let mut map = rhai::Map::new();
+            map.insert("n".into(), number((*n).into()));
+            map.insert("sum".into(), number(*sum));
+            map.insert("avg".into(), value.mean().map_or(Dynamic::UNIT, Dynamic::from));
+            map.insert("min".into(), number(*min));
+            map.insert("max".into(), number(*max));
+            map.into()
+        }
+        Measure::Histogram(histogram) => {
+            Dynamic::from(HistogramValue { histogram: Rc::new(histogram.clone()), taken: taken.clone() })
+        }
+    }
+}
+
+/// What `run` returns: a number or a histogram where there is no key, else the table.
+pub fn result(table: Table, taken: &Rc<Cell<bool>>, names: &Rc<Names>) -> Dynamic {
+    if !table.spec.key.is_empty() {
+        return Dynamic::from(TableValue { table: Rc::new(table), taken: taken.clone(), names: names.clone() });
+    }
+    match (table.rows().first(), table.spec.kind) {
+        (Some(row), _) => measure(&row.value, taken),
+        (None, Kind::Count | Kind::Sum) => Dynamic::from(0 as INT),
+        (None, kind) if kind.has_buckets() => {
+            Dynamic::from(HistogramValue { histogram: Rc::new(Histogram::new(kind)), taken: taken.clone() })
+        }
+        (None, _) => Dynamic::UNIT,
+    }
+}
+
+pub fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<TableValue>("table");
+    engine.register_type_with_name::<RowValue>("row");
+    engine.register_type_with_name::<HistogramValue>("histogram");
+    engine.register_type_with_name::<Unsigned>("unsigned");
+    tables(engine);
+    histograms(engine);
+    unsigned(engine);
+}
+
+fn tables(engine: &mut Engine) {
+    let take = |table: &TableValue| table.taken.set(true);
+    let row = |table: &TableValue, n: usize| RowValue { table: table.table.clone(), names: table.names.clone(), n };
+    engine.register_fn("rows", move |table: &mut TableValue| -> rhai::Array {
+        take(table);
+        (0..table.table.rows().len()).map(|n| Dynamic::from(row(table, n))).collect()
+    });
+    engine.register_iterator::<TableValue>();
+    engine.register_fn("len", move |table: &mut TableValue| {
+        take(table);
+        table.table.rows().len() as INT
+    });
+    engine.register_fn("is_empty", move |table: &mut TableValue| {
+        take(table);
+        table.table.rows().is_empty()
+    });
+    engine.register_fn("total", move |table: &mut TableValue| {
+        take(table);
+        table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.taken))
+    });
+    engine.register_fn("top", move |table: &mut TableValue, n: INT| {
+        take(table);
+        let mut cut = Table::clone(&table.table);
+        cut.top(usize::try_from(n).unwrap_or(0));
+        TableValue { table: Rc::new(cut), ..table.clone() }
+    });
+    for (name, descending) in [("sort_by", true), ("sort_by_ascending", false)] {
+        engine.register_fn(name, move |context: NativeCallContext, table: &mut TableValue, column: ImmutableString| -> Fallible<TableValue> {
+            take(table);
+            let mut sorted = Table::clone(&table.table);
+            match sorted.sort_by(&column, descending) {
+                Ok(()) => Ok(TableValue { table: Rc::new(sorted), ..table.clone() }),
+                Err(message) => raise(Diagnostic::script(message), context.call_position()),
+            }
+        });
+    }
+    engine.register_fn("to_string", move |table: &mut TableValue| text(&table.table, &table.names));
+    engine.register_fn("to_debug", move |table: &mut TableValue| text(&table.table, &table.names));
+    engine.register_fn("json", move |table: &mut TableValue| {
+        take(table);
+        report::json::table(&table.table, &*table.names).to_string()
+    });
+    // t["bash"], and t.get(["bash", 1]) for keys of several columns.
+    engine.register_indexer_get(move |table: &mut TableValue, key: Dynamic| -> Dynamic {
+        take(table);
+        find(table, &[key])
+    });
+    engine.register_fn("get", move |table: &mut TableValue, key: rhai::Array| -> Dynamic {
+        take(table);
+        find(table, &key)
+    });
+    engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &Rc::default()));
+    engine.register_get("key", |row: &mut RowValue| {
+        let columns = &row.table.spec.key;
+        let mut key: Vec<Dynamic> = row.row().key.iter().zip(columns).map(|(value, column)| dynamic(value, column, &row.names)).collect();
+        if key.len() == 1 { key.remove(0) } else { Dynamic::from(key) }
+    });
+    engine.register_indexer_get(|context: NativeCallContext, row: &mut RowValue, name: ImmutableString| -> Fallible<Dynamic> {
+        let columns = &row.table.spec.key;
+        match columns.iter().position(|column| column.name == name.as_str()) {
+            Some(n) => Ok(dynamic(&row.row().key[n], &columns[n], &row.names)),
+            None => {
+                let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).chain(["value", "key"]).collect();
+                let help = match nearest(&name, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it has {}", names.join(", ")),
+                };
+                raise(Diagnostic::script(format!("this table has no column `{name}`")).span(name.as_str()).help(help), context.call_position())
+            }
+        }
+    });
+}
+
+fn find(table: &TableValue, key: &[Dynamic]) -> Dynamic {
+    let columns = &table.table.spec.key;
+    let found = table.table.rows().iter().find(|row| {
+        row.key.len() == key.len()
+            && row.key.iter().zip(columns).zip(key).all(|((value, column), wanted)| {
+                dynamic(value, column, &table.names).to_string() == wanted.to_string()
+            })
+    });
+    found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.taken))
+}
+
+/// A table as `print` shows it.
+pub fn text(table: &Table, names: &Names) -> String {
+    let mut out = Vec::new();
+    // A Vec takes whatever is written.
+    let _infallible = report::text::table(&mut out, table, names, &report::text::Style::default());
+    String::from_utf8_lossy(&out).trim_end().to_owned()
+}
+
+fn histograms(engine: &mut Engine) {
+    let take = |histogram: &HistogramValue| histogram.taken.set(true);
+    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
+        engine.register_fn(name, move |value: &mut HistogramValue| {
+            take(value);
+            value.histogram.quantile(share).map_or(Dynamic::from(0 as INT), number)
+        });
+    }
+    engine.register_fn("quantile", move |value: &mut HistogramValue, share: FLOAT| {
+        take(value);
+        value.histogram.quantile(share.clamp(0.0, 1.0)).map_or(Dynamic::from(0 as INT), number)
+    });
+    engine.register_fn("count", move |value: &mut HistogramValue| {
+        take(value);
+        value.histogram.count() as INT
+    });
+    engine.register_fn("sum", move |value: &mut HistogramValue| {
+        take(value);
+        number(value.histogram.sum())
+    });
+    engine.register_fn("mean", move |value: &mut HistogramValue| -> FLOAT {
+        take(value);
+        value.histogram.mean().unwrap_or(0.0)
+    });
+    engine.register_fn("min", move |value: &mut HistogramValue| {
+        take(value);
+        value.histogram.min().map_or(Dynamic::from(0 as INT), number)
+    });
+    engine.register_fn("max", move |value: &mut HistogramValue| {
+        take(value);
+        value.histogram.max().map_or(Dynamic::from(0 as INT), number)
+    });
+    engine.register_fn("buckets", move |value: &mut HistogramValue| -> rhai::Array {
+        take(value);
+        let edge = |edge: Option<i128>| edge.map_or(Dynamic::UNIT, number);
+        let bucket = |bucket: crate::aggregate::histogram::Bucket| {
+            let mut map = rhai::Map::new();
+            map.insert("low".into(), edge(bucket.low));
+            map.insert("high".into(), edge(bucket.high));
+            map.insert("count".into(), (bucket.count as INT).into());
+            map.into()
+        };
+        value.histogram.rows().map(bucket).collect()
+    });
+    let draw = |value: &mut HistogramValue| {
+        let mut out = Vec::new();
+        let style = report::text::Style::default();
+        // A Vec takes whatever is written.
+        let _infallible = match value.histogram.kind() {
+            Kind::Quantiles => std::io::Write::write_all(&mut out, report::histogram::quantiles_line(&value.histogram).as_bytes()),
+            _ => report::histogram::draw(&mut out, &value.histogram, &style),
+        };
+        String::from_utf8_lossy(&out).trim_end().to_owned()
+    };
+    engine.register_fn("to_string", draw);
+    engine.register_fn("to_debug", draw);
+}
+
+fn unsigned(engine: &mut Engine) {
+    let show = |value: &mut Unsigned| format!("0x{:x}", value.0);
+    engine.register_fn("to_string", show).register_fn("to_debug", show);
+    engine.register_fn("to_float", |value: Unsigned| value.0 as FLOAT);
+    engine.register_fn("to_decimal", |value: Unsigned| value.0.to_string());
+    engine.register_fn("to_int", |context: NativeCallContext, value: Unsigned| -> Fallible<INT> {
+        match INT::try_from(value.0) {
+            Ok(int) => Ok(int),
+            Err(_) => raise(Diagnostic::script(format!("{} does not fit a signed number", value.0)).help(".to_float()"), context.call_position()),
+        }
+    });
+    // Exact in both orders: everything fits 128 bits.
+    macro_rules! compare {
+        ($($symbol:literal $operator:tt)*) => { $(
+            engine.register_fn($symbol, |a: Unsigned, b: Unsigned| a.0 $operator b.0);
+            engine.register_fn($symbol, |a: Unsigned, b: INT| i128::from(a.0) $operator i128::from(b));
+            engine.register_fn($symbol, |a: INT, b: Unsigned| i128::from(a) $operator i128::from(b.0));
+        )* };
+    }
+    compare!("==" == "!=" != "<" < "<=" <= ">" > ">=" >=);
+    macro_rules! compute {
+        ($($symbol:literal $method:ident)*) => { $(
+            engine.register_fn($symbol, |a: Unsigned, b: Unsigned| number(i128::from(a.0).$method(i128::from(b.0))));
+            engine.register_fn($symbol, |a: Unsigned, b: INT| number(i128::from(a.0).$method(i128::from(b))));
+            engine.register_fn($symbol, |a: INT, b: Unsigned| number(i128::from(a).$method(i128::from(b.0))));
+        )* };
+    }
+    compute!("+" saturating_add "-" saturating_sub "*" saturating_mul);
+    for (symbol, divide) in [("/", i128::checked_div as fn(i128, i128) -> Option<i128>), ("%", i128::checked_rem)] {
+        let apply = move |context: &NativeCallContext, a: i128, b: i128| match divide(a, b) {
+            Some(value) => Ok(number(value)),
+            None => raise(Diagnostic::script("division by zero"), context.call_position()),
+        };
+        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: Unsigned| -> Fallible<Dynamic> { apply(&context, a.0.into(), b.0.into()) });
+        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: INT| -> Fallible<Dynamic> { apply(&context, a.0.into(), b.into()) });
+    }
+}

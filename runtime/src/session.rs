@@ -1,0 +1,296 @@
+//! A session: prepared entries in the kernel, from load to detach. Dropping it detaches everything.
+
+use crate::aggregate::cell::Kind;
+use crate::aggregate::table::{Spec, Table};
+use crate::diagnostic::Diagnostic;
+use crate::kernel::attach::{self, Link, Uprobe};
+use crate::kernel::load::{self, Loaded, ProgramKind, Request};
+use crate::kernel::map::{self, Map, Shape};
+use crate::kernel::ring::Ring;
+use crate::kernel::{btf, perf, sys};
+use crate::machine::Machine;
+use crate::plan::{Entry, Output};
+use crate::points::Mechanism;
+use crate::prepare::{Attach, Load, Prepared, Program, Unit};
+use crate::trust::Trust;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Sizes that the command line may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the ring buffer that all streams of a session share.
+    pub ring: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { ring: 8 << 20 }
+    }
+}
+
+/// Entries that run in the kernel.
+pub struct Session {
+    running: Vec<Running>,
+    ring: Option<Map>,
+}
+
+/// One entry, loaded and attached. Its maps outlive its links, so that values can be read at the end.
+struct Running {
+    links: Vec<Link>,
+    _programs: Vec<OwnedFd>,
+    aggregate: Option<Map>,
+    trust: Map,
+    spec: Option<Spec>,
+}
+
+impl Session {
+    /// Loads and attaches; all or nothing.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no privilege, a kernel that refuses, an attach point that is gone.
+    pub fn start(entries: &[(&Entry, &Prepared)], machine: &Machine, sizes: Sizes) -> Result<Session, Diagnostic> {
+        let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
+        let refused = |error: io::Error| load::refused("events", &error);
+        let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
+        let mut session = Session { running: Vec::new(), ring };
+        let mut loaded = Vec::new();
+        for (entry, prepared) in entries {
+            loaded.push(session.load(entry, prepared, machine).map_err(|error| error.at(entry.position))?);
+        }
+        // Attached only when all are loaded: the first events of all entries are then of about the same moment.
+        for ((running, programs), (entry, _)) in loaded.into_iter().zip(entries) {
+            let mut running: Running = running;
+            for (program, fd) in programs {
+                let links = attach_program(&program, &fd).map_err(|error| error.at(entry.position))?;
+                running.links.extend(links);
+                running._programs.push(fd);
+            }
+            session.running.push(running);
+        }
+        Ok(session)
+    }
+
+    #[allow(clippy::type_complexity, reason = "programs wait for their attachment, with what they attach to")]
+    fn load(&self, entry: &Entry, prepared: &Prepared, machine: &Machine) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
+        let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
+        let trust = Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 40, max_entries: 1 };
+        let trust = Map::create("trust", trust).map_err(refused)?;
+        let aggregate = prepared.aggregate.map(|shape| Map::create("aggregate", shape)).transpose().map_err(refused)?;
+        let mut programs = Vec::new();
+        for unit in &prepared.units {
+            let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
+            if let Some(map) = &aggregate {
+                maps.insert("aggregate".into(), map.try_clone().map_err(refused)?);
+            }
+            if let Some(ring) = &self.ring {
+                maps.insert("events".into(), ring.try_clone().map_err(refused)?);
+            }
+            let loaded = load_unit(unit, maps, machine, self.ring.as_ref())?;
+            programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
+        }
+        let spec = prepared.aggregate.map(|_| spec(entry, prepared));
+        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, trust, spec }, programs))
+    }
+
+    /// The reading end of the ring buffer; `None` where nothing streams.
+    ///
+    /// # Errors
+    /// It cannot be mapped.
+    pub fn events(&self) -> Result<Option<Ring>, Diagnostic> {
+        let open = |map| Ring::open(map).map_err(|error| Diagnostic::machine(format!("failed to map the ring buffer: {}", load::text(&error))));
+        self.ring.as_ref().map(open).transpose()
+    }
+
+    /// What entry `n` has aggregated so far; `None` for streams.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
+        let Some(running) = self.running.get(n) else { return Ok(None) };
+        let (Some(map), Some(spec)) = (&running.aggregate, &running.spec) else { return Ok(None) };
+        let entries = map.entries()?.into_iter().map(|(key, value)| {
+            let words: Vec<u64> = value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
+            (key, words)
+        });
+        Ok(Some(Table::from_entries(spec.clone(), entries)))
+    }
+
+    /// Begins entry `n` anew.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&self, n: usize) -> io::Result<()> {
+        self.running.get(n).and_then(|running| running.aggregate.as_ref()).map_or(Ok(()), Map::clear)
+    }
+
+    /// Counters of entry `n`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn trust(&self, n: usize) -> io::Result<Trust> {
+        match self.running.get(n) {
+            Some(running) => Trust::read(&running.trust, running.aggregate.is_none()),
+            None => Ok(Trust::default()),
+        }
+    }
+
+    /// How many attachments there are.
+    pub fn links(&self) -> usize {
+        self.running.iter().map(|running| running.links.len()).sum()
+    }
+
+    /// Takes every program off its attach point; values can still be read.
+    pub fn detach(&mut self) {
+        // Each perf tracepoint waits some 50 ms for the kernel's readers: side by side they wait together.
+        let links: Vec<Link> = self.running.iter_mut().flat_map(|running| running.links.drain(..)).collect();
+        if links.len() < 2 {
+            return drop(links);
+        }
+        let share = links.len().div_ceil(8);
+        let mut links = links.into_iter().peekable();
+        std::thread::scope(|scope| {
+            while links.peek().is_some() {
+                let part: Vec<Link> = links.by_ref().take(share).collect();
+                scope.spawn(move || drop(part));
+            }
+        });
+    }
+}
+
+/// What the entry's map holds.
+pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
+    let kind = match &entry.output {
+        Output::Aggregate { kind, .. } => *kind,
+        _ => Kind::Count,
+    };
+    Spec {
+        name: entry.name.clone().unwrap_or_default(),
+        key: prepared.columns.clone(),
+        kind,
+        unsigned: prepared.value_unsigned,
+        unit: None,
+    }
+}
+
+fn load_unit(unit: &Unit, maps: HashMap<String, Map>, machine: &Machine, ring: Option<&Map>) -> Result<Loaded, Diagnostic> {
+    let mut constants = unit.constants.clone();
+    if let Some(ring) = ring {
+        // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
+        constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
+    }
+    let written = [("slot_filter", &unit.slots.filter), ("slot_value", &unit.slots.value), ("slot_columns", &unit.slots.columns)];
+    let slots: Vec<_> = written.into_iter().filter_map(|(name, code)| Some((name, code.clone()?))).collect();
+    let mut programs = Vec::new();
+    for program in &unit.programs {
+        let kind = match &program.load {
+            Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
+            Load::UprobeMulti => {
+                ProgramKind { prog_type: load::KPROBE, expected_attach_type: load::TRACE_UPROBE_MULTI, attach_btf_id: 0 }
+            }
+            Load::TracepointPrototype(name) => ProgramKind {
+                prog_type: load::TRACING,
+                expected_attach_type: load::TRACE_RAW_TP,
+                attach_btf_id: machine.tracepoint_id(name)?,
+            },
+        };
+        programs.push((program.name.clone(), kind));
+    }
+    load::load(Request {
+        template: &unit.template.name,
+        object: &unit.template.object,
+        constants: &constants,
+        slots: &slots,
+        programs: &programs,
+        maps,
+    })
+}
+
+fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
+    if program.load == Load::UprobeMulti {
+        return attach_many(program, fd);
+    }
+    // One raw tracepoint stands for all system calls of the program.
+    if let Some(Attach { mechanism: Mechanism::Syscall { enter, .. }, shown, .. }) = program.attach.first() {
+        let name = if *enter { "sys_enter" } else { "sys_exit" };
+        let link = match program.load {
+            Load::TracepointPrototype(_) => attach::tracing(fd.as_fd(), load::TRACE_RAW_TP, 0),
+            _ => attach::raw_tracepoint(fd.as_fd(), name, 0),
+        };
+        return Ok(vec![link.map_err(|error| failed(shown, &error))?]);
+    }
+    program.attach.iter().map(|one| attach_one(program, one, fd).map_err(|error| failed(&one.shown, &error))).collect()
+}
+
+fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
+    // A cookie that nobody asks for would only exclude older kernels.
+    let cookie = if program.attach.len() > 1 { one.cookie } else { 0 };
+    match &one.mechanism {
+        Mechanism::Tracepoint { id } => attach::tracepoint(fd.as_fd(), *id, cookie),
+        Mechanism::RawTracepoint { name } => match program.load {
+            Load::TracepointPrototype(_) => attach::tracing(fd.as_fd(), load::TRACE_RAW_TP, cookie),
+            _ => attach::raw_tracepoint(fd.as_fd(), name, cookie),
+        },
+        Mechanism::Uprobe { path, offset, returns, pid } => {
+            attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, *offset, cookie)
+        }
+        Mechanism::Perf { kind, config, every, one_cpu } => {
+            let mut cpus = sys::online_cpus()?;
+            if *one_cpu {
+                cpus.truncate(1);
+            }
+            attach::perf_event(fd.as_fd(), perf::attributes(*kind, *config, *every), &cpus, cookie)
+        }
+        Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
+    }
+}
+
+/// One link for all functions of a binary.
+fn attach_many(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
+    let mut binaries: Vec<(Uprobe<'_>, Vec<u64>, Vec<u64>)> = Vec::new();
+    for one in &program.attach {
+        let Mechanism::Uprobe { path, offset, returns, pid } = &one.mechanism else { continue };
+        match binaries.iter_mut().find(|(uprobe, ..)| uprobe.path == path && uprobe.returns == *returns) {
+            Some((_, offsets, cookies)) => {
+                offsets.push(*offset);
+                cookies.push(one.cookie);
+            }
+            None => binaries.push((Uprobe { path, returns: *returns, pid: *pid }, vec![*offset], vec![one.cookie])),
+        }
+    }
+    let link = |(uprobe, offsets, cookies): (Uprobe<'_>, Vec<u64>, Vec<u64>)| {
+        let shown = uprobe.path.display().to_string();
+        attach::uprobe_multi(fd.as_fd(), &uprobe, &offsets, &cookies).map_err(|error| failed(&shown, &error))
+    };
+    binaries.into_iter().map(link).collect()
+}
+
+fn failed(place: &str, error: &io::Error) -> Diagnostic {
+    let message = format!("failed to attach to `{place}`");
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EOPNOTSUPP) if place.starts_with("hardware:") => {
+            Diagnostic::machine(format!("{message}: this machine has no such counter (virtual machines often have none)"))
+                .help("software:cpu-clock counts time instead")
+        }
+        Some(libc::ENOENT) => Diagnostic::machine(format!("{message}: this kernel has no such place")).help(format!("skep list '{place}'")),
+        Some(libc::EPERM | libc::EACCES) => Diagnostic::machine(format!("{message}: the kernel does not allow it")).help("skep doctor"),
+        Some(libc::EMFILE) => {
+            Diagnostic::machine(format!("{message}: no file descriptor is left")).help("ulimit -n 65536, or a narrower glob")
+        }
+        _ => Diagnostic::machine(format!("{message}: {}", load::text(error))),
+    }
+}
+
+impl Machine {
+    /// The type of the kernel's BTF that a `tp_btf` program attaches to.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no BTF, or no such tracepoint.
+    pub fn tracepoint_id(&self, name: &str) -> Result<u32, Diagnostic> {
+        let kernel = self.btf().ok_or_else(|| {
+            Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)").help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")
+        })?;
+        btf::tracepoint_id(kernel, name).ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
+    }
+}

@@ -1,0 +1,17 @@
+//! Slots: the functions of a template whose bodies the runtime writes before the template is loaded.
+
+mod arithmetic;
+pub mod assembler;
+mod branch;
+mod column;
+pub mod compile;
+mod facts;
+mod fold;
+mod frame;
+mod int;
+pub mod ir;
+pub mod listing;
+mod text;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Dedicated templates: their parameters from a script's settings, their programs' targets, their fields as names.
+
+use crate::aggregate::column::{BytesShow, Show};
+use crate::diagnostic::{Diagnostic, Position, nearest};
+use crate::kernel::load;
+use crate::machine::{Lookup, Machine};
+use crate::plan::Setting;
+use crate::points::Mechanism;
+use crate::prepare::{Attach, Draft, Load, Program};
+use crate::resolve::{Argument, Arguments, Scope, Typed};
+use crate::slot::ir::{Int, Memory, Place, Size, Text};
+use skep_templates::catalog::Catalog;
+use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
+
+/// A template named by a script.
+///
+/// # Errors
+/// No such template or parameter, with the nearest; a setting that does not fit; a target that this kernel lacks.
+pub fn draft(
+    name: &str,
+    settings: &[(String, Setting, Option<Position>)],
+    catalog: &Catalog,
+    machine: &Machine,
+    position: Option<Position>,
+) -> Result<Draft, Diagnostic> {
+    let Some(template) = catalog.get(name) else {
+        let error = Diagnostic::script(format!("no template `{name}`")).span(name).at(position);
+        return Err(match nearest(name, catalog.iter().map(|template| template.name.as_str())) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("skep list templates"),
+        });
+    };
+    let manifest = template.manifest().map_err(|error| Diagnostic::machine(format!("template `{name}`: {error}")).at(position))?;
+    if manifest.is_generic() {
+        return Err(Diagnostic::script(format!("template `{name}` serves `probe(…)` and stands for no question of its own"))
+            .span(name)
+            .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
+            .at(position));
+    }
+    let mut constants = Vec::new();
+    for (parameter, setting, at) in settings {
+        let Some(known) = manifest.parameter(parameter) else {
+            let error = Diagnostic::script(format!("template `{name}` has no parameter `{parameter}`")).span(parameter).at(*at).at(position);
+            let names: Vec<&str> = manifest.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+            return Err(match nearest(parameter, names.iter().copied()) {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None if names.is_empty() => error.help("it has none"),
+                None => error.help(format!("it has {}", names.join(", "))),
+            });
+        };
+        let bytes = value(known, setting).map_err(|message| Diagnostic::script(message).span(parameter).help(known.help.clone()).at(*at).at(position))?;
+        constants.push((parameter.clone(), bytes));
+    }
+    let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
+    let scope = Scope {
+        place: format!("template {name}"),
+        arguments: Arguments::None,
+        numbered: Vec::new(),
+        return_value: None,
+        memory: Memory::Kernel,
+        probe: Int::Constant(0),
+        fields: manifest.fields.iter().map(field).collect(),
+    };
+    Ok(Draft { template: template.clone(), programs, constants, scope, reason: manifest.help })
+}
+
+/// A template's field as a name of expressions.
+pub fn field(field: &Field) -> Argument {
+    let offset = field.offset as i16;
+    let typed = match field.shape {
+        Shape::Int { size, signed } => {
+            let size = Size::of(size).unwrap_or(Size::B8);
+            let int = Int::Load { place: Place::Event(offset), size, signed };
+            let show = field.unit.as_deref().map_or(Show::Decimal, show);
+            Typed::Int { int, unsigned: size == Size::B8 && !signed, show }
+        }
+        Shape::Bool => Typed::int(Int::Load { place: Place::Event(offset), size: Size::B1, signed: false }),
+        Shape::Text { size } => {
+            Typed::Text { text: Text::Event { offset, size: size as u16 }, size: (size as u16).next_multiple_of(8) }
+        }
+        Shape::Bytes { size } => {
+            let show = if field.unit.as_deref() == Some("ip") { BytesShow::Ip } else { BytesShow::Hex };
+            Typed::Bytes { bytes: Text::Event { offset, size: size as u16 }, size: size as u16, show }
+        }
+    };
+    Argument { name: field.name.clone(), declared: field.shape.to_string(), typed }
+}
+
+/// How a field with this unit is shown.
+fn show(unit: &str) -> Show {
+    match unit {
+        "dev" => Show::Device,
+        "signal" => Show::Signal,
+        "errno" => Show::Errno,
+        "syscall" => Show::Syscall,
+        "cgroup" => Show::Cgroup,
+        "uid" => Show::User,
+        "addr" => Show::Hex,
+        _ => Show::Decimal,
+    }
+}
+
+fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Program>, Diagnostic> {
+    let mut programs = Vec::new();
+    for program in &manifest.programs {
+        let Some(target) = &program.target else { continue };
+        let (load, mechanism) = match program.attach.as_str() {
+            "tracepoint" | "tp" => {
+                let (category, point) = target.split_once('/').unwrap_or((target, ""));
+                let id = match machine.tracepoint(category, point)? {
+                    Lookup::Found(format) => format.id,
+                    Lookup::Unreadable => 0,
+                    Lookup::Missing(_) => {
+                        return Err(Diagnostic::machine(format!("template `{name}` needs tracepoint `{category}:{point}`, and this kernel has none")));
+                    }
+                };
+                (Load::Plain(load::TRACEPOINT), Mechanism::Tracepoint { id })
+            }
+            "raw_tp" | "raw_tracepoint" => (Load::Plain(load::RAW_TRACEPOINT), Mechanism::RawTracepoint { name: target.clone() }),
+            "tp_btf" => (Load::TracepointPrototype(target.clone()), Mechanism::RawTracepoint { name: target.clone() }),
+            other => return Err(Diagnostic::machine(format!("template `{name}` attaches by `{other}`, which this version cannot"))),
+        };
+        if let Some(arguments) = program.arguments
+            && machine.tracepoint_arguments(target).is_some_and(|found| found != arguments)
+        {
+            continue;
+        }
+        let attach = Attach { shown: format!("{}:{}", program.attach, target.replace('/', ":")), mechanism, cookie: 0 };
+        programs.push(Program { name: program.name.clone(), load, attach: vec![attach] });
+    }
+    if programs.is_empty() {
+        return Err(Diagnostic::machine(format!("no program of template `{name}` fits this kernel")));
+    }
+    Ok(programs)
+}
+
+/// The bytes of a parameter's variable.
+fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
+    let size = parameter.shape.size();
+    let name = &parameter.name;
+    let number = match (parameter.kind.as_deref(), setting) {
+        (Some("disk"), Setting::Text(text)) if text.is_empty() => Some(0),
+        (Some("disk"), Setting::Text(text)) => Some(disk(text)?),
+        (Some("ns"), Setting::Text(text)) => Some(crate::report::units::parse_duration(text).ok_or_else(|| format!("`{text}` is no duration such as 10ms"))?.into()),
+        (_, Setting::Int(value)) => Some(*value),
+        (_, Setting::Bool(value)) => Some((*value).into()),
+        (_, Setting::Text(_)) => None,
+    };
+    match (parameter.shape, number, setting) {
+        (Shape::Text { .. } | Shape::Bytes { .. }, _, Setting::Text(text)) => {
+            if text.len() >= size {
+                return Err(format!("`{text}` is too long for `{name}`: at most {} bytes", size - 1));
+            }
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.resize(size, 0);
+            Ok(bytes)
+        }
+        (Shape::Int { signed, .. }, Some(value), _) => {
+            let bits = 8 * size as u32;
+            let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            if !(low..=high).contains(&value) {
+                return Err(format!("{value} is out of range for `{name}`: {low} to {high}"));
+            }
+            Ok(value.to_le_bytes()[..size].to_vec())
+        }
+        (Shape::Bool, Some(value @ (0 | 1)), _) => Ok(vec![value as u8]),
+        _ => Err(format!("`{name}` takes {}", match parameter.shape {
+            Shape::Bool => "true or false",
+            Shape::Int { .. } => "a number",
+            _ => "a text",
+        })),
+    }
+}
+
+/// A block device's number, as the kernel packs it, from its name.
+fn disk(name: &str) -> Result<i128, String> {
+    let name = name.strip_prefix("/dev/").unwrap_or(name);
+    let unknown = || format!("no block device `{name}`");
+    if name.contains('/') {
+        return Err(unknown());
+    }
+    let text = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).map_err(|_| unknown())?;
+    let (major, minor) = text.trim().split_once(':').ok_or_else(unknown)?;
+    let part = |text: &str| text.parse::<i128>().map_err(|_| unknown());
+    Ok(part(major)? << 20 | part(minor)?)
+}

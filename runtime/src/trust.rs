@@ -1,0 +1,104 @@
+//! Trust: how complete a result is. Every loss is counted where it happens and added up here.
+
+use crate::kernel::map::Map;
+use crate::report::units::grouped;
+use std::io;
+
+/// Counts of one run, or of one of its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Events at the attach points.
+    pub seen: u64,
+    /// Of them, those that the filter did not pass.
+    pub filtered: u64,
+    /// Of them, those that an aggregation took.
+    pub counted: u64,
+    /// Of them, those that reached the script.
+    pub delivered: u64,
+    /// The ring buffer was full.
+    pub lost_ring: u64,
+    /// The aggregation's map was full.
+    pub lost_map: u64,
+    /// Ends whose starts were not seen.
+    pub unmatched: u64,
+}
+
+/// The map's value, `struct trust` of skep.bpf.h: words per CPU.
+const WORDS: usize = 5;
+
+impl Trust {
+    /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(map: &Map, streams: bool) -> io::Result<Trust> {
+        let bytes = map.lookup(&0u32.to_ne_bytes())?.unwrap_or_default();
+        let mut sums = [0u64; WORDS];
+        for (n, word) in bytes.chunks_exact(8).enumerate() {
+            let word = word.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+            sums[n % WORDS] = sums[n % WORDS].wrapping_add(word);
+        }
+        let [seen, filtered, lost_ring, lost_map, unmatched] = sums;
+        let passed = seen.saturating_sub(filtered);
+        let counted = if streams { 0 } else { passed.saturating_sub(lost_map) };
+        Ok(Trust { seen, filtered, counted, delivered: 0, lost_ring, lost_map, unmatched })
+    }
+
+    pub fn add(&mut self, other: &Trust) {
+        self.seen += other.seen;
+        self.filtered += other.filtered;
+        self.counted += other.counted;
+        self.delivered += other.delivered;
+        self.lost_ring += other.lost_ring;
+        self.lost_map += other.lost_map;
+        self.unmatched += other.unmatched;
+    }
+
+    pub fn lost(&self) -> u64 {
+        self.lost_ring + self.lost_map
+    }
+
+    /// Passed the filter, and neither counted nor delivered nor known to be lost: must be none.
+    pub fn unaccounted(&self) -> u64 {
+        self.seen.saturating_sub(self.filtered + self.counted + self.delivered + self.lost())
+    }
+
+    /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
+    pub fn line(&self) -> String {
+        let mut line = format!("trust: {} seen, {} filtered", grouped(self.seen), grouped(self.filtered));
+        if self.counted > 0 || self.delivered == 0 {
+            line += &format!(", {} counted", grouped(self.counted));
+        }
+        if self.delivered > 0 {
+            line += &format!(", {} delivered", grouped(self.delivered));
+        }
+        line += &format!(", {} lost", grouped(self.lost()));
+        let reasons: Vec<String> = [(self.lost_ring, "ring buffer full"), (self.lost_map, "map full")]
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, reason)| format!("{} {reason}", grouped(*count)))
+            .collect();
+        if !reasons.is_empty() {
+            line += &format!(" ({})", reasons.join(", "));
+        }
+        if self.unmatched > 0 {
+            line += &format!(", {} ends without a start", grouped(self.unmatched));
+        }
+        if self.unaccounted() > 0 {
+            line += &format!(", {} not accounted for", grouped(self.unaccounted()));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_line_names_every_kind_of_loss() {
+        let trust = Trust { seen: 1861, filtered: 61, counted: 1700, lost_map: 60, lost_ring: 40, ..Default::default() };
+        assert_eq!(trust.line(), "trust: 1,861 seen, 61 filtered, 1,700 counted, 100 lost (40 ring buffer full, 60 map full)");
+        assert_eq!(trust.unaccounted(), 0);
+    }
+}
