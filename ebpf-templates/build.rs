@@ -8,10 +8,13 @@ fn main() {
     let mut list = String::from("&[\n");
     for folder in [root.clone(), root.join(arch)] {
         println!("cargo:rerun-if-changed={}", folder.display());
-        let mut files: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         files.sort();
         for file in files {
-            if let Some(name) = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".bpf.o")) {
+            if let Some(name) =
+                file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".bpf.o"))
+            {
                 list += &format!("    ({name:?}, include_bytes!({:?})),\n", file.display().to_string());
             }
         }

@@ -6,14 +6,20 @@ fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../scripts");
     println!("cargo:rerun-if-changed={}", root.display());
     let mut scripts = Vec::new();
-    for area in fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+    for area in
+        fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir())
+    {
         println!("cargo:rerun-if-changed={}", area.display());
         for file in fs::read_dir(&area).into_iter().flatten().flatten().map(|entry| entry.path()) {
             let area = area.file_name().and_then(|name| name.to_str());
             let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".rhai"));
             if let (Some(area), Some(name)) = (area, name) {
                 println!("cargo:rerun-if-changed={}", file.display());
-                scripts.push(format!("    ({:?}, include_str!({:?})),\n", format!("{area}/{name}"), file.display().to_string()));
+                scripts.push(format!(
+                    "    ({:?}, include_str!({:?})),\n",
+                    format!("{area}/{name}"),
+                    file.display().to_string()
+                ));
             }
         }
     }

@@ -203,7 +203,9 @@ impl<'a> Btf<'a> {
         let id = self.plain(id);
         match self.kind(id) {
             Kind::Pointer => Some(8),
-            Kind::Array if depth > 0 => self.size_within(self.target(id), depth - 1)?.checked_mul(self.array_length(id)?),
+            Kind::Array if depth > 0 => {
+                self.size_within(self.target(id), depth - 1)?.checked_mul(self.array_length(id)?)
+            }
             Kind::Variable if depth > 0 => self.size_within(self.target(id), depth - 1),
             Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float | Kind::Section => {
                 self.word(id, 8).map(|size| size as usize)
@@ -256,8 +258,7 @@ impl<'a> Btf<'a> {
         if self.kind(id) != Kind::Prototype {
             return Vec::new();
         }
-        let argument =
-            |n: usize| Some((self.string(self.word(id, 12 + 8 * n)?), self.word(id, 12 + 8 * n + 4)?));
+        let argument = |n: usize| Some((self.string(self.word(id, 12 + 8 * n)?), self.word(id, 12 + 8 * n + 4)?));
         (0..self.count(id)).map_while(argument).collect()
     }
 

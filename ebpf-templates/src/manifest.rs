@@ -32,12 +32,19 @@ pub struct Program {
 /// Shape of a number or a text in a parameter or a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    Int { size: usize, signed: bool },
+    Int {
+        size: usize,
+        signed: bool,
+    },
     Bool,
     /// `char[size]`
-    Text { size: usize },
+    Text {
+        size: usize,
+    },
     /// `u8[size]`
-    Bytes { size: usize },
+    Bytes {
+        size: usize,
+    },
 }
 
 impl Shape {
@@ -112,7 +119,8 @@ impl Manifest {
     pub fn read(bytes: &[u8]) -> Result<Manifest, NotATemplate> {
         let fail = |what: &dyn fmt::Display| NotATemplate(what.to_string());
         let file = object::File::parse(bytes).map_err(|error| fail(&format!("no ELF object: {error}")))?;
-        let section = file.section_by_name(".BTF").ok_or_else(|| fail(&"the object has no BTF (compile it with -g)"))?;
+        let section =
+            file.section_by_name(".BTF").ok_or_else(|| fail(&"the object has no BTF (compile it with -g)"))?;
         let section = section.data().map_err(|error| fail(&error))?;
         let btf = Btf::parse(Cow::Borrowed(section)).map_err(|error| fail(&error))?;
         let reader = Reader { file, btf };
@@ -133,9 +141,9 @@ impl Manifest {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Does the plan choose the attach point, rather than the template?
+    /// Does it serve `probe(…)`, rather than a question of its own? Such templates have no event: slots read the context.
     pub fn is_generic(&self) -> bool {
-        self.programs.iter().all(|program| program.target.is_none())
+        self.fields.is_empty()
     }
 }
 
@@ -176,7 +184,8 @@ impl Reader<'_> {
             let (Ok(name), SymbolKind::Data) = (symbol.name(), symbol.kind()) else { continue };
             let id = self.btf.find(Kind::Variable, name);
             let shape = id.and_then(|id| self.shape(self.btf.target(id)));
-            let shape = shape.ok_or_else(|| NotATemplate(format!("parameter `{name}` has a type that scripts cannot set")))?;
+            let shape =
+                shape.ok_or_else(|| NotATemplate(format!("parameter `{name}` has a type that scripts cannot set")))?;
             let from = symbol.address() as usize;
             parameters.push((
                 from,
@@ -199,7 +208,9 @@ impl Reader<'_> {
             let shape = self.shape(member.id).filter(|_| member.bit_width == 0);
             Ok(Field {
                 name: member.name.to_owned(),
-                shape: shape.ok_or_else(|| NotATemplate(format!("field `{}` has a type that scripts cannot read", member.name)))?,
+                shape: shape.ok_or_else(|| {
+                    NotATemplate(format!("field `{}` has a type that scripts cannot read", member.name))
+                })?,
                 offset: member.bit_offset as usize / 8,
                 unit: self.text_on(Some(event), Some(n as u32), "unit:").filter(|unit| !unit.is_empty()),
                 help: self.text_on(Some(event), Some(n as u32), "doc:").unwrap_or_default(),
@@ -213,7 +224,8 @@ impl Reader<'_> {
         let map = |variable: Id| {
             let definition = self.btf.plain(self.btf.target(variable));
             let members = self.btf.members(definition);
-            let pointee = |name: &str| members.iter().find(|member| member.name == name).map(|member| self.btf.target(member.id));
+            let pointee =
+                |name: &str| members.iter().find(|member| member.name == name).map(|member| self.btf.target(member.id));
             let number = |name: &str| pointee(name).and_then(|array| self.btf.array_length(array)).unwrap_or(0);
             let size = |name: &str| pointee(name).and_then(|id| self.btf.size(id)).unwrap_or(0);
             Map {
@@ -236,7 +248,11 @@ impl Reader<'_> {
             Kind::Array => {
                 let element = self.btf.plain(self.btf.target(plain));
                 let text = self.btf.name(element) == "char";
-                (self.btf.size(element) == Some(1)).then_some(if text { Shape::Text { size } } else { Shape::Bytes { size } })
+                (self.btf.size(element) == Some(1)).then_some(if text {
+                    Shape::Text { size }
+                } else {
+                    Shape::Bytes { size }
+                })
             }
             _ => None,
         }

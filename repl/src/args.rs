@@ -54,7 +54,11 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
 }
 
 fn words() -> Arg {
-    Arg::new("words").help("parameters of the script, --name value").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true)
+    Arg::new("words")
+        .help("parameters of the script, --name value")
+        .num_args(0..)
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true)
 }
 
 fn script(help: &'static str) -> Arg {
@@ -73,31 +77,57 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .arg(inline())
         .arg(words().hide(true))
-        .arg(option("format", "FORMAT", "how results are printed: text, or json (one object a line)").value_parser(["text", "json"]))
+        .arg(
+            option("format", "FORMAT", "how results are printed: text, or json (one object a line)")
+                .value_parser(["text", "json"]),
+        )
         .arg(option("pid", "PID", "only this process").short('p').value_parser(value_parser!(u32).range(1..)))
         .arg(option("comm", "NAME", "only threads of this name"))
         .arg(option("cgroup", "PATH", "only this cgroup (v2) and those below it"))
         .arg(option("command", "CMD", "start this command, attach before it runs, end with it").short('c'))
         .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
-        .arg(option("templates", "DIR", "more templates: every NAME.bpf.o of this folder").value_parser(value_parser!(PathBuf)).action(ArgAction::Append))
-        .arg(option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing").value_parser(value_parser!(PathBuf)))
+        .arg(
+            option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
+                .value_parser(value_parser!(PathBuf))
+                .action(ArgAction::Append),
+        )
+        .arg(
+            option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing")
+                .value_parser(value_parser!(PathBuf)),
+        )
         .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
-        .subcommand(Command::new("run").about("Run a script: a file, or one of the library by its name").arg(script("the script").required(true)).arg(words()))
+        .subcommand(
+            Command::new("run")
+                .about("Run a script: a file, or one of the library by its name")
+                .arg(script("the script").required(true))
+                .arg(words()),
+        )
         .subcommand(
             Command::new("plan")
                 .about("Say what a script would attach, what runs in the kernel and what here; needs no privilege")
                 .arg(script("the script").required_unless_present("inline"))
                 .arg(inline())
-                .arg(Arg::new("code").long("code").help("with the instructions of every slot").action(ArgAction::SetTrue))
+                .arg(
+                    Arg::new("code")
+                        .long("code")
+                        .help("with the instructions of every slot")
+                        .action(ArgAction::SetTrue),
+                )
                 .arg(words()),
         )
         .subcommand(
             Command::new("list")
                 .about("List attach points, templates (`list templates`) and scripts (`list scripts`)")
                 .arg(Arg::new("pattern").value_name("GLOB").help("such as 'tracepoint:sched:*' or 'uprobe:libc:mall*'"))
-                .arg(Arg::new("verbose").short('v').long("verbose").help("with their fields and types").action(ArgAction::SetTrue)),
+                .arg(
+                    Arg::new("verbose")
+                        .short('v')
+                        .long("verbose")
+                        .help("with their fields and types")
+                        .action(ArgAction::SetTrue),
+                ),
         )
         .subcommand(
             Command::new("doc")
@@ -130,7 +160,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let words = globals_first(&command, words);
     let matches = command.clone().try_get_matches_from(words)?;
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
-    let list = |matches: &ArgMatches| matches.get_many::<String>("words").into_iter().flatten().cloned().collect::<Vec<_>>();
+    let list =
+        |matches: &ArgMatches| matches.get_many::<String>("words").into_iter().flatten().cloned().collect::<Vec<_>>();
     let source = |matches: &ArgMatches| match text(matches, "inline") {
         Some(script) => Source::Inline(script),
         None => Source::Named(text(matches, "script").unwrap_or_default()),
@@ -145,11 +176,18 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             }
             (Job::Plan { script: source(inner), words, code: inner.get_flag("code") }, inner)
         }
-        Some(("list", inner)) => (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner),
+        Some(("list", inner)) => {
+            (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner)
+        }
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
-            None => return Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, command.clone().render_help())),
+            None => {
+                return Err(command.error(
+                    clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                    command.clone().render_help(),
+                ));
+            }
         },
     };
     Ok(Cli {
@@ -180,7 +218,8 @@ fn globals_first(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
         let long = name.strip_prefix("--");
         let short = name.strip_prefix('-').and_then(|rest| rest.chars().next().filter(|_| rest.len() == 1));
         let arg = globals.iter().find(|arg| {
-            long.is_some_and(|long| arg.get_long() == Some(long)) || short.is_some_and(|short| arg.get_short() == Some(short))
+            long.is_some_and(|long| arg.get_long() == Some(long))
+                || short.is_some_and(|short| arg.get_short() == Some(short))
         })?;
         Some(!inline && arg.get_action().takes_values())
     };
@@ -230,7 +269,10 @@ mod tests {
     #[test]
     fn inline_script_takes_parameters() {
         let parsed = cli("skep -e exit() --top 5");
-        assert_eq!(parsed.job, Job::Run { script: Source::Inline("exit()".into()), words: vec!["--top".into(), "5".into()] });
+        assert_eq!(
+            parsed.job,
+            Job::Run { script: Source::Inline("exit()".into()), words: vec!["--top".into(), "5".into()] }
+        );
         let parsed = cli("skep plan -e exit() --code");
         assert_eq!(parsed.job, Job::Plan { script: Source::Inline("exit()".into()), words: vec![], code: true });
     }

@@ -32,7 +32,15 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
     };
     let held = match cli.command.as_deref().map(Held::start).transpose() {
         Ok(held) => held,
-        Err(error) => return show(&Diagnostic::script(format!("failed to start `{}`: {error}", cli.command.as_deref().unwrap_or_default())), None),
+        Err(error) => {
+            return show(
+                &Diagnostic::script(format!(
+                    "failed to start `{}`: {error}",
+                    cli.command.as_deref().unwrap_or_default()
+                )),
+                None,
+            );
+        }
     };
     let pid = held.as_ref().map(|held| held.pid);
     let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
@@ -76,7 +84,13 @@ pub fn library() -> Library {
 }
 
 /// An engine with everything that the command line says.
-pub fn runner(cli: &Cli, words: &[String], mode: Mode, pid: Option<u32>, command: Option<Command>) -> Result<Runner, Diagnostic> {
+pub fn runner(
+    cli: &Cli,
+    words: &[String],
+    mode: Mode,
+    pid: Option<u32>,
+    command: Option<Command>,
+) -> Result<Runner, Diagnostic> {
     let out = std::io::stdout();
     let terminal = out.is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -88,7 +102,11 @@ pub fn runner(cli: &Cli, words: &[String], mode: Mode, pid: Option<u32>, command
         None => None,
         Some(path) => match cgroup::find(path) {
             Ok(found) => Some((found.id, found.level)),
-            Err(error) => return Err(Diagnostic::script(format!("no cgroup `{path}`: {error}")).help("a path below /sys/fs/cgroup")),
+            Err(error) => {
+                return Err(
+                    Diagnostic::script(format!("no cgroup `{path}`: {error}")).help("a path below /sys/fs/cgroup")
+                );
+            }
         },
     };
     let settings = Settings {
@@ -111,7 +129,8 @@ pub fn machine(cli: &Cli) -> Machine {
 pub fn catalog(cli: &Cli) -> Result<Catalog, Diagnostic> {
     let mut catalog = Catalog::embedded();
     for folder in &cli.templates {
-        let failed = |error| Diagnostic::script(format!("failed to read templates from `{}`: {error}", folder.display()));
+        let failed =
+            |error| Diagnostic::script(format!("failed to read templates from `{}`: {error}", folder.display()));
         catalog.add_folder(folder).map_err(failed)?;
     }
     Ok(catalog)

@@ -7,17 +7,39 @@ use std::fmt;
 /// One attach point as it was written; names may be globs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AttachPoint {
-    Tracepoint { category: String, name: String },
-    RawTracepoint { name: String },
+    Tracepoint {
+        category: String,
+        name: String,
+    },
+    RawTracepoint {
+        name: String,
+    },
     /// `target` is a path, a command or a library's name; empty: the program of `-p`. `function` is a symbol,
     /// `symbol+offset` or `0xaddress`.
-    Uprobe { target: String, function: String, returns: bool },
+    Uprobe {
+        target: String,
+        function: String,
+        returns: bool,
+    },
     /// On every CPU.
-    Profile { every: Every, unit: String, count: u64 },
+    Profile {
+        every: Every,
+        unit: String,
+        count: u64,
+    },
     /// On one CPU.
-    Interval { unit: String, count: u64 },
-    Software { event: String, period: Option<u64> },
-    Hardware { event: String, period: Option<u64> },
+    Interval {
+        unit: String,
+        count: u64,
+    },
+    Software {
+        event: String,
+        period: Option<u64>,
+    },
+    Hardware {
+        event: String,
+        period: Option<u64>,
+    },
 }
 
 /// What can be probed: long name, short name, spelling, what it is.
@@ -34,8 +56,24 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
 
 /// Providers of bpftrace that this version does not serve.
 const NOT_YET: &[&str] = &[
-    "kprobe", "k", "kretprobe", "kr", "fentry", "f", "kfunc", "fexit", "fr", "kretfunc", "usdt", "U", "iter", "it",
-    "watchpoint", "w", "asyncwatchpoint", "aw",
+    "kprobe",
+    "k",
+    "kretprobe",
+    "kr",
+    "fentry",
+    "f",
+    "kfunc",
+    "fexit",
+    "fr",
+    "kretfunc",
+    "usdt",
+    "U",
+    "iter",
+    "it",
+    "watchpoint",
+    "w",
+    "asyncwatchpoint",
+    "aw",
 ];
 
 /// Parses one attach point, `tracepoint:sched:sched_switch` or short `t:sched:*`. Short forms become long ones; globs
@@ -63,11 +101,14 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
     };
     let parts: Vec<&str> = rest.split(':').collect();
     let malformed = || Diagnostic::script(format!("attach point `{text}` is incomplete")).span(text).help(*spelling);
-    let part = |n: usize| parts.get(n).copied().filter(|part| !part.is_empty()).map(str::to_owned).ok_or_else(malformed);
+    let part =
+        |n: usize| parts.get(n).copied().filter(|part| !part.is_empty()).map(str::to_owned).ok_or_else(malformed);
     let no_more_than = |n: usize| if parts.len() > n { Err(malformed()) } else { Ok(()) };
     let number = |n: usize| -> Result<u64, Diagnostic> {
         let digits = part(n)?;
-        let bad = || Diagnostic::script(format!("`{digits}` is not a number above zero")).span(digits.as_str()).help(*spelling);
+        let bad = || {
+            Diagnostic::script(format!("`{digits}` is not a number above zero")).span(digits.as_str()).help(*spelling)
+        };
         digits.parse().ok().filter(|number| *number > 0).ok_or_else(bad)
     };
     match *long {
@@ -91,7 +132,9 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
             no_more_than(2)?;
             let (unit, count) = (part(0)?, number(1)?);
             let every = every(&unit, count).ok_or_else(|| {
-                Diagnostic::script(format!("`{unit}` is no unit of time")).span(unit.as_str()).help("one of hz, s, ms, us")
+                Diagnostic::script(format!("`{unit}` is no unit of time"))
+                    .span(unit.as_str())
+                    .help("one of hz, s, ms, us")
             })?;
             Ok(match *long {
                 "profile" => AttachPoint::Profile { every, unit, count },
@@ -138,7 +181,11 @@ impl fmt::Display for AttachPoint {
             AttachPoint::RawTracepoint { name } => write!(f, "rawtracepoint:{name}"),
             AttachPoint::Uprobe { target, function, returns } => {
                 let provider = if *returns { "uretprobe" } else { "uprobe" };
-                if target.is_empty() { write!(f, "{provider}:{function}") } else { write!(f, "{provider}:{target}:{function}") }
+                if target.is_empty() {
+                    write!(f, "{provider}:{function}")
+                } else {
+                    write!(f, "{provider}:{target}:{function}")
+                }
             }
             AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),
             AttachPoint::Interval { unit, count } => write!(f, "interval:{unit}:{count}"),
@@ -173,12 +220,14 @@ mod tests {
     #[test]
     fn attach_point_with_a_misspelt_provider_names_the_nearest() {
         let error = parse("tracepiont:sched:sched_switch").unwrap_err();
-        assert_eq!(error.help.unwrap(), "did you mean `tracepoint:sched:sched_switch`?");
+        assert_eq!(error.help.clone().unwrap(), "did you mean `tracepoint:sched:sched_switch`?");
     }
 
     #[test]
     fn attach_point_with_an_empty_part_is_rejected() {
-        for text in ["tracepoint:sched", "tracepoint::x", "profile:hz:0", "profile:min:1", "software:nothing", "uprobe:"] {
+        for text in
+            ["tracepoint:sched", "tracepoint::x", "profile:hz:0", "profile:min:1", "software:nothing", "uprobe:"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

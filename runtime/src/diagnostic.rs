@@ -1,6 +1,7 @@
 //! Diagnostics: what went wrong, where in the script, and one line that helps. Pure text; no privilege.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// Who has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +21,13 @@ pub struct Position {
     pub column: usize,
 }
 
-/// One error as the user sees it. `message` is lower case, without a full stop, the user's text in backticks.
+/// One error as the user sees it. Boxed, so that results stay small.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
+pub struct Diagnostic(Box<Details>);
+
+/// What a [`Diagnostic`] says. `message` is lower case, without a full stop, the user's text in backticks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Details {
     pub kind: Kind,
     pub message: String,
     /// Stands behind the carets.
@@ -48,7 +53,8 @@ impl Diagnostic {
     }
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Diagnostic { kind, message: message.into(), label: None, help: None, position: None, span: None }
+        let message = message.into();
+        Diagnostic(Box::new(Details { kind, message, label: None, help: None, position: None, span: None }))
     }
 
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -126,6 +132,20 @@ impl Diagnostic {
             Some(_) => chars[from..].iter().take_while(|c| !word(c) && !c.is_whitespace()).count().min(2),
         };
         (from + 1, width)
+    }
+}
+
+impl Deref for Diagnostic {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Diagnostic {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
     }
 }
 

@@ -225,7 +225,10 @@ mod tests {
         let member = |name: &str| Expr::new(Node::Member(Expr::name("args"), name.into()), None);
         let sum = Expr::binary(Operator::Add, Expr::name("pid"), Expr::int(1));
         let product = Expr::binary(Operator::Multiply, sum, Expr::int(2));
-        let test = Expr::and(Some(Expr::binary(Operator::Equal, product, Expr::int(7))), Expr::binary(Operator::Greater, member("ret"), Expr::int(0)));
+        let test = Expr::and(
+            Some(Expr::binary(Operator::Equal, product, Expr::int(7))),
+            Expr::binary(Operator::Greater, member("ret"), Expr::int(0)),
+        );
         assert_eq!(test.to_string(), "(pid + 1) * 2 == 7 and args.ret > 0");
     }
 

@@ -67,7 +67,10 @@ impl Library {
         match fs::read_to_string(path) {
             Ok(text) => return Ok(Script { name: file_or_name.to_owned(), text: text.into() }),
             Err(error) if path.is_file() => {
-                return Err(Diagnostic::script(format!("failed to read `{file_or_name}`: {}", crate::kernel::load::text(&error))));
+                return Err(Diagnostic::script(format!(
+                    "failed to read `{file_or_name}`: {}",
+                    crate::kernel::load::text(&error)
+                )));
             }
             Err(_) => {}
         }

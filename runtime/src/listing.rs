@@ -9,6 +9,7 @@ use crate::library::{Library, Script};
 use crate::machine::{Lookup, Machine};
 use crate::points::{self, Uses};
 use crate::resolve::Arguments;
+use crate::script::reference;
 use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::Manifest;
 
@@ -16,16 +17,27 @@ use skep_templates::manifest::Manifest;
 ///
 /// # Errors
 /// A pattern that names no provider, or nothing that matches.
-pub fn attach_points(pattern: Option<&str>, pid: Option<u32>, machine: &Machine, verbose: bool) -> Result<String, Diagnostic> {
+pub fn attach_points(
+    pattern: Option<&str>,
+    pid: Option<u32>,
+    machine: &Machine,
+    verbose: bool,
+) -> Result<String, Diagnostic> {
     let Some(pattern) = pattern else { return overview(machine) };
     let found = match pattern.split_once(':') {
         // Without a provider, any tracepoint or counter whose name holds the words.
-        None => everything(machine)?.into_iter().filter(|point| glob::matches(pattern, point) || glob::matches(&format!("*{pattern}*"), point)).collect(),
-        Some((provider, _)) if glob::is_glob(provider) => everything(machine)?.into_iter().filter(|point| glob::matches(pattern, point)).collect(),
+        None => everything(machine)?
+            .into_iter()
+            .filter(|point| glob::matches(pattern, point) || glob::matches(&format!("*{pattern}*"), point))
+            .collect(),
+        Some((provider, _)) if glob::is_glob(provider) => {
+            everything(machine)?.into_iter().filter(|point| glob::matches(pattern, point)).collect()
+        }
         Some(_) => matching(pattern, pid, machine)?,
     };
     if found.is_empty() {
-        return Err(Diagnostic::script(format!("nothing matches `{pattern}`")).help("skep list   (without a pattern: what there is)"));
+        return Err(Diagnostic::script(format!("nothing matches `{pattern}`"))
+            .help("skep list   (without a pattern: what there is)"));
     }
     let mut out = String::new();
     for point in found {
@@ -73,7 +85,9 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
     let point = match attach_point::parse(pattern) {
         Ok(point) => point,
         // `tracepoint:sched` lists the category.
-        Err(_) if pattern.matches(':').count() == 1 && !pattern.ends_with(':') => attach_point::parse(&format!("{pattern}:*"))?,
+        Err(_) if pattern.matches(':').count() == 1 && !pattern.ends_with(':') => {
+            attach_point::parse(&format!("{pattern}:*"))?
+        }
         Err(error) => return Err(error),
     };
     let points = points::expand(&point, pattern, Uses { named: true, numbered: 0 }, pid, machine)?;
@@ -87,7 +101,7 @@ fn fields(point: &str, machine: &Machine) -> String {
     if let AttachPoint::Tracepoint { category, name } = &parsed {
         match machine.tracepoint(category, name) {
             Ok(Lookup::Found(format)) => {
-                for field in &format.fields {
+                for field in format.fields.iter().filter(|field| field.name != "__syscall_nr") {
                     out += &format!("    args.{:<24} {}\n", field.name, field.declared);
                 }
             }
@@ -151,7 +165,10 @@ fn described(manifest: &Manifest) -> String {
         out += &format!("    field     {:<20} {:<9} {}{unit}\n", field.name, field.shape.to_string(), field.help);
     }
     for map in &manifest.maps {
-        out += &format!("    map       {:<20} {} entries of {} + {} B\n", map.name, map.max_entries, map.key_size, map.value_size);
+        out += &format!(
+            "    map       {:<20} {} entries of {} + {} B\n",
+            map.name, map.max_entries, map.key_size, map.value_size
+        );
     }
     out
 }
@@ -161,6 +178,9 @@ fn described(manifest: &Manifest) -> String {
 /// # Errors
 /// Neither has this name.
 pub fn doc(name: &str, catalog: &Catalog, library: &Library) -> Result<String, Diagnostic> {
+    if name == "functions" {
+        return Ok(reference::text());
+    }
     let script = library.open(name);
     let template = catalog.get(name);
     let mut out = String::new();
@@ -172,7 +192,8 @@ pub fn doc(name: &str, catalog: &Catalog, library: &Library) -> Result<String, D
     }
     match (script, template) {
         (Err(error), None) => Err(match nearest(name, catalog.iter().map(|template| template.name.as_str())) {
-            Some(near) => Diagnostic::script(format!("no script and no template `{name}`")).help(format!("did you mean `{near}`?")),
+            Some(near) => Diagnostic::script(format!("no script and no template `{name}`"))
+                .help(format!("did you mean `{near}`?")),
             None => error,
         }),
         _ => Ok(out),
@@ -180,6 +201,48 @@ pub fn doc(name: &str, catalog: &Catalog, library: &Library) -> Result<String, D
 }
 
 fn template_doc(template: &Template) -> Result<String, Diagnostic> {
-    let manifest = template.manifest().map_err(|error| Diagnostic::machine(format!("template `{}`: {error}", template.name)))?;
+    let manifest =
+        template.manifest().map_err(|error| Diagnostic::machine(format!("template `{}`: {error}", template.name)))?;
     Ok(format!("template {}: {}\n{}", template.name, manifest.help, described(&manifest)))
+}
+
+/// scripts/README.md, from the scripts' headers.
+pub fn library_markdown(scripts: impl Iterator<Item = Script>) -> String {
+    let mut out = String::from(
+        "# The library\n\n<!-- Generated from the scripts' headers: SKEP_BLESS=1 cargo test -p skep-runtime listing -->\n\n\
+         One file, one question. `skep run NAME`, `skep doc NAME`.\n\n| script | what it answers |\n|---|---|\n",
+    );
+    for script in scripts {
+        let name = script.name.rsplit('/').next().unwrap_or(&script.name).to_owned();
+        out += &format!("| [{name}]({}.rhai) | {} |\n", script.name, script.summary().replace('|', "\\|"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn library_readme_is_what_the_headers_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/README.md");
+        let wanted = library_markdown(Library::embedded());
+        if std::env::var_os("SKEP_BLESS").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        }
+        let found = std::fs::read_to_string(path).expect("scripts/README.md is missing: SKEP_BLESS=1 writes it");
+        assert_eq!(found, wanted, "SKEP_BLESS=1 cargo test -p skep-runtime listing");
+    }
+
+    #[test]
+    fn every_script_has_a_whole_header() {
+        for script in Library::embedded() {
+            let header = script.header();
+            let name = script.name.rsplit('/').next().unwrap_or(&script.name);
+            assert!(header.starts_with(&format!("{name} - ")), "{}: the first line names the script", script.name);
+            for part in ["Usage:", "Example:", "Overhead:", "Needs:"] {
+                assert!(header.contains(part), "{}: the header lacks {part}", script.name);
+            }
+        }
+    }
 }

@@ -68,7 +68,24 @@ impl Machine {
             Ok(Some(format)) => Ok(Lookup::Found(format)),
             Ok(None) => Ok(Lookup::Missing(self.near(category, name))),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Lookup::Unreadable),
-            Err(error) => Err(Diagnostic::machine(format!("failed to read tracepoint `{category}:{name}`: {}", load::text(&error)))),
+            Err(error) => Err(Diagnostic::machine(format!(
+                "failed to read tracepoint `{category}:{name}`: {}",
+                load::text(&error)
+            ))),
+        }
+    }
+
+    /// May this process look at the tracepoints?
+    ///
+    /// # Errors
+    /// A machine diagnostic where it may not.
+    pub fn require_tracepoints(&self) -> Result<(), Diagnostic> {
+        match self.tracefs() {
+            Err(io::ErrorKind::PermissionDenied) => {
+                Err(Diagnostic::machine("only root may read this machine's tracepoints").help("sudo skep list 'tracepoint:*'"))
+            }
+            Err(kind) => Err(no_tracefs(kind)),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -124,8 +141,11 @@ impl Machine {
     pub fn has_uprobe_multi(&self) -> bool {
         *self.multi.get_or_init(|| {
             let code = [Insn::alu(Alu::Move, 0, Operand::Imm(0)), Insn::exit()];
-            let kind =
-                ProgramKind { prog_type: load::KPROBE, expected_attach_type: load::TRACE_UPROBE_MULTI, attach_btf_id: 0 };
+            let kind = ProgramKind {
+                prog_type: load::KPROBE,
+                expected_attach_type: load::TRACE_UPROBE_MULTI,
+                attach_btf_id: 0,
+            };
             let tried = load::load_bare(kind, &code).and_then(|program| {
                 let folder = attach::Uprobe { path: Path::new("/"), returns: false, pid: None };
                 // A folder cannot be probed: a kernel that knows the call says so, another says EINVAL.

@@ -30,7 +30,10 @@ pub struct Entry {
 pub enum Source {
     /// Any of these attach points; each with the text that the script has for it.
     Probe(Vec<(String, AttachPoint)>),
-    Template { name: String, parameters: Vec<(String, Setting, Option<Position>)> },
+    Template {
+        name: String,
+        parameters: Vec<(String, Setting, Option<Position>)>,
+    },
 }
 
 /// A parameter's value as a script gives it.

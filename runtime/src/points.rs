@@ -1,5 +1,6 @@
 //! Which programs can serve an attach point on a machine: the cheapest that works, and why it was chosen.
 
+use crate::aggregate::column::{BytesShow, Show};
 use crate::attach_point::AttachPoint;
 use crate::binary::elf::{Binary, Function};
 use crate::binary::placement::{self, ArgumentRegisters, Placement};
@@ -11,7 +12,6 @@ use crate::kernel::perf::{self, Every};
 use crate::kernel::tracefs::{self, FieldKind, Format};
 use crate::machine::{Lookup, Machine};
 use crate::resolve::{Argument, Arguments, Scope, Typed};
-use crate::aggregate::column::{BytesShow, Show};
 use crate::slot::ir::{Arithmetic, Current, Int, Memory, Place, Size, Text};
 use std::path::PathBuf;
 
@@ -19,13 +19,31 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mechanism {
     /// By the id of its format file.
-    Tracepoint { id: u64 },
-    RawTracepoint { name: String },
+    Tracepoint {
+        id: u64,
+    },
+    RawTracepoint {
+        name: String,
+    },
     /// Through the raw tracepoint of all system calls. `arguments`: their registers are read.
-    Syscall { number: u32, enter: bool, arguments: bool },
-    Uprobe { path: PathBuf, offset: u64, returns: bool, pid: Option<u32> },
+    Syscall {
+        number: u32,
+        enter: bool,
+        arguments: bool,
+    },
+    Uprobe {
+        path: PathBuf,
+        offset: u64,
+        returns: bool,
+        pid: Option<u32>,
+    },
     /// On every CPU, or on one.
-    Perf { kind: u32, config: u64, every: Every, one_cpu: bool },
+    Perf {
+        kind: u32,
+        config: u64,
+        every: Every,
+        one_cpu: bool,
+    },
 }
 
 /// One place to attach to, with all names narrowed down.
@@ -61,7 +79,13 @@ const MOST: usize = 4096;
 ///
 /// # Errors
 /// No such place, with the nearest one; or the machine cannot be asked.
-pub fn expand(point: &AttachPoint, text: &str, uses: Uses, pid: Option<u32>, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
+pub fn expand(
+    point: &AttachPoint,
+    text: &str,
+    uses: Uses,
+    pid: Option<u32>,
+    machine: &Machine,
+) -> Result<Vec<Point>, Diagnostic> {
     let points = match point {
         AttachPoint::Tracepoint { category, name } => tracepoints(category, name, text, uses, machine)?,
         AttachPoint::RawTracepoint { name } => raw_tracepoints(name, text, machine)?,
@@ -75,7 +99,9 @@ pub fn expand(point: &AttachPoint, text: &str, uses: Uses, pid: Option<u32>, mac
         AttachPoint::Hardware { event, period } => vec![counter(point, perf::HARDWARE, event, *period)],
     };
     if points.len() > MOST {
-        return Err(Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text));
+        return Err(
+            Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
+        );
     }
     Ok(points)
 }
@@ -104,7 +130,13 @@ fn nothing(text: &str, what: &str, near: Option<String>) -> Diagnostic {
     }
 }
 
-fn tracepoints(category: &str, name: &str, text: &str, uses: Uses, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
+fn tracepoints(
+    category: &str,
+    name: &str,
+    text: &str,
+    uses: Uses,
+    machine: &Machine,
+) -> Result<Vec<Point>, Diagnostic> {
     let mut chosen: Vec<(String, String)> = Vec::new();
     if glob::is_glob(category) || glob::is_glob(name) {
         for (found, names) in machine.tracepoints()? {
@@ -114,6 +146,7 @@ fn tracepoints(category: &str, name: &str, text: &str, uses: Uses, machine: &Mac
             }
         }
         if chosen.is_empty() {
+            machine.require_tracepoints()?;
             return Err(nothing(text, "tracepoint", None));
         }
     } else {
@@ -132,7 +165,8 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
     let syscall = (category == "syscalls").then(|| name.split_once("_").and_then(|_| direction(name))).flatten();
     let memory = if category == "syscalls" { Memory::User } else { Memory::Kernel };
     let mut scope = scope(&shown, memory);
-    let point = |mechanism, scope, reason: &str| Point { shown: shown.clone(), mechanism, scope, reason: reason.into(), id: 0 };
+    let point =
+        |mechanism, scope, reason: &str| Point { shown: shown.clone(), mechanism, scope, reason: reason.into(), id: 0 };
     if let Some((call, enter)) = syscall
         && let Some(number) = machine.syscall(call)
     {
@@ -147,13 +181,19 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
             left: Box::new(number_at),
             right: Box::new(Int::Constant(base)),
         };
-        let reason = format!("raw tracepoint of all system calls, only number {number}: about 100 ns less an event than the call's own tracepoint");
+        let reason = format!(
+            "raw tracepoint of all system calls, only number {number}: about 100 ns less an event than the call's own tracepoint"
+        );
         let mechanism = Mechanism::Syscall { number, enter, arguments: uses.named };
         return Ok(Point { id: base + u64::from(number), ..point(mechanism, scope, &reason) });
     }
     let Some(format) = format else {
         scope.arguments = Arguments::Unchecked;
-        return Ok(point(Mechanism::Tracepoint { id: 0 }, scope, "fields not checked: only root may read tracefs here"));
+        return Ok(point(
+            Mechanism::Tracepoint { id: 0 },
+            scope,
+            "fields not checked: only root may read tracefs here",
+        ));
     };
     if category == "raw_syscalls" && !machine.avoid_raw && matches!(name, "sys_enter" | "sys_exit") {
         // What the raw tracepoint gives without a look into the registers.
@@ -169,16 +209,26 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
             }
             list.retain(|argument| argument.name == second);
             scope.arguments = Arguments::Known(list);
-            return Ok(point(Mechanism::RawTracepoint { name: name.into() }, scope, "raw tracepoint: no record is made, about 50 ns less an event"));
+            return Ok(point(
+                Mechanism::RawTracepoint { name: name.into() },
+                scope,
+                "raw tracepoint: no record is made, about 50 ns less an event",
+            ));
         }
     }
     scope.arguments = Arguments::Known(match syscall {
         Some((_, enter)) => syscall_arguments(&format, enter, false),
         None => record_arguments(&format),
     });
-    let raw = !uses.named && !machine.avoid_raw && !matches!(category, "syscalls" | "ftrace" | "kprobes" | "uprobes" | "synthetic");
+    let raw = !uses.named
+        && !machine.avoid_raw
+        && !matches!(category, "syscalls" | "ftrace" | "kprobes" | "uprobes" | "synthetic");
     Ok(match raw {
-        true => point(Mechanism::RawTracepoint { name: name.into() }, scope, "raw tracepoint: no argument is read, so no record is made"),
+        true => point(
+            Mechanism::RawTracepoint { name: name.into() },
+            scope,
+            "raw tracepoint: no argument is read, so no record is made",
+        ),
         false => point(Mechanism::Tracepoint { id: format.id }, scope, "its record is read"),
     })
 }
@@ -212,7 +262,9 @@ fn syscall_arguments(format: &Format, enter: bool, raw: bool) -> Vec<Argument> {
             (false, _) => Place::Context(field.offset as i16),
             (true, false) => Place::Context(8),
             (true, true) => match REGISTERS.syscall_arguments.get(n) {
-                Some(offset) => Place::Behind { pointer: registers(), offset: (*offset).into(), memory: Memory::Trusted },
+                Some(offset) => {
+                    Place::Behind { pointer: registers(), offset: (*offset).into(), memory: Memory::Trusted }
+                }
                 None => continue,
             },
         };
@@ -232,7 +284,9 @@ fn declared_size(declared: &str) -> (Size, bool) {
     let typed = &words[..words.len().saturating_sub(1)];
     match typed {
         _ if declared.contains('*') => (Size::B8, false),
-        ["int" | "pid_t" | "key_t" | "clockid_t" | "timer_t" | "mqd_t" | "key_serial_t" | "rwf_t" | "s32" | "__s32"] => (Size::B4, true),
+        [
+            "int" | "pid_t" | "key_t" | "clockid_t" | "timer_t" | "mqd_t" | "key_serial_t" | "rwf_t" | "s32" | "__s32",
+        ] => (Size::B4, true),
         ["unsigned", "int"] | ["unsigned" | "u32" | "__u32" | "uid_t" | "gid_t" | "qid_t"] => (Size::B4, false),
         ["umode_t" | "u16" | "__u16"] | ["unsigned", "short"] => (Size::B2, false),
         ["long" | "loff_t" | "off_t" | "s64" | "__s64"] => (Size::B8, true),
@@ -254,14 +308,18 @@ fn record_arguments(format: &Format) -> Vec<Argument> {
                 None => continue,
             },
             FieldKind::TextPointer | FieldKind::Pointer => Typed::address(context(field.offset, Size::B8, false)),
-            FieldKind::CharArray => Typed::Text { text: Text::Context { offset, size }, size: size.next_multiple_of(8) },
+            FieldKind::CharArray => {
+                Typed::Text { text: Text::Context { offset, size }, size: size.next_multiple_of(8) }
+            }
             FieldKind::ByteArray => Typed::Bytes { bytes: Text::Context { offset, size }, size, show: BytesShow::Hex },
             FieldKind::DynamicText { relative } => {
                 Typed::Text { text: Text::DataLocation { offset, relative }, size: crate::resolve::TEXT_SIZE }
             }
-            FieldKind::DynamicBytes { relative } => {
-                Typed::Bytes { bytes: Text::DataLocation { offset, relative }, size: crate::resolve::TEXT_SIZE, show: BytesShow::Hex }
-            }
+            FieldKind::DynamicBytes { relative } => Typed::Bytes {
+                bytes: Text::DataLocation { offset, relative },
+                size: crate::resolve::TEXT_SIZE,
+                show: BytesShow::Hex,
+            },
         };
         arguments.push(Argument { name: field.name.clone(), declared: field.declared.clone(), typed });
     }
@@ -277,7 +335,11 @@ fn show_of(field: &tracefs::Field) -> Show {
 
 fn raw_tracepoints(name: &str, text: &str, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
     let all = machine.tracepoints()?;
-    let mut names: Vec<String> = all.into_iter().filter(|(category, _)| !matches!(category.as_str(), "syscalls" | "ftrace")).flat_map(|(_, names)| names).collect();
+    let mut names: Vec<String> = all
+        .into_iter()
+        .filter(|(category, _)| !matches!(category.as_str(), "syscalls" | "ftrace"))
+        .flat_map(|(_, names)| names)
+        .collect();
     names.sort();
     names.dedup();
     let chosen: Vec<String> = match glob::is_glob(name) {
@@ -297,13 +359,23 @@ fn raw_tracepoints(name: &str, text: &str, machine: &Machine) -> Result<Vec<Poin
     Ok(chosen.into_iter().map(point).collect())
 }
 
-fn uprobes(target: &str, function: &str, returns: bool, text: &str, uses: Uses, pid: Option<u32>) -> Result<Vec<Point>, Diagnostic> {
+fn uprobes(
+    target: &str,
+    function: &str,
+    returns: bool,
+    text: &str,
+    uses: Uses,
+    pid: Option<u32>,
+) -> Result<Vec<Point>, Diagnostic> {
     let found = Target { pid }.resolve(target).map_err(|error| error.span(target))?;
     let binary = Binary::open(&found.path).map_err(|error| error.span(target))?;
     if returns && binary.is_go() {
-        return Err(Diagnostic::script(format!("`{}` is a Go program: a return probe would break its stacks", found.shown))
-            .span(text)
-            .help(format!("watch the entry: uprobe:{target}:{function}")));
+        return Err(Diagnostic::script(format!(
+            "`{}` is a Go program: a return probe would break its stacks",
+            found.shown
+        ))
+        .span(text)
+        .help(format!("watch the entry: uprobe:{target}:{function}")));
     }
     let mut places = Vec::new();
     if glob::is_glob(function) {
@@ -319,7 +391,9 @@ fn uprobes(target: &str, function: &str, returns: bool, text: &str, uses: Uses, 
         match extra {
             None => places.push((function.to_owned(), chosen, 0, true)),
             Some(extra) => {
-                let parsed = extra.strip_prefix("0x").map_or_else(|| extra.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok());
+                let parsed = extra
+                    .strip_prefix("0x")
+                    .map_or_else(|| extra.parse().ok(), |hex| u64::from_str_radix(hex, 16).ok());
                 let bad = || Diagnostic::script(format!("`{extra}` is no offset")).span(extra);
                 let offset = parsed.ok_or_else(bad)?;
                 binary.offset_of(symbol, offset).map_err(|error| error.span(function))?;
@@ -348,7 +422,8 @@ fn uprobes(target: &str, function: &str, returns: bool, text: &str, uses: Uses, 
             true => (placed.offset, format!("at +{}: {}", placed.offset, placed.reason)),
             false => (extra, "where asked".to_owned()),
         };
-        let mechanism = Mechanism::Uprobe { path: found.path.clone(), offset: function.file_offset + offset, returns, pid };
+        let mechanism =
+            Mechanism::Uprobe { path: found.path.clone(), offset: function.file_offset + offset, returns, pid };
         Point { shown, mechanism, scope, reason, id: 0 }
     };
     Ok(places.into_iter().zip(placed).map(point).collect())

@@ -97,20 +97,30 @@ const RECORD_LONGEST: usize = 32 << 10;
 ///
 /// # Errors
 /// A script diagnostic at the part that is wrong, a machine diagnostic where something is missing here.
-pub fn prepare(entry: &Entry, index: usize, catalog: &Catalog, machine: &Machine, restrict: &Restrict) -> Result<Prepared, Diagnostic> {
+pub fn prepare(
+    entry: &Entry,
+    index: usize,
+    catalog: &Catalog,
+    machine: &Machine,
+    restrict: &Restrict,
+) -> Result<Prepared, Diagnostic> {
     let uses = uses(entry);
-    let uses_probe = entry.expressions().any(|expr| expr.any(&|node| matches!(node, Node::Name(name) if name == "probe")));
+    let uses_probe =
+        entry.expressions().any(|expr| expr.any(&|node| matches!(node, Node::Name(name) if name == "probe")));
     let drafts = match &entry.source {
         Source::Probe(written) => {
             let mut points: Vec<Point> = Vec::new();
             for (text, point) in written {
-                let found = points::expand(point, text, uses, restrict.pid, machine).map_err(|error| error.at(entry.position))?;
+                let found = points::expand(point, text, uses, restrict.pid, machine)
+                    .map_err(|error| error.at(entry.position))?;
                 points.extend(found);
             }
             number(&mut points, uses_probe, machine);
             points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
         }
-        Source::Template { name, parameters } => vec![template::draft(name, parameters, catalog, machine, entry.position)?],
+        Source::Template { name, parameters } => {
+            vec![template::draft(name, parameters, catalog, machine, entry.position)?]
+        }
     };
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
@@ -118,11 +128,16 @@ pub fn prepare(entry: &Entry, index: usize, catalog: &Catalog, machine: &Machine
     }
     let columns = unify(&resolved, entry)?;
     let sizes: Vec<usize> = columns.iter().map(|column| column.kind.size()).collect();
-    let size = column::offsets(&columns, 0).zip(&sizes).map(|(offset, size)| (offset + size).next_multiple_of(8)).max().unwrap_or(0);
+    let size = column::offsets(&columns, 0)
+        .zip(&sizes)
+        .map(|(offset, size)| (offset + size).next_multiple_of(8))
+        .max()
+        .unwrap_or(0);
     let aggregate = shape(entry, size)?;
     let record_size = RECORD_HEADER + size as u32;
     let first = &resolved[0];
-    let (value_unsigned, value_show) = first.value.as_ref().map_or((true, Show::Decimal), |(_, unsigned, show)| (*unsigned, *show));
+    let (value_unsigned, value_show) =
+        first.value.as_ref().map_or((true, Show::Decimal), |(_, unsigned, show)| (*unsigned, *show));
     let mut units: Vec<Unit> = Vec::new();
     let mut probes = HashMap::new();
     for (draft, resolved) in drafts.into_iter().zip(&resolved) {
@@ -189,15 +204,22 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
     let (template, program, load) = match &point.mechanism {
         Mechanism::Tracepoint { .. } => ("tracepoint", "hit", Load::Plain(load::TRACEPOINT)),
         Mechanism::RawTracepoint { .. } => ("rawtracepoint", "hit", Load::Plain(load::RAW_TRACEPOINT)),
-        Mechanism::Syscall { enter: true, arguments: false, .. } => ("syscall", "enter", Load::Plain(load::RAW_TRACEPOINT)),
-        Mechanism::Syscall { enter: true, .. } => ("syscall", "enter_arguments", Load::TracepointPrototype("sys_enter".into())),
+        Mechanism::Syscall { enter: true, arguments: false, .. } => {
+            ("syscall", "enter", Load::Plain(load::RAW_TRACEPOINT))
+        }
+        Mechanism::Syscall { enter: true, .. } => {
+            ("syscall", "enter_arguments", Load::TracepointPrototype("sys_enter".into()))
+        }
         Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
     };
-    let template = catalog.get(template).ok_or_else(|| Diagnostic::bug(format!("template `{template}` is not in this binary")))?;
+    let template =
+        catalog.get(template).ok_or_else(|| Diagnostic::bug(format!("template `{template}` is not in this binary")))?;
     let constants = match &point.mechanism {
-        Mechanism::Syscall { number, .. } => vec![("only_syscall".to_owned(), i64::from(*number).to_ne_bytes().to_vec())],
+        Mechanism::Syscall { number, .. } => {
+            vec![("only_syscall".to_owned(), i64::from(*number).to_ne_bytes().to_vec())]
+        }
         _ => Vec::new(),
     };
     let _ = machine;
@@ -218,7 +240,10 @@ impl Resolved {
         let mut tests = Vec::new();
         let current = |name: &str| Expr::name(name);
         if let Some(pid) = restrict.pid {
-            tests.push(resolve::test(&Expr::binary(crate::expr::Operator::Equal, current("pid"), Expr::int(pid.into())), scope)?);
+            tests.push(resolve::test(
+                &Expr::binary(crate::expr::Operator::Equal, current("pid"), Expr::int(pid.into())),
+                scope,
+            )?);
         }
         if let Some((id, level)) = restrict.cgroup {
             tests.push(Test::Compare {
@@ -249,8 +274,10 @@ impl Resolved {
     }
 
     fn slots(&self, columns: &[ColumnType], key: bool) -> Result<Slots, Diagnostic> {
-        let too_large = |error: compile::TooLarge| Diagnostic::script(format!("an expression is too large: it {error}"))
-            .help("test less in the kernel, and the rest here: .each(|e| if … { … })");
+        let too_large = |error: compile::TooLarge| {
+            Diagnostic::script(format!("an expression is too large: it {error}"))
+                .help("test less in the kernel, and the rest here: .each(|e| if … { … })")
+        };
         let mut laid = Vec::with_capacity(columns.len());
         for ((column, offset), typed) in columns.iter().zip(column::offsets(columns, 0)).zip(&self.columns) {
             let content = match (typed.clone(), column.kind) {
@@ -290,11 +317,21 @@ fn unify(resolved: &[Resolved], entry: &Entry) -> Result<Vec<ColumnType>, Diagno
                 (Some(ColumnKind::Int { signed: a, show, .. }), ColumnKind::Int { signed: b, .. }) => {
                     ColumnKind::Int { size: 8, signed: a || b, show }
                 }
-                (Some(ColumnKind::Text { size: a }), ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
-                (Some(ColumnKind::Bytes { size: a, show }), ColumnKind::Bytes { size: b, .. }) if a == b => ColumnKind::Bytes { size: a, show },
+                (Some(ColumnKind::Text { size: a }), ColumnKind::Text { size: b }) => {
+                    ColumnKind::Text { size: a.max(b) }
+                }
+                (Some(ColumnKind::Bytes { size: a, show }), ColumnKind::Bytes { size: b, .. }) if a == b => {
+                    ColumnKind::Bytes { size: a, show }
+                }
                 _ => {
-                    let message = format!("`{}` is of different kinds at the attach points of `{}`", column.expr, entry.source_text());
-                    return Err(Diagnostic::script(message).at(column.expr.position.or(entry.position)).help("one probe for each kind"));
+                    let message = format!(
+                        "`{}` is of different kinds at the attach points of `{}`",
+                        column.expr,
+                        entry.source_text()
+                    );
+                    return Err(Diagnostic::script(message)
+                        .at(column.expr.position.or(entry.position))
+                        .help("one probe for each kind"));
                 }
             });
         }
@@ -333,7 +370,14 @@ fn shape(entry: &Entry, key: usize) -> Result<Option<Shape>, Diagnostic> {
     }))
 }
 
-fn constants_of(entry: &Entry, index: usize, slots: &Slots, resolved: &Resolved, aggregate: Option<Shape>, record_size: u32) -> Vec<(String, Vec<u8>)> {
+fn constants_of(
+    entry: &Entry,
+    index: usize,
+    slots: &Slots,
+    resolved: &Resolved,
+    aggregate: Option<Shape>,
+    record_size: u32,
+) -> Vec<(String, Vec<u8>)> {
     let (output, kind) = match &entry.output {
         Output::Stream { .. } => (0u32, None),
         Output::None => (1, None),
@@ -398,7 +442,10 @@ fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
         same.constants.retain(|(name, _)| name != "only_syscall" && name != "syscall_bits");
         same.constants.push(("syscall_bits".into(), bits.iter().flat_map(|word| word.to_ne_bytes()).collect()));
         same.reason = format!("raw tracepoint of all system calls, only these {}", joined.attach.len());
-    } else if matches!(joined.attach[0].mechanism, Mechanism::Uprobe { .. }) && joined.load != Load::UprobeMulti && machine.has_uprobe_multi() {
+    } else if matches!(joined.attach[0].mechanism, Mechanism::Uprobe { .. })
+        && joined.load != Load::UprobeMulti
+        && machine.has_uprobe_multi()
+    {
         joined.load = Load::UprobeMulti;
     }
 }

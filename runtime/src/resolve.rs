@@ -9,9 +9,20 @@ use crate::slot::ir::{Arithmetic, Comparison, Current, Int, Memory, Reading, Tes
 #[derive(Clone, Debug, PartialEq)]
 pub enum Typed {
     /// `unsigned`: the full 64 bits may be used; everything narrower is a signed 64-bit number.
-    Int { int: Int, unsigned: bool, show: Show },
-    Text { text: Text, size: u16 },
-    Bytes { bytes: Text, size: u16, show: BytesShow },
+    Int {
+        int: Int,
+        unsigned: bool,
+        show: Show,
+    },
+    Text {
+        text: Text,
+        size: u16,
+    },
+    Bytes {
+        bytes: Text,
+        size: u16,
+        show: BytesShow,
+    },
     Test(Test),
 }
 
@@ -108,9 +119,12 @@ const COMM_SIZE: u16 = 16;
 pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
     match resolve(expr, scope)? {
         Typed::Test(test) => Ok(test),
-        Typed::Int { int, .. } => {
-            Ok(Test::Compare { op: Comparison::NotEqual, reading: Reading::Unsigned, left: int, right: Int::Constant(0) })
-        }
+        Typed::Int { int, .. } => Ok(Test::Compare {
+            op: Comparison::NotEqual,
+            reading: Reading::Unsigned,
+            left: int,
+            right: Int::Constant(0),
+        }),
         other => Err(Diagnostic::script(format!("`{expr}` is {}, no condition", other.what()))
             .help(format!("compare it: {expr} == …"))
             .at(expr.position)),
@@ -126,7 +140,8 @@ pub fn number(expr: &Expr, scope: &Scope) -> Result<(Int, bool, Show), Diagnosti
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
         other => {
-            Err(Diagnostic::script(format!("`{expr}` is {}, and a number is needed here", other.what())).at(expr.position))
+            Err(Diagnostic::script(format!("`{expr}` is {}, and a number is needed here", other.what()))
+                .at(expr.position))
         }
     }
 }
@@ -144,15 +159,21 @@ pub fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
         Node::Name(name) => by_name(name, expr, scope),
         Node::Member(inner, name) => match &*inner.node {
             Node::Name(args) if args == "args" => argument(name, expr, scope),
-            _ => Err(Diagnostic::script(format!("`{inner}` has no member `{name}`")).span(name.as_str()).at(expr.position)),
+            _ => Err(Diagnostic::script(format!("`{inner}` has no member `{name}`"))
+                .span(name.as_str())
+                .at(expr.position)),
         },
         Node::Negate(inner) => {
             let (int, ..) = number(inner, scope)?;
             Ok(Typed::int(binary(Arithmetic::Subtract, true, Int::Constant(0), int)))
         }
         Node::Not(inner) => Ok(Typed::Test(Test::Not(Box::new(test(inner, scope)?)))),
-        Node::Binary(Operator::And, left, right) => Ok(Typed::Test(Test::And(vec![test(left, scope)?, test(right, scope)?]))),
-        Node::Binary(Operator::Or, left, right) => Ok(Typed::Test(Test::Or(vec![test(left, scope)?, test(right, scope)?]))),
+        Node::Binary(Operator::And, left, right) => {
+            Ok(Typed::Test(Test::And(vec![test(left, scope)?, test(right, scope)?])))
+        }
+        Node::Binary(Operator::Or, left, right) => {
+            Ok(Typed::Test(Test::Or(vec![test(left, scope)?, test(right, scope)?])))
+        }
         Node::Binary(operator, left, right) => match comparison(*operator) {
             Some(comparison) => compare(comparison, left, right, expr, scope).map(Typed::Test),
             None => arithmetic(*operator, left, right, expr, scope),
@@ -187,7 +208,9 @@ fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> 
             None => return Err(no_return_value(expr, scope)),
         },
         "args" => {
-            return Err(Diagnostic::script("`args` is all arguments; name one").help("args.NAME   (skep list -v shows them)").at(expr.position));
+            return Err(Diagnostic::script("`args` is all arguments; name one")
+                .help("args.NAME   (skep list -v shows them)")
+                .at(expr.position));
         }
         _ if numbered().is_some() => {
             let n = numbered().unwrap_or_default();
@@ -197,8 +220,10 @@ fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> 
             }
         }
         _ => {
-            let known = BUILTINS.iter().map(|(name, _)| *name).chain(scope.fields.iter().map(|field| field.name.as_str()));
-            let error = Diagnostic::script(format!("`{}` has no field `{name}`", scope.place)).at(expr.position).span(name);
+            let known =
+                BUILTINS.iter().map(|(name, _)| *name).chain(scope.fields.iter().map(|field| field.name.as_str()));
+            let error =
+                Diagnostic::script(format!("`{}` has no field `{name}`", scope.place)).at(expr.position).span(name);
             return Err(match nearest(name, known) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
                 None => error.help("the fields of every source: pid tid comm uid gid cpu cgroup nsecs probe"),
@@ -224,7 +249,9 @@ fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
         return error.help("arguments are gone when a function returns: probe its entry, uprobe:");
     }
     match &scope.arguments {
-        Arguments::Known(list) if !list.is_empty() => error.help(format!("its arguments have names: args.{}", list[0].name)),
+        Arguments::Known(list) if !list.is_empty() => {
+            error.help(format!("its arguments have names: args.{}", list[0].name))
+        }
         _ if scope.numbered.is_empty() => error.help("numbered arguments belong to uprobe and rawtracepoint"),
         _ => error.help(format!("it has arg0 to arg{}", scope.numbered.len() - 1)),
     }
@@ -235,7 +262,9 @@ fn argument(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic>
         Arguments::Known(list) => match list.iter().find(|argument| argument.name == name) {
             Some(argument) => Ok(argument.typed.clone()),
             None => {
-                let error = Diagnostic::script(format!("`{}` has no argument `{name}`", scope.place)).span(name).at(expr.position);
+                let error = Diagnostic::script(format!("`{}` has no argument `{name}`", scope.place))
+                    .span(name)
+                    .at(expr.position);
                 Err(match nearest(name, list.iter().map(|argument| argument.name.as_str())) {
                     Some(near) => error.help(format!("did you mean `args.{near}`?")),
                     None => {
@@ -259,7 +288,9 @@ fn binary(op: Arithmetic, signed: bool, left: Int, right: Int) -> Int {
 fn arithmetic(operator: Operator, left: &Expr, right: &Expr, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     for side in [left, right] {
         if let Node::Text(text) = &*side.node {
-            return Err(Diagnostic::script(format!("`{}` cannot take the text {text:?}", operator.symbol())).at(expr.position));
+            return Err(
+                Diagnostic::script(format!("`{}` cannot take the text {text:?}", operator.symbol())).at(expr.position)
+            );
         }
     }
     let ((l, l_unsigned, l_show), (r, r_unsigned, _)) = (number(left, scope)?, number(right, scope)?);
@@ -344,15 +375,17 @@ fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &Scope
 
 fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
     if literal.contains('\0') || literal.len() > 256 {
-        return Err(Diagnostic::script("a text to compare with has at most 256 bytes, none of them NUL").at(expr.position));
+        return Err(
+            Diagnostic::script("a text to compare with has at most 256 bytes, none of them NUL").at(expr.position)
+        );
     }
     let literal = literal.as_bytes().to_vec();
     match resolve(side, scope)? {
         Typed::Text { text, .. } => Ok(Test::TextIs { text, literal, prefix }),
         _ if scope.arguments == Arguments::Unchecked => Ok(Test::TextIs { text: Text::Comm, literal, prefix }),
-        Typed::Int { show: Show::Hex, .. } => {
-            Err(Diagnostic::script(format!("`{side}` is an address, not a text")).help(format!("str({side})")).at(expr.position))
-        }
+        Typed::Int { show: Show::Hex, .. } => Err(Diagnostic::script(format!("`{side}` is an address, not a text"))
+            .help(format!("str({side})"))
+            .at(expr.position)),
         other => Err(Diagnostic::script(format!("`{side}` is {}, not a text", other.what())).at(expr.position)),
     }
 }
@@ -361,7 +394,8 @@ fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) -> R
     let size = |default: u16| match arguments.get(1).map(|size| &*size.node) {
         None => Ok(default),
         Some(Node::Int(size)) if (1..=LONGEST_TEXT).contains(size) => Ok(*size as u16),
-        Some(_) => Err(Diagnostic::script(format!("the length in `{expr}` must be a number from 1 to {LONGEST_TEXT}")).at(expr.position)),
+        Some(_) => Err(Diagnostic::script(format!("the length in `{expr}` must be a number from 1 to {LONGEST_TEXT}"))
+            .at(expr.position)),
     };
     let Some(first) = arguments.first() else {
         return Err(Diagnostic::script(format!("`{}` needs an argument", function.name())).at(expr.position));
@@ -394,7 +428,9 @@ fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) -> R
         },
         Function::StartsWith => match arguments.get(1).map(|text| &*text.node) {
             Some(Node::Text(text)) => Ok(Typed::Test(text_is(first, text, true, expr, scope)?)),
-            _ => Err(Diagnostic::script("`starts_with` needs a text").help("starts_with(comm, \"ba\")").at(expr.position)),
+            _ => Err(Diagnostic::script("`starts_with` needs a text")
+                .help("starts_with(comm, \"ba\")")
+                .at(expr.position)),
         },
     }
 }

@@ -73,7 +73,12 @@ impl Session {
     }
 
     #[allow(clippy::type_complexity, reason = "programs wait for their attachment, with what they attach to")]
-    fn load(&self, entry: &Entry, prepared: &Prepared, machine: &Machine) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
+    fn load(
+        &self,
+        entry: &Entry,
+        prepared: &Prepared,
+        machine: &Machine,
+    ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
         let trust = Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 40, max_entries: 1 };
         let trust = Map::create("trust", trust).map_err(refused)?;
@@ -99,7 +104,10 @@ impl Session {
     /// # Errors
     /// It cannot be mapped.
     pub fn events(&self) -> Result<Option<Ring>, Diagnostic> {
-        let open = |map| Ring::open(map).map_err(|error| Diagnostic::machine(format!("failed to map the ring buffer: {}", load::text(&error))));
+        let open = |map| {
+            Ring::open(map)
+                .map_err(|error| Diagnostic::machine(format!("failed to map the ring buffer: {}", load::text(&error))))
+        };
         self.ring.as_ref().map(open).transpose()
     }
 
@@ -111,7 +119,8 @@ impl Session {
         let Some(running) = self.running.get(n) else { return Ok(None) };
         let (Some(map), Some(spec)) = (&running.aggregate, &running.spec) else { return Ok(None) };
         let entries = map.entries()?.into_iter().map(|(key, value)| {
-            let words: Vec<u64> = value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
+            let words: Vec<u64> =
+                value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
             (key, words)
         });
         Ok(Some(Table::from_entries(spec.clone(), entries)))
@@ -174,21 +183,29 @@ pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
     }
 }
 
-fn load_unit(unit: &Unit, maps: HashMap<String, Map>, machine: &Machine, ring: Option<&Map>) -> Result<Loaded, Diagnostic> {
+fn load_unit(
+    unit: &Unit,
+    maps: HashMap<String, Map>,
+    machine: &Machine,
+    ring: Option<&Map>,
+) -> Result<Loaded, Diagnostic> {
     let mut constants = unit.constants.clone();
     if let Some(ring) = ring {
         // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
         constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
     }
-    let written = [("slot_filter", &unit.slots.filter), ("slot_value", &unit.slots.value), ("slot_columns", &unit.slots.columns)];
+    let written =
+        [("slot_filter", &unit.slots.filter), ("slot_value", &unit.slots.value), ("slot_columns", &unit.slots.columns)];
     let slots: Vec<_> = written.into_iter().filter_map(|(name, code)| Some((name, code.clone()?))).collect();
     let mut programs = Vec::new();
     for program in &unit.programs {
         let kind = match &program.load {
             Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
-            Load::UprobeMulti => {
-                ProgramKind { prog_type: load::KPROBE, expected_attach_type: load::TRACE_UPROBE_MULTI, attach_btf_id: 0 }
-            }
+            Load::UprobeMulti => ProgramKind {
+                prog_type: load::KPROBE,
+                expected_attach_type: load::TRACE_UPROBE_MULTI,
+                attach_btf_id: 0,
+            },
             Load::TracepointPrototype(name) => ProgramKind {
                 prog_type: load::TRACING,
                 expected_attach_type: load::TRACE_RAW_TP,
@@ -269,15 +286,17 @@ fn attach_many(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic>
 fn failed(place: &str, error: &io::Error) -> Diagnostic {
     let message = format!("failed to attach to `{place}`");
     match error.raw_os_error() {
-        Some(libc::ENOENT | libc::EOPNOTSUPP) if place.starts_with("hardware:") => {
-            Diagnostic::machine(format!("{message}: this machine has no such counter (virtual machines often have none)"))
-                .help("software:cpu-clock counts time instead")
+        Some(libc::ENOENT | libc::EOPNOTSUPP) if place.starts_with("hardware:") => Diagnostic::machine(format!(
+            "{message}: this machine has no such counter (virtual machines often have none)"
+        ))
+        .help("software:cpu-clock counts time instead"),
+        Some(libc::ENOENT) => Diagnostic::machine(format!("{message}: this kernel has no such place"))
+            .help(format!("skep list '{place}'")),
+        Some(libc::EPERM | libc::EACCES) => {
+            Diagnostic::machine(format!("{message}: the kernel does not allow it")).help("skep doctor")
         }
-        Some(libc::ENOENT) => Diagnostic::machine(format!("{message}: this kernel has no such place")).help(format!("skep list '{place}'")),
-        Some(libc::EPERM | libc::EACCES) => Diagnostic::machine(format!("{message}: the kernel does not allow it")).help("skep doctor"),
-        Some(libc::EMFILE) => {
-            Diagnostic::machine(format!("{message}: no file descriptor is left")).help("ulimit -n 65536, or a narrower glob")
-        }
+        Some(libc::EMFILE) => Diagnostic::machine(format!("{message}: no file descriptor is left"))
+            .help("ulimit -n 65536, or a narrower glob"),
         _ => Diagnostic::machine(format!("{message}: {}", load::text(error))),
     }
 }
@@ -289,8 +308,10 @@ impl Machine {
     /// A machine diagnostic: no BTF, or no such tracepoint.
     pub fn tracepoint_id(&self, name: &str) -> Result<u32, Diagnostic> {
         let kernel = self.btf().ok_or_else(|| {
-            Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)").help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")
+            Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)")
+                .help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")
         })?;
-        btf::tracepoint_id(kernel, name).ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
+        btf::tracepoint_id(kernel, name)
+            .ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
     }
 }

@@ -30,17 +30,23 @@ pub fn draft(
             None => error.help("skep list templates"),
         });
     };
-    let manifest = template.manifest().map_err(|error| Diagnostic::machine(format!("template `{name}`: {error}")).at(position))?;
+    let manifest =
+        template.manifest().map_err(|error| Diagnostic::machine(format!("template `{name}`: {error}")).at(position))?;
     if manifest.is_generic() {
-        return Err(Diagnostic::script(format!("template `{name}` serves `probe(…)` and stands for no question of its own"))
-            .span(name)
-            .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
-            .at(position));
+        return Err(Diagnostic::script(format!(
+            "template `{name}` serves `probe(…)` and stands for no question of its own"
+        ))
+        .span(name)
+        .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
+        .at(position));
     }
     let mut constants = Vec::new();
     for (parameter, setting, at) in settings {
         let Some(known) = manifest.parameter(parameter) else {
-            let error = Diagnostic::script(format!("template `{name}` has no parameter `{parameter}`")).span(parameter).at(*at).at(position);
+            let error = Diagnostic::script(format!("template `{name}` has no parameter `{parameter}`"))
+                .span(parameter)
+                .at(*at)
+                .at(position);
             let names: Vec<&str> = manifest.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
             return Err(match nearest(parameter, names.iter().copied()) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -48,7 +54,9 @@ pub fn draft(
                 None => error.help(format!("it has {}", names.join(", "))),
             });
         };
-        let bytes = value(known, setting).map_err(|message| Diagnostic::script(message).span(parameter).help(known.help.clone()).at(*at).at(position))?;
+        let bytes = value(known, setting).map_err(|message| {
+            Diagnostic::script(message).span(parameter).help(known.help.clone()).at(*at).at(position)
+        })?;
         constants.push((parameter.clone(), bytes));
     }
     let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
@@ -111,14 +119,22 @@ fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Pr
                     Lookup::Found(format) => format.id,
                     Lookup::Unreadable => 0,
                     Lookup::Missing(_) => {
-                        return Err(Diagnostic::machine(format!("template `{name}` needs tracepoint `{category}:{point}`, and this kernel has none")));
+                        return Err(Diagnostic::machine(format!(
+                            "template `{name}` needs tracepoint `{category}:{point}`, and this kernel has none"
+                        )));
                     }
                 };
                 (Load::Plain(load::TRACEPOINT), Mechanism::Tracepoint { id })
             }
-            "raw_tp" | "raw_tracepoint" => (Load::Plain(load::RAW_TRACEPOINT), Mechanism::RawTracepoint { name: target.clone() }),
+            "raw_tp" | "raw_tracepoint" => {
+                (Load::Plain(load::RAW_TRACEPOINT), Mechanism::RawTracepoint { name: target.clone() })
+            }
             "tp_btf" => (Load::TracepointPrototype(target.clone()), Mechanism::RawTracepoint { name: target.clone() }),
-            other => return Err(Diagnostic::machine(format!("template `{name}` attaches by `{other}`, which this version cannot"))),
+            other => {
+                return Err(Diagnostic::machine(format!(
+                    "template `{name}` attaches by `{other}`, which this version cannot"
+                )));
+            }
         };
         if let Some(arguments) = program.arguments
             && machine.tracepoint_arguments(target).is_some_and(|found| found != arguments)
@@ -141,7 +157,11 @@ fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
     let number = match (parameter.kind.as_deref(), setting) {
         (Some("disk"), Setting::Text(text)) if text.is_empty() => Some(0),
         (Some("disk"), Setting::Text(text)) => Some(disk(text)?),
-        (Some("ns"), Setting::Text(text)) => Some(crate::report::units::parse_duration(text).ok_or_else(|| format!("`{text}` is no duration such as 10ms"))?.into()),
+        (Some("ns"), Setting::Text(text)) => Some(
+            crate::report::units::parse_duration(text)
+                .ok_or_else(|| format!("`{text}` is no duration such as 10ms"))?
+                .into(),
+        ),
         (_, Setting::Int(value)) => Some(*value),
         (_, Setting::Bool(value)) => Some((*value).into()),
         (_, Setting::Text(_)) => None,
@@ -157,18 +177,22 @@ fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
         }
         (Shape::Int { signed, .. }, Some(value), _) => {
             let bits = 8 * size as u32;
-            let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (low, high) =
+                if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
             if !(low..=high).contains(&value) {
                 return Err(format!("{value} is out of range for `{name}`: {low} to {high}"));
             }
             Ok(value.to_le_bytes()[..size].to_vec())
         }
         (Shape::Bool, Some(value @ (0 | 1)), _) => Ok(vec![value as u8]),
-        _ => Err(format!("`{name}` takes {}", match parameter.shape {
-            Shape::Bool => "true or false",
-            Shape::Int { .. } => "a number",
-            _ => "a text",
-        })),
+        _ => Err(format!(
+            "`{name}` takes {}",
+            match parameter.shape {
+                Shape::Bool => "true or false",
+                Shape::Int { .. } => "a number",
+                _ => "a text",
+            }
+        )),
     }
 }
 

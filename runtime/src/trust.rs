@@ -97,8 +97,12 @@ mod tests {
 
     #[test]
     fn trust_line_names_every_kind_of_loss() {
-        let trust = Trust { seen: 1861, filtered: 61, counted: 1700, lost_map: 60, lost_ring: 40, ..Default::default() };
-        assert_eq!(trust.line(), "trust: 1,861 seen, 61 filtered, 1,700 counted, 100 lost (40 ring buffer full, 60 map full)");
+        let trust =
+            Trust { seen: 1861, filtered: 61, counted: 1700, lost_map: 60, lost_ring: 40, ..Default::default() };
+        assert_eq!(
+            trust.line(),
+            "trust: 1,861 seen, 61 filtered, 1,700 counted, 100 lost (40 ring buffer full, 60 map full)"
+        );
         assert_eq!(trust.unaccounted(), 0);
     }
 }

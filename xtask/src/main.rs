@@ -1,12 +1,15 @@
 //! The project's own chores: `cargo xtask templates [--check]`.
 
+mod licences;
 mod templates;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask templates           compile ebpf-templates/bpf/*.bpf.c into ebpf-templates/objects
-       cargo xtask templates --check   fail where an object is not what its source compiles to";
+const USAGE: &str =
+    "usage: cargo xtask templates           compile ebpf-templates/bpf/*.bpf.c into ebpf-templates/objects
+       cargo xtask templates --check   fail where an object is not what its source compiles to
+       cargo xtask licences            check the licences of all dependencies against deny.toml";
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
@@ -15,6 +18,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["templates"] => templates::build(root),
         ["templates", "--check"] => templates::check(root),
+        ["licences"] => licences::check(root),
         _ => Err(USAGE.to_owned()),
     };
     match done {

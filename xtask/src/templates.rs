@@ -17,7 +17,8 @@ pub fn build(root: &Path) -> Result<(), String> {
     let objects = root.join("ebpf-templates/objects");
     let wanted = compile_all(root)?;
     for stale in present(&objects)?.into_keys().filter(|path| !wanted.contains_key(path)) {
-        fs::remove_file(objects.join(&stale)).map_err(|error| format!("failed to remove {}: {error}", stale.display()))?;
+        fs::remove_file(objects.join(&stale))
+            .map_err(|error| format!("failed to remove {}: {error}", stale.display()))?;
     }
     for (path, bytes) in &wanted {
         let path = objects.join(path);
@@ -73,7 +74,9 @@ fn compile(sources: &Path, scratch: &Path, name: &str, define: &str) -> Result<V
     let source = format!("{name}.bpf.c");
     let define = format!("-D__TARGET_ARCH_{define}");
     let mut clang = Command::new(CLANG);
-    clang.current_dir(sources).args(["-target", "bpf", "-mcpu=v3", &define, "-g", "-O2", "-Wall", "-Wextra", "-Werror"]);
+    clang
+        .current_dir(sources)
+        .args(["-target", "bpf", "-mcpu=v3", &define, "-g", "-O2", "-Wall", "-Wextra", "-Werror"]);
     run(clang.args(["-Iinclude", "-c", &source, "-o"]).arg(&object))?;
     run(Command::new(STRIP).arg("-g").arg(&object))?;
     fs::read(&object).map_err(|error| format!("failed to read {}: {error}", object.display()))
@@ -104,7 +107,8 @@ fn present(objects: &Path) -> Result<Objects, String> {
         }
         for name in names(&objects.join(folder), ".bpf.o")? {
             let path = Path::new(folder).join(format!("{name}.bpf.o"));
-            let bytes = fs::read(objects.join(&path)).map_err(|error| format!("failed to read {}: {error}", path.display()))?;
+            let bytes =
+                fs::read(objects.join(&path)).map_err(|error| format!("failed to read {}: {error}", path.display()))?;
             found.insert(path, bytes);
         }
     }

@@ -110,19 +110,12 @@ pub fn range(kind: Kind, bucket: u32) -> Option<(i128, i128)> {
 
 /// Whether `bucket` has no lower (first) or no upper (second) limit of its own.
 pub fn open(kind: Kind, bucket: u32) -> (bool, bool) {
-    (
-        bucket == 0,
-        matches!(kind, Kind::LHist { .. }) && bucket + 1 == count(kind),
-    )
+    (bucket == 0, matches!(kind, Kind::LHist { .. }) && bucket + 1 == count(kind))
 }
 
 /// How many buckets lie between the two open ones of an `lhist`: the range divided by `step`, rounded up.
 pub(super) fn steps(min: i64, max: i64, step: i64) -> u64 {
-    if max <= min {
-        0
-    } else {
-        max.abs_diff(min).div_ceil(step.max(1) as u64)
-    }
+    if max <= min { 0 } else { max.abs_diff(min).div_ceil(step.max(1) as u64) }
 }
 
 #[cfg(test)]
@@ -132,53 +125,25 @@ mod tests {
     const KINDS: [Kind; 7] = [
         Kind::Hist,
         Kind::Quantiles,
-        Kind::LHist {
-            min: 0,
-            max: 2000,
-            step: 200,
-        },
-        Kind::LHist {
-            min: -50,
-            max: 51,
-            step: 7,
-        },
-        Kind::LHist {
-            min: 10,
-            max: 11,
-            step: 5,
-        },
-        Kind::LHist {
-            min: i64::MIN,
-            max: i64::MAX,
-            step: 1 << 56,
-        },
-        Kind::LHist {
-            min: -1_000,
-            max: 1_000_000_007,
-            step: 1_000_003,
-        },
+        Kind::LHist { min: 0, max: 2000, step: 200 },
+        Kind::LHist { min: -50, max: 51, step: 7 },
+        Kind::LHist { min: 10, max: 11, step: 5 },
+        Kind::LHist { min: i64::MIN, max: i64::MAX, step: 1 << 56 },
+        Kind::LHist { min: -1_000, max: 1_000_000_007, step: 1_000_003 },
     ];
 
     /// Values at, just below and just above every power of two, of both signs, then pseudo-random ones of every length.
     fn values() -> impl Iterator<Item = i128> {
-        let edges = (0..=64)
-            .flat_map(|bit| [-1, 0, 1].map(|off| (1i128 << bit) + off))
-            .flat_map(|v| [v, -v]);
+        let edges = (0..=64).flat_map(|bit| [-1, 0, 1].map(|off| (1i128 << bit) + off)).flat_map(|v| [v, -v]);
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let random = (0..50_000).map(move |i| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             let bits = state >> (i % 64);
-            if i % 3 == 0 {
-                i128::from(bits as i64)
-            } else {
-                i128::from(bits)
-            }
+            if i % 3 == 0 { i128::from(bits as i64) } else { i128::from(bits) }
         });
-        edges
-            .chain(random)
-            .filter(|v| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(v))
+        edges.chain(random).filter(|v| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(v))
     }
 
     #[test]
@@ -187,10 +152,7 @@ mod tests {
             for value in values() {
                 let bucket = of(kind, value).unwrap();
                 let (low, high) = range(kind, bucket).unwrap();
-                assert!(
-                    low <= value && value <= high,
-                    "{kind:?} {value}: bucket {bucket} is {low}..={high}"
-                );
+                assert!(low <= value && value <= high, "{kind:?} {value}: bucket {bucket} is {low}..={high}");
             }
         }
     }
@@ -202,10 +164,7 @@ mod tests {
             for bucket in 0..count(kind) {
                 let (low, high) = range(kind, bucket).unwrap();
                 // An lhist from the lowest integer has nothing below: its first bucket is empty.
-                assert!(
-                    low == next && (low <= high || low == high + 1),
-                    "{kind:?} bucket {bucket}: {low}..={high}"
-                );
+                assert!(low == next && (low <= high || low == high + 1), "{kind:?} bucket {bucket}: {low}..={high}");
                 if low <= high {
                     assert_eq!((of(kind, low), of(kind, high)), (Some(bucket), Some(bucket)));
                 }
@@ -239,23 +198,13 @@ mod tests {
 
     #[test]
     fn lhist_numbers_are_those_of_the_specification() {
-        let kind = Kind::LHist {
-            min: 0,
-            max: 2000,
-            step: 200,
-        };
-        assert_eq!(
-            [-1, 0, 199, 200, 1999, 2000, 1 << 63].map(|v| of(kind, v).unwrap()),
-            [0, 1, 1, 2, 10, 11, 11]
-        );
+        let kind = Kind::LHist { min: 0, max: 2000, step: 200 };
+        assert_eq!([-1, 0, 199, 200, 1999, 2000, 1 << 63].map(|v| of(kind, v).unwrap()), [0, 1, 1, 2, 10, 11, 11]);
         assert_eq!(count(kind), 12);
     }
 
     #[test]
     fn kinds_without_buckets_have_none() {
-        assert_eq!(
-            (of(Kind::Count, 1), range(Kind::Sum, 0), count(Kind::Stats)),
-            (None, None, 0)
-        );
+        assert_eq!((of(Kind::Count, 1), range(Kind::Sum, 0), count(Kind::Stats)), (None, None, 0));
     }
 }

@@ -36,9 +36,7 @@ impl Kind {
             return Err(format!("`lhist` needs a positive step, got `{step}`"));
         }
         if min >= max {
-            return Err(format!(
-                "`lhist` needs a minimum below its maximum, got `{min}` and `{max}`"
-            ));
+            return Err(format!("`lhist` needs a minimum below its maximum, got `{min}` and `{max}`"));
         }
         match bucket::steps(min, max, step) {
             steps if steps > bucket::LHIST_LIMIT => Err(format!(
@@ -94,12 +92,7 @@ pub struct Cell {
 
 impl Default for Cell {
     fn default() -> Self {
-        Cell {
-            n: 0,
-            sum: 0,
-            min: i128::MAX,
-            max: i128::MIN,
-        }
+        Cell { n: 0, sum: 0, min: i128::MAX, max: i128::MIN }
     }
 }
 
@@ -108,11 +101,7 @@ impl Cell {
     /// one with `n` 0, whose other words mean nothing.
     pub fn add(&mut self, kind: Kind, unsigned: bool, per_cpu: &[u64]) {
         let wide = |word: u64| {
-            if unsigned {
-                i128::from(word)
-            } else {
-                i128::from(word.cast_signed())
-            }
+            if unsigned { i128::from(word) } else { i128::from(word.cast_signed()) }
         };
         for words in per_cpu.chunks_exact(kind.words()) {
             match *words {
@@ -121,24 +110,10 @@ impl Cell {
                 [0, ..] => {}
                 [n, extreme] if matches!(kind, Kind::Min | Kind::Max) => {
                     let extreme = wide(extreme);
-                    self.merge(&Cell {
-                        n,
-                        sum: 0,
-                        min: extreme,
-                        max: extreme,
-                    });
+                    self.merge(&Cell { n, sum: 0, min: extreme, max: extreme });
                 }
-                [n, sum] => self.merge(&Cell {
-                    n,
-                    sum: wide(sum),
-                    ..Cell::default()
-                }),
-                [n, sum, min, max] => self.merge(&Cell {
-                    n,
-                    sum: wide(sum),
-                    min: wide(min),
-                    max: wide(max),
-                }),
+                [n, sum] => self.merge(&Cell { n, sum: wide(sum), ..Cell::default() }),
+                [n, sum, min, max] => self.merge(&Cell { n, sum: wide(sum), min: wide(min), max: wide(max) }),
                 _ => {}
             }
         }
@@ -192,15 +167,7 @@ impl Measure {
             }
             (Measure::Min(low), Measure::Min(other)) => *low = (*low).min(*other),
             (Measure::Max(high), Measure::Max(other)) => *high = (*high).max(*other),
-            (
-                Measure::Stats { n, sum, min, max },
-                Measure::Stats {
-                    n: count,
-                    sum: more,
-                    min: low,
-                    max: high,
-                },
-            ) => {
+            (Measure::Stats { n, sum, min, max }, Measure::Stats { n: count, sum: more, min: low, max: high }) => {
                 (*n, *sum) = (n.saturating_add(*count), *sum + more);
                 (*min, *max) = ((*min).min(*low), (*max).max(*high));
             }
@@ -270,40 +237,19 @@ mod tests {
 
     #[test]
     fn stats_add_up_and_keep_the_extremes() {
-        let stats = measure(
-            Kind::Stats,
-            false,
-            &[2, 10, 3, 7, 0, 0, 0, 0, 1, MINUS_5, MINUS_5, MINUS_5],
-        );
-        assert_eq!(
-            stats,
-            Some(Measure::Stats {
-                n: 3,
-                sum: 5,
-                min: -5,
-                max: 7
-            })
-        );
+        let stats = measure(Kind::Stats, false, &[2, 10, 3, 7, 0, 0, 0, 0, 1, MINUS_5, MINUS_5, MINUS_5]);
+        assert_eq!(stats, Some(Measure::Stats { n: 3, sum: 5, min: -5, max: 7 }));
     }
 
     #[test]
     fn unsigned_totals_do_not_wrap() {
-        assert_eq!(
-            measure(Kind::Sum, true, &[u64::MAX, u64::MAX]),
-            Some(Measure::Sum(2 * i128::from(u64::MAX)))
-        );
-        assert_eq!(
-            measure(Kind::Max, true, &[1, MINUS_5]),
-            Some(Measure::Max(i128::from(MINUS_5)))
-        );
+        assert_eq!(measure(Kind::Sum, true, &[u64::MAX, u64::MAX]), Some(Measure::Sum(2 * i128::from(u64::MAX))));
+        assert_eq!(measure(Kind::Max, true, &[1, MINUS_5]), Some(Measure::Max(i128::from(MINUS_5))));
     }
 
     #[test]
     fn cell_cut_short_is_not_counted() {
-        assert_eq!(
-            measure(Kind::Avg, false, &[2, 10, 1]),
-            Some(Measure::Avg { n: 2, sum: 10 })
-        );
+        assert_eq!(measure(Kind::Avg, false, &[2, 10, 1]), Some(Measure::Avg { n: 2, sum: 10 }));
     }
 
     #[test]
@@ -316,10 +262,7 @@ mod tests {
     #[test]
     fn lhist_that_cannot_be_drawn_is_rejected() {
         assert!(Kind::lhist(0, 2000, 200).is_ok());
-        assert_eq!(
-            Kind::lhist(0, 10, 0),
-            Err("`lhist` needs a positive step, got `0`".into())
-        );
+        assert_eq!(Kind::lhist(0, 10, 0), Err("`lhist` needs a positive step, got `0`".into()));
         assert!(Kind::lhist(5, 5, 1).is_err() && Kind::lhist(i64::MIN, i64::MAX, 1).is_err());
     }
 }

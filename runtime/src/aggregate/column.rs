@@ -14,11 +14,7 @@ pub struct ColumnType {
 impl ColumnType {
     /// A column without a unit.
     pub fn new(name: &str, kind: ColumnKind) -> Self {
-        ColumnType {
-            name: name.into(),
-            kind,
-            unit: None,
-        }
+        ColumnType { name: name.into(), kind, unit: None }
     }
 }
 
@@ -135,11 +131,7 @@ fn integer(bytes: &[u8], signed: bool) -> Option<i128> {
         _ => u64::from_ne_bytes(bytes.try_into().ok()?),
     };
     let unused = 64 - 8 * bytes.len();
-    Some(if signed {
-        (value.cast_signed() << unused >> unused).into()
-    } else {
-        value.into()
-    })
+    Some(if signed { (value.cast_signed() << unused >> unused).into() } else { value.into() })
 }
 
 /// Text up to the first NUL, with replacement characters for what is not UTF-8.
@@ -230,14 +222,8 @@ mod tests {
 
     #[test]
     fn integers_are_extended_by_their_sign() {
-        assert_eq!(
-            decode(&int(4, true, Show::Decimal), &(-7i32).to_ne_bytes()),
-            Value::Int(-7)
-        );
-        assert_eq!(
-            decode(&int(2, false, Show::Decimal), &(-7i16).to_ne_bytes()),
-            Value::Int(65529)
-        );
+        assert_eq!(decode(&int(4, true, Show::Decimal), &(-7i32).to_ne_bytes()), Value::Int(-7));
+        assert_eq!(decode(&int(2, false, Show::Decimal), &(-7i16).to_ne_bytes()), Value::Int(65529));
         assert_eq!(decode(&int(1, true, Show::Decimal), &[0xff, 9]), Value::Int(-1));
     }
 
@@ -245,43 +231,24 @@ mod tests {
     fn unsigned_64_bit_value_is_not_wrapped() {
         let value = decode(&int(8, false, Show::Decimal), &u64::MAX.to_ne_bytes());
         assert!(matches!(value, Value::Unsigned(u64::MAX)) && value > Value::Int(i64::MAX));
-        assert!(matches!(
-            decode(&int(8, false, Show::Hex), &7u64.to_ne_bytes()),
-            Value::Unsigned(7)
-        ));
+        assert!(matches!(decode(&int(8, false, Show::Hex), &7u64.to_ne_bytes()), Value::Unsigned(7)));
     }
 
     #[test]
     fn too_few_bytes_are_kept_as_they_are() {
-        assert_eq!(
-            decode(&int(8, false, Show::Decimal), &[1, 2, 3, 4]),
-            Value::Bytes(vec![1, 2, 3, 4])
-        );
-        assert_eq!(
-            decode(&int(3, false, Show::Decimal), &[1, 2, 3]),
-            Value::Bytes(vec![1, 2, 3])
-        );
-        assert_eq!(
-            decode(&column(ColumnKind::Text { size: 16 }), b"ba"),
-            Value::Text("ba".into())
-        );
+        assert_eq!(decode(&int(8, false, Show::Decimal), &[1, 2, 3, 4]), Value::Bytes(vec![1, 2, 3, 4]));
+        assert_eq!(decode(&int(3, false, Show::Decimal), &[1, 2, 3]), Value::Bytes(vec![1, 2, 3]));
+        assert_eq!(decode(&column(ColumnKind::Text { size: 16 }), b"ba"), Value::Text("ba".into()));
     }
 
     #[test]
     fn text_ends_at_its_nul_and_keeps_what_is_no_utf8_visible() {
-        assert_eq!(
-            decode(&column(ColumnKind::Text { size: 6 }), b"a\xffb\0junk"),
-            Value::Text("a\u{fffd}b".into())
-        );
+        assert_eq!(decode(&column(ColumnKind::Text { size: 6 }), b"a\xffb\0junk"), Value::Text("a\u{fffd}b".into()));
     }
 
     #[test]
     fn columns_lie_as_the_fields_of_a_c_struct() {
-        let columns = [
-            column(ColumnKind::Text { size: 5 }),
-            int(4, false, Show::Decimal),
-            int(8, false, Show::Hex),
-        ];
+        let columns = [column(ColumnKind::Text { size: 5 }), int(4, false, Show::Decimal), int(8, false, Show::Hex)];
         assert_eq!(Vec::from_iter(offsets(&columns, 8)), [8, 16, 24]);
     }
 

@@ -29,10 +29,7 @@ pub struct Bucket {
 impl Histogram {
     /// An empty one. `kind` is `Hist`, `LHist` or `Quantiles`; with another kind it stays empty.
     pub fn new(kind: Kind) -> Self {
-        Histogram {
-            kind,
-            buckets: BTreeMap::new(),
-        }
+        Histogram { kind, buckets: BTreeMap::new() }
     }
 
     pub fn kind(&self) -> Kind {
@@ -86,17 +83,13 @@ impl Histogram {
     /// A value that no sample is below: the first bucket's lower edge, or more where its sum proves it (a bucket with
     /// one sample gives that sample). `None` without samples.
     pub fn min(&self) -> Option<i128> {
-        self.buckets
-            .first_key_value()
-            .map(|(&bucket, &(n, sum))| self.bounds(bucket, n, sum).0)
+        self.buckets.first_key_value().map(|(&bucket, &(n, sum))| self.bounds(bucket, n, sum).0)
     }
 
     /// A value that no sample is above: the last bucket's upper edge, or less where its sum proves it. `None` without
     /// samples.
     pub fn max(&self) -> Option<i128> {
-        self.buckets
-            .last_key_value()
-            .map(|(&bucket, &(n, sum))| self.bounds(bucket, n, sum).1)
+        self.buckets.last_key_value().map(|(&bucket, &(n, sum))| self.bounds(bucket, n, sum).1)
     }
 
     /// The value that a share `q` (0.0..=1.0) of the samples does not exceed, in their unit; `None` without samples.
@@ -114,11 +107,7 @@ impl Histogram {
     pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [Option<i128>; N] {
         let Some(max) = self.max() else { return [None; N] };
         let total = self.count();
-        let hdr = if self.kind == Kind::Quantiles {
-            self.to_hdr()
-        } else {
-            None
-        };
+        let hdr = if self.kind == Kind::Quantiles { self.to_hdr() } else { None };
         shares.map(|q| {
             let rank = rank(q, total);
             let edge = match &hdr {
@@ -159,11 +148,7 @@ impl Histogram {
             let (low, high) = bucket::range(self.kind, bucket)?;
             let (open_below, open_above) = bucket::open(self.kind, bucket);
             let count = self.buckets.get(&bucket).map_or(0, |(n, _)| *n);
-            Some(Bucket {
-                low: (!open_below).then_some(low),
-                high: (!open_above).then_some(high),
-                count,
-            })
+            Some(Bucket { low: (!open_below).then_some(low), high: (!open_above).then_some(high), count })
         })
     }
 
@@ -198,11 +183,7 @@ fn rank(q: f64, total: u64) -> u64 {
     let exact = q.clamp(0.0, 1.0) * total as f64;
     // 0.07 * 100.0 is 7.000000000000001, and rounded up it would be the eighth sample.
     let near = exact.round();
-    let rank = if (exact - near).abs() <= near * 4.0 * f64::EPSILON {
-        near
-    } else {
-        exact.ceil()
-    };
+    let rank = if (exact - near).abs() <= near * 4.0 * f64::EPSILON { near } else { exact.ceil() };
     (rank as u64).clamp(1, total.max(1))
 }
 
@@ -222,9 +203,7 @@ mod tests {
     fn sorted(bits: u32) -> Vec<i128> {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut values = Vec::from_iter((0..997).map(|i| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             i128::from(state >> (64 - bits) >> (i % bits))
         }));
         values.sort_unstable();
@@ -239,10 +218,7 @@ mod tests {
             for q in SHARES {
                 let truth = values[rank(q, 997) as usize - 1];
                 let got = histogram.quantile(q).unwrap();
-                assert!(
-                    got >= truth && (got - truth) * 64 <= truth,
-                    "{bits} bits, {q}: {got} for {truth}"
-                );
+                assert!(got >= truth && (got - truth) * 64 <= truth, "{bits} bits, {q}: {got} for {truth}");
             }
         }
     }
@@ -258,14 +234,7 @@ mod tests {
 
     #[test]
     fn hist_and_lhist_quantiles_stay_within_their_bucket() {
-        let (values, lhist) = (
-            sorted(20),
-            Kind::LHist {
-                min: 0,
-                max: 1 << 20,
-                step: 1 << 12,
-            },
-        );
+        let (values, lhist) = (sorted(20), Kind::LHist { min: 0, max: 1 << 20, step: 1 << 12 });
         for q in SHARES {
             let truth = values[rank(q, 997) as usize - 1];
             let got = histogram(Kind::Hist, &values).quantile(q).unwrap();
@@ -278,31 +247,15 @@ mod tests {
     #[test]
     fn negative_values_count_below_the_others() {
         let histogram = histogram(Kind::Quantiles, &[-7, -1, 5, 1000]);
-        assert_eq!(
-            [0.5, 0.75, 1.0].map(|q| histogram.quantile(q)),
-            [Some(-1), Some(5), Some(1000)]
-        );
-        assert_eq!(
-            histogram.to_hdr().map(|(hdr, negatives)| (hdr.len(), negatives)),
-            Some((2, 2))
-        );
+        assert_eq!([0.5, 0.75, 1.0].map(|q| histogram.quantile(q)), [Some(-1), Some(5), Some(1000)]);
+        assert_eq!(histogram.to_hdr().map(|(hdr, negatives)| (hdr.len(), negatives)), Some((2, 2)));
     }
 
     #[test]
     fn sums_draw_the_extremes_in() {
         let one_each = histogram(Kind::Hist, &[70, 1000]);
-        assert_eq!(
-            (one_each.min(), one_each.max(), one_each.quantile(1.0)),
-            (Some(70), Some(1000), Some(1000))
-        );
-        let overflow = histogram(
-            Kind::LHist {
-                min: 0,
-                max: 100,
-                step: 10,
-            },
-            &[100, 5000],
-        );
+        assert_eq!((one_each.min(), one_each.max(), one_each.quantile(1.0)), (Some(70), Some(1000), Some(1000)));
+        let overflow = histogram(Kind::LHist { min: 0, max: 100, step: 10 }, &[100, 5000]);
         assert_eq!((overflow.min(), overflow.max()), (Some(100), Some(5000)));
     }
 
@@ -310,34 +263,18 @@ mod tests {
     fn wrapped_sum_leaves_the_edges() {
         let mut histogram = Histogram::new(Kind::Hist);
         histogram.add(65, 2, -2);
-        assert_eq!(
-            (histogram.min(), histogram.max()),
-            (Some(1 << 63), Some(u64::MAX.into()))
-        );
+        assert_eq!((histogram.min(), histogram.max()), (Some(1 << 63), Some(u64::MAX.into())));
     }
 
     #[test]
     fn empty_histogram_has_no_values() {
         let empty = Histogram::new(Kind::Quantiles);
-        assert_eq!(
-            (empty.quantile(0.5), empty.mean(), empty.min(), empty.rows().count()),
-            (None, None, None, 0)
-        );
+        assert_eq!((empty.quantile(0.5), empty.mean(), empty.min(), empty.rows().count()), (None, None, None, 0));
     }
 
     #[test]
     fn rows_fill_the_gaps_and_open_ends_have_no_edge() {
-        let rows = Vec::from_iter(
-            histogram(
-                Kind::LHist {
-                    min: 0,
-                    max: 30,
-                    step: 10,
-                },
-                &[-5, 20, 20, 30],
-            )
-            .rows(),
-        );
+        let rows = Vec::from_iter(histogram(Kind::LHist { min: 0, max: 30, step: 10 }, &[-5, 20, 20, 30]).rows());
         let bucket = |low, high, count| Bucket { low, high, count };
         let [below, above] = [bucket(None, Some(-1), 1), bucket(Some(30), None, 1)];
         let inner = [(0, 9, 0), (10, 19, 0), (20, 29, 2)].map(|(low, high, n)| bucket(Some(low), Some(high), n));

@@ -25,13 +25,7 @@ pub struct Spec {
 impl Spec {
     /// Of signed samples without a unit.
     pub fn new(name: &str, kind: Kind, key: Vec<ColumnType>) -> Self {
-        Spec {
-            name: name.into(),
-            key,
-            kind,
-            unsigned: false,
-            unit: None,
-        }
+        Spec { name: name.into(), key, kind, unsigned: false, unit: None }
     }
 
     /// Where each column of the key lies: behind the bucket number, if there is one, as the fields of a C struct.
@@ -135,12 +129,7 @@ impl Table {
         } else if by == "value" {
             self.sort(|a, b| directed(a.value.rank().cmp(&b.value.rank())));
         } else {
-            let known: Vec<_> = self
-                .spec
-                .key
-                .iter()
-                .map(|column| format!("`{}`, ", column.name))
-                .collect();
+            let known: Vec<_> = self.spec.key.iter().map(|column| format!("`{}`, ", column.name)).collect();
             return Err(format!("no column `{by}`: there are {}`value`", known.concat()));
         }
         Ok(())
@@ -182,11 +171,7 @@ fn add(rows: &mut HashMap<Vec<Value>, Measure>, key: Vec<Value>, value: Measure)
 }
 
 fn bucket_of(spec: &Spec, key: &[u8]) -> Option<u32> {
-    if spec.kind.has_buckets() {
-        key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
-    } else {
-        None
-    }
+    if spec.kind.has_buckets() { key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) } else { None }
 }
 
 /// The value of one entry; a histogram's has this one bucket.
@@ -201,9 +186,7 @@ fn measure(spec: &Spec, key: &[u8], cell: &Cell) -> Option<Measure> {
 
 fn values(spec: &Spec, key: &[u8]) -> Vec<Value> {
     let columns = spec.key_offsets().zip(&spec.key);
-    columns
-        .map(|(offset, column)| column::decode(column, key.get(offset..).unwrap_or_default()))
-        .collect()
+    columns.map(|(offset, column)| column::decode(column, key.get(offset..).unwrap_or_default())).collect()
 }
 
 #[cfg(test)]
@@ -212,29 +195,18 @@ mod tests {
     use super::*;
 
     fn spec(kind: Kind, columns: &[(&str, ColumnKind)]) -> Spec {
-        Spec::new(
-            "bytes",
-            kind,
-            columns
-                .iter()
-                .map(|(name, kind)| ColumnType::new(name, *kind))
-                .collect(),
-        )
+        Spec::new("bytes", kind, columns.iter().map(|(name, kind)| ColumnType::new(name, *kind)).collect())
     }
 
     const COMM: (&str, ColumnKind) = ("comm", ColumnKind::Text { size: 4 });
     const PID: (&str, ColumnKind) = ("pid", ColumnKind::int(4, false, Show::Decimal));
 
     fn key(comm: &[u8; 4], pid: u32) -> Vec<u8> {
-        [&comm[..], &pid.to_ne_bytes()].concat()
+        [&comm[..], &[0; 4], &pid.to_ne_bytes()].concat()
     }
 
     fn counts() -> Table {
-        let entries = [
-            (key(b"bash", 7), [1, 2]),
-            (key(b"cat\0", 9), [0, 20]),
-            (key(b"bash", 5), [3, 0]),
-        ];
+        let entries = [(key(b"bash", 7), [1, 2]), (key(b"cat\0", 9), [0, 20]), (key(b"bash", 5), [3, 0])];
         Table::from_entries(spec(Kind::Count, &[COMM, PID]), entries)
     }
 
@@ -246,10 +218,7 @@ mod tests {
     fn greatest_values_come_first_and_ties_by_key() {
         let table = counts();
         assert_eq!(pids(&table), [9, 5, 7]);
-        assert_eq!(
-            table.get(&[Value::Text("cat".into()), Value::Int(9)]),
-            Some(&Measure::Count(20))
-        );
+        assert_eq!(table.get(&[Value::Text("cat".into()), Value::Int(9)]), Some(&Measure::Count(20)));
         assert_eq!(table.total(), Some(Measure::Count(26)));
     }
 
@@ -261,38 +230,23 @@ mod tests {
         table.sort_by("value", false).unwrap();
         table.top(2);
         assert_eq!(pids(&table), [5, 7]);
-        assert_eq!(
-            table.sort_by("uid", true),
-            Err("no column `uid`: there are `comm`, `pid`, `value`".into())
-        );
+        assert_eq!(table.sort_by("uid", true), Err("no column `uid`: there are `comm`, `pid`, `value`".into()));
     }
 
     #[test]
     fn buckets_of_one_key_become_one_row() {
         let entry = |bucket: u32, comm: &[u8; 4], words| ([&bucket.to_ne_bytes()[..], &[0; 4], comm].concat(), words);
-        let entries = [
-            entry(2, b"bash", [1, 1, 2, 2]),
-            entry(4, b"bash", [1, 5, 0, 0]),
-            entry(2, b"cat\0", [0, 0, 1, 1]),
-        ];
+        let entries =
+            [entry(2, b"bash", [1, 1, 2, 2]), entry(4, b"bash", [1, 5, 0, 0]), entry(2, b"cat\0", [0, 0, 1, 1])];
         let table = Table::from_entries(spec(Kind::Hist, &[COMM]), entries);
-        let Measure::Histogram(bash) = &table.rows()[0].value else {
-            panic!("no histogram")
-        };
+        let Measure::Histogram(bash) = &table.rows()[0].value else { panic!("no histogram") };
         assert_eq!((table.rows().len(), bash.count(), bash.sum()), (2, 4, 8));
     }
 
     #[test]
     fn bucket_alone_is_a_key_of_four_bytes() {
         let table = Table::from_entries(spec(Kind::Quantiles, &[]), [(23u32.to_ne_bytes(), [1u64, 22])]);
-        assert_eq!(
-            (
-                table.rows()[0].key.len(),
-                table.rows()[0].value.n(),
-                table.spec.key_size()
-            ),
-            (0, Some(1), 4)
-        );
+        assert_eq!((table.rows()[0].key.len(), table.rows()[0].value.n(), table.spec.key_size()), (0, Some(1), 4));
     }
 
     #[test]

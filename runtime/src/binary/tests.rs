@@ -98,7 +98,7 @@ fn misspelt_function_gets_the_nearest_name() {
     let bash = Binary::open(Path::new("/bin/bash")).unwrap();
     let error = bash.function("readlin").unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (Kind::Script, "no function `readlin` in `/bin/bash`"));
-    assert!(error.help.unwrap().starts_with("did you mean `readline`?"));
+    assert!(error.help.clone().unwrap().starts_with("did you mean `readline`?"));
     let many = bash.matching("readline*").unwrap();
     assert!(many.iter().any(|f| f.name == "readline") && many.iter().all(|f| f.name.starts_with("readline")));
     assert!(bash.matching("no_such_*").is_err() && bash.matching("readlin").is_err());
@@ -200,7 +200,8 @@ fn placements_of_real_binaries_lie_on_instructions_and_most_are_emulated() {
     if !cfg!(target_arch = "x86_64") {
         return println!("skipped: placement knows x86-64 only");
     }
-    let python = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let python = std::env::split_paths(&path)
         .filter_map(|folder| std::fs::canonicalize(folder.join("python3")).ok());
     for path in [ours(LIBC), ours("bash")].into_iter().chain(python) {
         let Ok(binary) = Binary::open(&path) else { continue }; // pyenv's is a script

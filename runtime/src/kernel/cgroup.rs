@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// It is not, or /proc/self/mounts cannot be read.
 pub fn mount_point() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let found = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|words| words.get(2) == Some(&"cgroup2"));
+    let found =
+        mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|words| words.get(2) == Some(&"cgroup2"));
     found.map(|words| words[1].into()).ok_or_else(|| io::Error::other("cgroup v2 is not mounted"))
 }
 
@@ -44,7 +45,9 @@ pub fn names() -> HashMap<u64, String> {
             names.insert(metadata.ino(), format!("/{}", below.display()));
         }
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        folders.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
     }
     names
 }

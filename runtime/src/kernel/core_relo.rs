@@ -26,7 +26,7 @@ pub struct Relocations {
 
 impl Relocations {
     /// Takes the relocations out of an object: what is left has none. `None` where there are none to begin with.
-    pub fn take(object: &mut Vec<u8>) -> Option<Relocations> {
+    pub fn take(object: &mut [u8]) -> Option<Relocations> {
         let (relocations, length_at) = Self::read(object)?;
         object.get_mut(length_at..length_at + 4)?.fill(0);
         Some(relocations)

@@ -99,7 +99,9 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
             Ok(fd) => programs.push(fd),
             // Also what a program that is too large answers: then the second attempt ends the same way.
             Err(error)
-                if error.raw_os_error() == Some(libc::E2BIG) && core == CoreBy::Kernel && !program.relocations.is_empty() =>
+                if error.raw_os_error() == Some(libc::E2BIG)
+                    && core == CoreBy::Kernel
+                    && !program.relocations.is_empty() =>
             {
                 KERNEL_LACKS_CORE.store(true, Ordering::Relaxed);
                 return load(request);
@@ -151,7 +153,8 @@ pub fn text(error: &io::Error) -> String {
 }
 
 fn is_privilege(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) && !super::privilege::missing(&["CAP_BPF", "CAP_PERFMON"]).is_empty()
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+        && !super::privilege::missing(&["CAP_BPF", "CAP_PERFMON"]).is_empty()
 }
 
 fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {

@@ -35,7 +35,8 @@ pub fn save_details(name: &str, text: &[u8]) -> io::Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("{name}-{}.log", std::process::id()));
     // Not through a link that somebody else put there.
     let flags = libc::O_NOFOLLOW;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&path)?;
     file.write_all(text)?;
     Ok(path)
 }

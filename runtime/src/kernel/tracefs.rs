@@ -17,7 +17,9 @@ pub struct Tracefs {
 /// How a field's bytes are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
-    Int { signed: bool },
+    Int {
+        signed: bool,
+    },
     /// `const char *`: the address of a text.
     TextPointer,
     Pointer,
@@ -26,8 +28,12 @@ pub enum FieldKind {
     /// `u8 address[4]` and other arrays
     ByteArray,
     /// `__data_loc char[]`: the record holds its place and length.
-    DynamicText { relative: bool },
-    DynamicBytes { relative: bool },
+    DynamicText {
+        relative: bool,
+    },
+    DynamicBytes {
+        relative: bool,
+    },
 }
 
 /// One field of a tracepoint's record.
@@ -104,7 +110,9 @@ impl Tracefs {
             return Ok(None);
         }
         match fs::read_to_string(self.root.join("events").join(category).join(name).join("format")) {
-            Ok(text) => parse_format(&text).map(Some).ok_or_else(|| io::Error::other(format!("unexpected format of {category}:{name}"))),
+            Ok(text) => parse_format(&text)
+                .map(Some)
+                .ok_or_else(|| io::Error::other(format!("unexpected format of {category}:{name}"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -126,7 +134,7 @@ fn parse_format(text: &str) -> Option<Format> {
     Some(Format { id, fields: fields.filter(|field| !field.name.starts_with("common_")).collect() })
 }
 
-/// `const char * filename;	offset:24;	size:8;	signed:0;`
+/// `const char * filename; offset:24; size:8; signed:0;`
 fn parse_field(line: &str) -> Option<Field> {
     let mut parts = line.split(';').map(str::trim);
     let declared = parts.next()?;
@@ -166,7 +174,8 @@ mod tests {
             \tfield:__u8 saddr[4];\toffset:40;\tsize:4;\tsigned:0;\n\
             \tfield:const char *const * argv;\toffset:48;\tsize:8;\tsigned:0;\n";
         let format = parse_format(text).unwrap();
-        let kinds: Vec<(&str, FieldKind)> = format.fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
+        let kinds: Vec<(&str, FieldKind)> =
+            format.fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
         assert_eq!(format.id, 365);
         assert_eq!(
             kinds,

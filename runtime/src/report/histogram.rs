@@ -19,10 +19,7 @@ pub fn draw(out: &mut impl Write, histogram: &Histogram, style: &Style) -> io::R
     if histogram.kind() == Kind::Quantiles {
         return writeln!(out, "{}", quantiles_line(histogram));
     }
-    let rows: Vec<_> = histogram
-        .rows()
-        .map(|bucket| (label(histogram.kind(), &bucket), bucket.count))
-        .collect();
+    let rows: Vec<_> = histogram.rows().map(|bucket| (label(histogram.kind(), &bucket), bucket.count)).collect();
     let highest = rows.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     let label_width = rows.iter().map(|(label, _)| label.len() + 1).fold(16, usize::max);
     let count_width = highest.to_string().len().max(8);
@@ -45,10 +42,7 @@ pub fn quantiles_line(histogram: &Histogram) -> String {
         return "no samples".into();
     };
     let mut line = String::new();
-    for (name, value) in ["p50", "p90", "p99", "p99.9", "max"]
-        .iter()
-        .zip(values.into_iter().flatten())
-    {
+    for (name, value) in ["p50", "p90", "p99", "p99.9", "max"].iter().zip(values.into_iter().flatten()) {
         let value = if value < 0 { "<0".into() } else { units::grouped(value) };
         line += &format!("{name} {value}  ");
     }
@@ -76,16 +70,11 @@ fn label(kind: Kind, bucket: &Bucket) -> String {
 mod tests {
     use super::*;
 
-    const PLAIN: Style = Style {
-        colour: false,
-        width: None,
-    };
+    const PLAIN: Style = Style { colour: false, width: None };
 
     fn drawn(kind: Kind, buckets: &[(u32, u64)], style: &Style) -> String {
         let mut histogram = Histogram::new(kind);
-        buckets
-            .iter()
-            .for_each(|&(bucket, n)| assert!(histogram.add(bucket, n, 0)));
+        buckets.iter().for_each(|&(bucket, n)| assert!(histogram.add(bucket, n, 0)));
         let mut out = Vec::new();
         draw(&mut out, &histogram, style).unwrap();
         String::from_utf8(out).unwrap()
@@ -115,63 +104,24 @@ mod tests {
 
     #[test]
     fn lhist_shows_what_is_outside_as_open_ranges() {
-        let text = drawn(
-            Kind::LHist {
-                min: 0,
-                max: 2000,
-                step: 200,
-            },
-            &[(0, 1), (11, 2)],
-            &PLAIN,
-        );
+        let text = drawn(Kind::LHist { min: 0, max: 2000, step: 200 }, &[(0, 1), (11, 2)], &PLAIN);
         let labels: Vec<_> = text.lines().map(|line| line[..16].trim_end()).collect();
-        assert_eq!(
-            (labels.len(), labels[0], labels[1], labels[6]),
-            (12, "(..., 0)", "[0, 200)", "[1000, 1200)")
-        );
+        assert_eq!((labels.len(), labels[0], labels[1], labels[6]), (12, "(..., 0)", "[0, 200)", "[1000, 1200)"));
         assert_eq!(labels[11], "[2000, ...)");
-        assert!(
-            drawn(
-                Kind::LHist {
-                    min: 0,
-                    max: 8192,
-                    step: 1024
-                },
-                &[(2, 1)],
-                &PLAIN
-            )
-            .starts_with("[1K, 2K) ")
-        );
+        assert!(drawn(Kind::LHist { min: 0, max: 8192, step: 1024 }, &[(2, 1)], &PLAIN).starts_with("[1K, 2K) "));
     }
 
     #[test]
     fn long_labels_and_counts_widen_the_columns() {
-        let text = drawn(
-            Kind::LHist {
-                min: 1_000_000_000,
-                max: 2_000_000_000,
-                step: 500,
-            },
-            &[(1, 1_234_567_890)],
-            &PLAIN,
-        );
+        let text =
+            drawn(Kind::LHist { min: 1_000_000_000, max: 2_000_000_000, step: 500 }, &[(1, 1_234_567_890)], &PLAIN);
         assert!(text.starts_with("[1000000000, 1000000500) 1234567890 |@@"), "{text}");
     }
 
     #[test]
     fn colour_surrounds_the_bar_only() {
-        let text = drawn(
-            Kind::Hist,
-            &[(1, 1)],
-            &Style {
-                colour: true,
-                width: None,
-            },
-        );
-        assert!(
-            text.starts_with("[0]                    1 |\x1b[36m@@@") && text.ends_with("@\x1b[0m|\n"),
-            "{text:?}"
-        );
+        let text = drawn(Kind::Hist, &[(1, 1)], &Style { colour: true, width: None });
+        assert!(text.starts_with("[0]                    1 |\x1b[36m@@@") && text.ends_with("@\x1b[0m|\n"), "{text:?}");
     }
 
     #[test]

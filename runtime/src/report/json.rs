@@ -32,10 +32,7 @@ pub fn table(table: &Table, names: &dyn Names) -> Json {
     object.insert("name".into(), spec.name.as_str().into());
     object.insert("kind".into(), spec.kind.name().into());
     object.insert("unit".into(), spec.unit.as_deref().into());
-    object.insert(
-        "key".into(),
-        spec.key.iter().map(|column| column.name.as_str()).collect(),
-    );
+    object.insert("key".into(), spec.key.iter().map(|column| column.name.as_str()).collect());
     object.insert("rows".into(), rows.collect());
     object.into()
 }
@@ -70,11 +67,7 @@ fn object(kind: &str) -> Map<String, Json> {
 
 fn fields(columns: &[ColumnType], values: &[Value], names: &dyn Names) -> Json {
     let fields = columns.iter().zip(values);
-    Json::Object(
-        fields
-            .map(|(column, field)| (column.name.clone(), value(field, column, names)))
-            .collect(),
-    )
+    Json::Object(fields.map(|(column, field)| (column.name.clone(), value(field, column, names))).collect())
 }
 
 /// One value: a number, or the text of a name, an address or bytes.
@@ -123,10 +116,7 @@ mod tests {
 
     const DOCUMENT: &str = include_str!("../../../docs/json.md");
     const COMM: ColumnKind = ColumnKind::Text { size: 4 };
-    const BYTES: ColumnKind = ColumnKind::Bytes {
-        size: 2,
-        show: BytesShow::Hex,
-    };
+    const BYTES: ColumnKind = ColumnKind::Bytes { size: 2, show: BytesShow::Hex };
 
     fn rows(kind: Kind, unsigned: bool, key: &[u8], cells: &[u64]) -> String {
         let mut spec = Spec::new("x", kind, Vec::new());
@@ -134,23 +124,15 @@ mod tests {
         let mut out = Vec::new();
         line(&mut out, &table(&Table::from_entries(spec, [(key, cells)]), &NoNames)).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let head = format!(
-            r#"{{"v":1,"type":"table","name":"x","kind":"{}","unit":"ns","key":[],"rows":["#,
-            kind.name()
-        );
-        text.strip_prefix(&head)
-            .and_then(|rest| rest.strip_suffix("]}\n"))
-            .unwrap()
-            .into()
+        let head =
+            format!(r#"{{"v":1,"type":"table","name":"x","kind":"{}","unit":"ns","key":[],"rows":["#, kind.name());
+        text.strip_prefix(&head).and_then(|rest| rest.strip_suffix("]}\n")).unwrap().into()
     }
 
     #[test]
     fn values_have_the_shape_of_their_kind() {
         assert_eq!(rows(Kind::Count, false, &[], &[23]), r#"{"key":{},"value":23}"#);
-        assert_eq!(
-            rows(Kind::Avg, false, &[], &[2, 5]),
-            r#"{"key":{},"value":{"n":2,"sum":5,"avg":2.5}}"#
-        );
+        assert_eq!(rows(Kind::Avg, false, &[], &[2, 5]), r#"{"key":{},"value":{"n":2,"sum":5,"avg":2.5}}"#);
         let stats = rows(Kind::Stats, false, &[], &[2, 5, 1, 4]);
         assert_eq!(stats, r#"{"key":{},"value":{"n":2,"sum":5,"avg":2.5,"min":1,"max":4}}"#);
     }
@@ -161,20 +143,8 @@ mod tests {
         let expected = r#"{"buckets":[{"low":64,"high":127,"count":2}],"n":2,"mean":100.0,"p50":127,"p90":127,"p99":127,"p999":127}"#;
         assert!(DOCUMENT.contains(expected));
         assert_eq!(hist, format!(r#"{{"key":{{}},"value":{expected}}}"#));
-        let open = rows(
-            Kind::LHist {
-                min: 0,
-                max: 10,
-                step: 10,
-            },
-            false,
-            &2u32.to_ne_bytes(),
-            &[1, 99],
-        );
-        assert!(
-            open.contains(r#"{"low":10,"high":null,"count":1}"#) && open.contains(r#""p50":99,"#),
-            "{open}"
-        );
+        let open = rows(Kind::LHist { min: 0, max: 10, step: 10 }, false, &2u32.to_ne_bytes(), &[1, 99]);
+        assert!(open.contains(r#"{"low":10,"high":null,"count":1}"#) && open.contains(r#""p50":99,"#), "{open}");
     }
 
     #[test]
@@ -193,7 +163,7 @@ mod tests {
     fn documented_table_is_what_is_written() {
         let pid = ColumnType::new("pid", ColumnKind::int(4, false, Show::Decimal));
         let spec = Spec::new("bytes", Kind::Count, vec![ColumnType::new("comm", COMM), pid]);
-        let key = [*b"bash", 18644u32.to_ne_bytes()].concat();
+        let key = [*b"bash", [0; 4], 18644u32.to_ne_bytes()].concat();
         documented(&table(&Table::from_entries(spec, [(key, [11, 12])]), &NoNames));
     }
 
@@ -212,12 +182,7 @@ mod tests {
 
     #[test]
     fn documented_trust_and_text_are_what_is_written() {
-        documented(&trust([
-            ("seen", 1861),
-            ("filtered", 0),
-            ("counted", 1861),
-            ("lost", 0),
-        ]));
+        documented(&trust([("seen", 1861), ("filtered", 0), ("counted", 1861), ("lost", 0)]));
         documented(&text("p99 52000 us"));
     }
 

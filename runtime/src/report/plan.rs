@@ -18,7 +18,9 @@ pub fn attached(entries: &[(&Entry, &Prepared)], restrict: &Restrict, until: &st
         templates.dedup();
         let what = match &entry.source {
             Source::Template { name, .. } => format!("template `{name}` to {points} attach point{}", plural(points)),
-            Source::Probe(_) if points == 1 => format!("`{}` with template `{}`", entry.source_text(), templates.join("`, `")),
+            Source::Probe(_) if points == 1 => {
+                format!("`{}` with template `{}`", entry.source_text(), templates.join("`, `"))
+            }
             Source::Probe(_) => format!("{} probes with template `{}`", grouped(points as u64), templates.join("`, `")),
         };
         let filter = filters(entry, restrict);
@@ -64,7 +66,11 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     match &entry.output {
         Output::Stream { columns, then } => {
             let code = size(|unit| unit.slots.columns.as_ref().map(Vec::len));
-            let list: Vec<String> = columns.iter().zip(&prepared.columns).map(|(column, kind)| shown(&column.expr.to_string(), kind)).collect();
+            let list: Vec<String> = columns
+                .iter()
+                .zip(&prepared.columns)
+                .map(|(column, kind)| shown(&column.expr.to_string(), kind))
+                .collect();
             line(&mut out, "kernel", &format!("fields {}   {code} instructions", list.join(", ")));
             line(&mut out, "ring", &format!("{} B a record, in the ring buffer of the session", prepared.record_size));
             let here = match then {
@@ -77,7 +83,12 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
         output => {
             if !entry.key.is_empty() {
                 let code = size(|unit| unit.slots.columns.as_ref().map(Vec::len));
-                let list: Vec<String> = entry.key.iter().zip(&prepared.columns).map(|(column, kind)| shown(&column.expr.to_string(), kind)).collect();
+                let list: Vec<String> = entry
+                    .key
+                    .iter()
+                    .zip(&prepared.columns)
+                    .map(|(column, kind)| shown(&column.expr.to_string(), kind))
+                    .collect();
                 line(&mut out, "kernel", &format!("key {}   {code} instructions", list.join(", ")));
             }
             let what = match output {
@@ -110,7 +121,9 @@ fn unit_text(out: &mut String, unit: &Unit, code: bool) {
     }
     line(out, "why", &unit.reason);
     if code {
-        for (name, slot) in [("filter", &unit.slots.filter), ("value", &unit.slots.value), ("columns", &unit.slots.columns)] {
+        for (name, slot) in
+            [("filter", &unit.slots.filter), ("value", &unit.slots.value), ("columns", &unit.slots.columns)]
+        {
             let Some(slot) = slot else { continue };
             line(out, "code", &format!("{name}, {} instructions", slot.len()));
             for instruction in listing::listing(slot).lines() {
@@ -150,7 +163,8 @@ fn map_text(shape: Shape, cpus: usize) -> String {
 /// The same for machines.
 pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restrict, cpus: usize) -> Json {
     let unit = |unit: &Unit| {
-        let points: Vec<&str> = unit.programs.iter().flat_map(|program| &program.attach).map(|attach| attach.shown.as_str()).collect();
+        let points: Vec<&str> =
+            unit.programs.iter().flat_map(|program| &program.attach).map(|attach| attach.shown.as_str()).collect();
         let programs: Vec<&str> = unit.programs.iter().map(|program| program.name.as_str()).collect();
         json!({"template": unit.template.name, "programs": programs, "attach_points": points, "why": unit.reason})
     };

@@ -116,13 +116,11 @@ impl Directive {
         let length = text.len() - after_modifier.len() + conversion.map_or(0, char::len_utf8);
         let written = units::escape(&text[..length]);
         match conversion {
-            None => Err(format!(
-                "`{written}` ends before its conversion; a percent sign is `%%`"
-            )),
+            None => Err(format!("`{written}` ends before its conversion; a percent sign is `%%`")),
             Some('*') => Err(format!("`{written}` takes its width from a value; write the number")),
-            Some(conversion) if !"diuxXocspfge".contains(conversion) => Err(format!(
-                "`{written}` is not one of `%d %i %u %x %X %o %c %s %p %f %g %e`; a percent sign is `%%`"
-            )),
+            Some(conversion) if !"diuxXocspfge".contains(conversion) => {
+                Err(format!("`{written}` is not one of `%d %i %u %x %X %o %c %s %p %f %g %e`; a percent sign is `%%`"))
+            }
             _ if width.max(precision).is_some_and(|columns| columns > WIDEST) => {
                 Err(format!("`{written}` is wider than {WIDEST} columns"))
             }
@@ -354,10 +352,7 @@ mod tests {
 
     #[test]
     fn escapes_in_values_are_neutralised_and_those_of_the_format_kept() {
-        assert_eq!(
-            printed("\x1b[1m%s\n", Value::Text("a\x1b[2J".into())),
-            "\x1b[1ma\\x1b[2J\n"
-        );
+        assert_eq!(printed("\x1b[1m%s\n", Value::Text("a\x1b[2J".into())), "\x1b[1ma\\x1b[2J\n");
         assert_eq!(printed("%c", Value::Int(27)), "\\x1b");
     }
 
@@ -365,10 +360,7 @@ mod tests {
     fn column_tells_what_a_value_stands_for() {
         let columns = [ColumnType::new("disk", ColumnKind::int(4, false, Show::Device))];
         let format = Format::parse("%s %d").unwrap();
-        assert_eq!(
-            format.render(&[Value::Int(8 << 20), Value::Int(5)], &columns, &NoNames),
-            "8:0 5"
-        );
+        assert_eq!(format.render(&[Value::Int(8 << 20), Value::Int(5)], &columns, &NoNames), "8:0 5");
         assert_eq!(format.arguments(), 2);
     }
 
@@ -378,16 +370,10 @@ mod tests {
         assert!(error("a %5y b").starts_with("`%5y` is not one of `%d "));
         assert_eq!(error("100%"), "`%` ends before its conversion; a percent sign is `%%`");
         assert_eq!(error("%-*d"), "`%-*` takes its width from a value; write the number");
-        assert_eq!(
-            error("%99999999999999999999d"),
-            "`%99999999999999999999d` is wider than 1024 columns"
-        );
+        assert_eq!(error("%99999999999999999999d"), "`%99999999999999999999d` is wider than 1024 columns");
         assert!(
             error("%n").starts_with("`%n`") && error("%é").starts_with("`%é`") && error("% %").starts_with("`% %`")
         );
-        assert_eq!(
-            Format::parse("no directives, 100%%").map(|format| format.arguments()),
-            Ok(0)
-        );
+        assert_eq!(Format::parse("no directives, 100%%").map(|format| format.arguments()), Ok(0));
     }
 }

@@ -32,16 +32,9 @@ impl Style {
 /// Those of `out`.
 pub fn table(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Style) -> io::Result<()> {
     let spec = &table.spec;
-    let name = if spec.name.is_empty() {
-        spec.kind.name()
-    } else {
-        &spec.name
-    };
+    let name = if spec.name.is_empty() { spec.kind.name() } else { &spec.name };
     let name = units::escape(name);
-    let unit = spec
-        .unit
-        .as_deref()
-        .filter(|unit| *unit != spec.name && spec.kind != Kind::Count);
+    let unit = spec.unit.as_deref().filter(|unit| *unit != spec.name && spec.kind != Kind::Count);
     let unit = units::escape(unit.unwrap_or_default());
     let [row, ..] = table.rows() else {
         return writeln!(out, "{name}: no samples");
@@ -157,10 +150,7 @@ fn is(column: &ColumnType, shows: &[Show]) -> bool {
 fn columns(out: &mut impl Write, columns: &[Column], style: &Style) -> io::Result<()> {
     const LEAST: usize = 8;
     let length = |text: &String| text.chars().count();
-    let mut widths: Vec<_> = columns
-        .iter()
-        .map(|column| column.cells.iter().map(length).max().unwrap_or(0))
-        .collect();
+    let mut widths: Vec<_> = columns.iter().map(|column| column.cells.iter().map(length).max().unwrap_or(0)).collect();
     let available = style.width.unwrap_or(usize::MAX);
     let excess = (widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)).saturating_sub(available);
     let texts = (0..columns.len()).filter(|index| !columns[*index].right);
@@ -197,10 +187,7 @@ mod tests {
     use crate::aggregate::Spec;
     use crate::aggregate::column::NoNames;
 
-    const PLAIN: Style = Style {
-        colour: false,
-        width: None,
-    };
+    const PLAIN: Style = Style { colour: false, width: None };
     const COMM: (&str, ColumnKind) = ("comm", ColumnKind::Text { size: 12 });
     const PID: (&str, ColumnKind) = ("pid", ColumnKind::int(4, false, Show::Decimal));
 
@@ -224,11 +211,8 @@ mod tests {
     }
 
     fn averages() -> [(Vec<u8>, Vec<u64>); 2] {
-        let key = |comm: &[u8; 12], pid: u32| [&comm[..], &pid.to_ne_bytes()].concat();
-        [
-            (key(b"bash\0\0\0\0\0\0\0\0", 18644), vec![2, 5000]),
-            (key(b"\x1b[2J-long-x\0", 7), vec![1, 1_000_000]),
-        ]
+        let key = |comm: &[u8; 12], pid: u32| [&comm[..], &[0; 4], &pid.to_ne_bytes()].concat();
+        [(key(b"bash\0\0\0\0\0\0\0\0", 18644), vec![2, 5000]), (key(b"\x1b[2J-long-x\0", 7), vec![1, 1_000_000])]
     }
 
     #[test]
@@ -243,15 +227,7 @@ bash            18644  2      2,500.0
 
     #[test]
     fn narrow_terminal_cuts_the_text_and_not_the_number() {
-        let text = written(
-            Kind::Avg,
-            &[COMM, PID],
-            &averages(),
-            &Style {
-                colour: true,
-                width: Some(32),
-            },
-        );
+        let text = written(Kind::Avg, &[COMM, PID], &averages(), &Style { colour: true, width: Some(32) });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[1], "\x1b[2mcomm         pid  n     avg (ns)\x1b[0m");
         assert_eq!(lines[2], r"\x1b[2J-…      7  1  1,000,000.0");
@@ -262,15 +238,9 @@ bash            18644  2      2,500.0
     fn keyed_histograms_stand_under_their_key() {
         let entry =
             |comm: &[u8; 12], cell: [u64; 2]| ([&8u32.to_ne_bytes()[..], &[0; 4], comm].concat(), cell.to_vec());
-        let entries = [
-            entry(b"cat\0\0\0\0\0\0\0\0\0", [1, 70]),
-            entry(b"bash\0\0\0\0\0\0\0\0", [2, 140]),
-        ];
+        let entries = [entry(b"cat\0\0\0\0\0\0\0\0\0", [1, 70]), entry(b"bash\0\0\0\0\0\0\0\0", [2, 140])];
         let text = written(Kind::Hist, &[COMM], &entries, &PLAIN);
-        assert!(
-            text.starts_with("latency (ns):\ncomm=bash:\n[64, 128)              2 |@@@"),
-            "{text}"
-        );
+        assert!(text.starts_with("latency (ns):\ncomm=bash:\n[64, 128)              2 |@@@"), "{text}");
         assert!(text.contains("|\n\ncomm=cat:\n[64, 128)              1 |@@@"), "{text}");
     }
 }

@@ -36,10 +36,7 @@ pub fn decimal(value: f64) -> String {
     match text.split_once('.') {
         Some((whole, tenth)) if value.abs() < 1e30 => {
             let sign = if whole.starts_with('-') { "-" } else { "" };
-            let whole = whole
-                .trim_start_matches('-')
-                .parse()
-                .map_or_else(|_| whole.into(), grouped::<i128>);
+            let whole = whole.trim_start_matches('-').parse().map_or_else(|_| whole.into(), grouped::<i128>);
             format!("{sign}{whole}.{tenth}")
         }
         _ => text,
@@ -146,18 +143,10 @@ pub fn show<'a>(value: &'a Value, column: Option<&ColumnType>, names: &dyn Names
             integer((*int).into(), int.cast_unsigned(), show, names)
         }
         (Value::Unsigned(bits), Some(ColumnKind::Int { show, .. })) => integer((*bits).into(), *bits, show, names),
-        (
-            Value::Bytes(bytes),
-            Some(ColumnKind::Bytes {
-                show: BytesShow::Ip, ..
-            }),
-        ) => Shown::Text(ip(bytes).into()),
-        (
-            Value::Bytes(bytes),
-            Some(ColumnKind::Bytes {
-                show: BytesShow::Text, ..
-            }),
-        ) => Shown::Text(column::text(bytes).into()),
+        (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Ip, .. })) => Shown::Text(ip(bytes).into()),
+        (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Text, .. })) => {
+            Shown::Text(column::text(bytes).into())
+        }
         (Value::Int(int), _) => Shown::Integer((*int).into()),
         (Value::Unsigned(bits), _) => Shown::Integer((*bits).into()),
         (Value::Float(float), _) => Shown::Float(*float),
@@ -170,12 +159,8 @@ fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'stat
     let name = match show {
         Show::Decimal | Show::Duration => None,
         Show::Hex => Some(format!("{bits:#x}")),
-        Show::Errno => u64::try_from(value.unsigned_abs())
-            .ok()
-            .and_then(|number| names.name(&show, number)),
-        Show::Device => names
-            .name(&show, bits)
-            .or_else(|| Some(format!("{}:{}", bits >> 20, bits & 0xf_ffff))),
+        Show::Errno => u64::try_from(value.unsigned_abs()).ok().and_then(|number| names.name(&show, number)),
+        Show::Device => names.name(&show, bits).or_else(|| Some(format!("{}:{}", bits >> 20, bits & 0xf_ffff))),
         Show::Probe | Show::Syscall | Show::Signal | Show::Cgroup | Show::User => names.name(&show, bits),
     };
     name.map_or(Shown::Integer(value), |name| Shown::Text(name.into()))
@@ -199,18 +184,12 @@ mod tests {
     #[test]
     fn edges_are_shortened_by_1024_only_where_exact() {
         let edges = [0, 512, 1000, 1024, 1536, 2048, 1 << 20, 1 << 63, 1 << 64, -4096].map(edge);
-        assert_eq!(
-            edges,
-            ["0", "512", "1000", "1K", "1536", "2K", "1M", "8E", "16E", "-4K"]
-        );
+        assert_eq!(edges, ["0", "512", "1000", "1K", "1536", "2K", "1M", "8E", "16E", "-4K"]);
     }
 
     #[test]
     fn commas_stand_before_every_three_digits() {
-        assert_eq!(
-            [0, 999, 1861, -1_234_567].map(grouped::<i128>),
-            ["0", "999", "1,861", "-1,234,567"]
-        );
+        assert_eq!([0, 999, 1861, -1_234_567].map(grouped::<i128>), ["0", "999", "1,861", "-1,234,567"]);
         assert_eq!(
             [0.04, -0.5, 12_345.67, -1000.0, f64::NAN].map(decimal),
             ["0.0", "-0.5", "12,345.7", "-1,000.0", "NaN"]
@@ -219,24 +198,10 @@ mod tests {
 
     #[test]
     fn durations_and_bytes_keep_three_digits() {
-        let durations = [
-            950,
-            1_000,
-            12_345,
-            4_570_000,
-            999_999,
-            -2_059_000_000,
-            83_000_000_000,
-            7_500_000_000_000,
-        ];
-        let expected = [
-            "950ns", "1.00us", "12.3us", "4.57ms", "999us", "-2.05s", "1m23s", "2h05m",
-        ];
+        let durations = [950, 1_000, 12_345, 4_570_000, 999_999, -2_059_000_000, 83_000_000_000, 7_500_000_000_000];
+        let expected = ["950ns", "1.00us", "12.3us", "4.57ms", "999us", "-2.05s", "1m23s", "2h05m"];
         assert_eq!(durations.map(duration), expected);
-        assert_eq!(
-            [0, 1023, 1536, 300 << 20, u64::MAX].map(bytes),
-            ["0B", "1023B", "1.50KiB", "300MiB", "15.9EiB"]
-        );
+        assert_eq!([0, 1023, 1536, 300 << 20, u64::MAX].map(bytes), ["0B", "1023B", "1.50KiB", "300MiB", "15.9EiB"]);
     }
 
     #[test]
@@ -244,10 +209,7 @@ mod tests {
         let read = ["10s", "1.5ms", " 250 us", "1m23s", "0s", "2h05m"].map(parse_duration);
         let expected = [10_000_000_000, 1_500_000, 250_000, 83_000_000_000, 0, 7_500_000_000_000];
         assert_eq!(read, expected.map(Some));
-        assert_eq!(
-            ["", "10", "ms", "-1s", "1e3s", "1.2.3s", "99999999999h", "5 sec"].map(parse_duration),
-            [None; 8]
-        );
+        assert_eq!(["", "10", "ms", "-1s", "1e3s", "1.2.3s", "99999999999h", "5 sec"].map(parse_duration), [None; 8]);
     }
 
     #[test]
@@ -258,10 +220,7 @@ mod tests {
 
     #[test]
     fn address_mapped_into_ipv6_is_shown_as_ipv4() {
-        let kind = ColumnKind::Bytes {
-            size: 16,
-            show: BytesShow::Ip,
-        };
+        let kind = ColumnKind::Bytes { size: 16, show: BytesShow::Ip };
         let column = ColumnType::new("daddr", kind);
         let shown =
             |bytes: &[u8]| show(&Value::Bytes(bytes.into()), Some(&column), &NoNames) == Shown::Text("10.0.0.1".into());

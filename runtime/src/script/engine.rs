@@ -3,12 +3,12 @@
 use super::host::Host;
 use super::modules::Resolver;
 use super::{event, fields, functions, params, probe, run, values};
+use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
 use crate::resolve::BUILTINS;
 use crate::script::errors;
 use crate::script::fields::Field;
-use crate::diagnostic::Diagnostic;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, NativeCallContext, OptimizationLevel, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -61,7 +61,10 @@ impl Runner {
     /// # Errors
     /// A diagnostic with its position in the script.
     pub fn run(&mut self, script: &Script) -> Result<(), Diagnostic> {
-        let ast = self.engine.compile_with_scope(&self.scope, &*script.text).map_err(|error| errors::of_parse(&error, &self.known))?;
+        let ast = self
+            .engine
+            .compile_with_scope(&self.scope, &*script.text)
+            .map_err(|error| errors::of_parse(&error, &self.known))?;
         check_comments(&script.text)?;
         let outcome = self.part(&ast, FINISH);
         let outcome = match outcome {

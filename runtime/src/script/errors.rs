@@ -10,15 +10,24 @@ pub fn of_parse(error: &ParseError, known: &[String]) -> Diagnostic {
     let at = place(error.position());
     match error.err_type() {
         ParseErrorType::VariableUndefined(name) => unknown_name(name, known).at(at),
-        ParseErrorType::UnknownOperator(operator) => Diagnostic::script(format!("unknown operator `{operator}`")).at(at),
+        ParseErrorType::UnknownOperator(operator) => {
+            Diagnostic::script(format!("unknown operator `{operator}`")).at(at)
+        }
         ParseErrorType::BadInput(LexError::ImproperSymbol(symbol, hint)) => {
             let error = Diagnostic::script(format!("`{symbol}` does not belong here")).at(at);
             if hint.is_empty() { error } else { error.help(lower(hint)) }
         }
+        ParseErrorType::Reserved(word) if word == "print" => Diagnostic::script("`print` is no method")
+            .help(".fields(comm, pid) prints each event by itself; .printf(…) formats it")
+            .at(at),
         ParseErrorType::Reserved(word) => {
-            Diagnostic::script(format!("`{word}` is a reserved word and cannot be a name")).help(format!("args[\"{word}\"]")).at(at)
+            Diagnostic::script(format!("`{word}` is a reserved word and cannot be a name"))
+                .help(format!("args[\"{word}\"]"))
+                .at(at)
         }
-        ParseErrorType::MissingToken(token, why) => Diagnostic::script(format!("`{token}` is missing {}", lower(why))).at(at),
+        ParseErrorType::MissingToken(token, why) => {
+            Diagnostic::script(format!("`{token}` is missing {}", lower(why))).at(at)
+        }
         other => Diagnostic::script(lower(&other.to_string())).at(at),
     }
 }
@@ -70,7 +79,9 @@ fn unknown_name(name: &str, known: &[String]) -> Diagnostic {
     let error = Diagnostic::script(format!("unknown name `{name}`"));
     match nearest(name, known.iter().map(String::as_str)) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help("fields: pid tid comm uid gid cpu cgroup nsecs probe retval arg0 args.NAME   (variables begin with let)"),
+        None => error.help(
+            "fields: pid tid comm uid gid cpu cgroup nsecs probe retval arg0 args.NAME   (variables begin with let)",
+        ),
     }
 }
 
@@ -89,7 +100,9 @@ fn no_function(signature: &str, engine: &Engine) -> Diagnostic {
         let arity = signatures.iter().filter(own).map(|one| one.split(" -> ").next().unwrap_or(one)).next();
         return match (name, types.contains(FIELD)) {
             ("&&" | "||", _) => error.help("write `and`, `or`"),
-            (_, true) if !name.starts_with(|c: char| c.is_alphabetic()) => error.help("a kernel expression joins fields, numbers and texts"),
+            (_, true) if !name.starts_with(|c: char| c.is_alphabetic()) => {
+                error.help("a kernel expression joins fields, numbers and texts")
+            }
             _ => match arity {
                 Some(signature) => error.help(signature.to_owned()),
                 None => error,
@@ -99,7 +112,7 @@ fn no_function(signature: &str, engine: &Engine) -> Diagnostic {
     let error = Diagnostic::script(format!("unknown function `{name}`"));
     match nearest(name, names.iter().copied().filter(|name| name.starts_with(|c: char| c.is_alphabetic()))) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help("skep doc shows what there is"),
+        None => error.help("skep doc functions"),
     }
 }
 
@@ -109,7 +122,9 @@ fn lower(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), text.chars().nth(1)) {
         // Not a name or an acronym.
-        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => first.to_lowercase().chain(chars).collect(),
+        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
         _ => text.to_owned(),
     }
 }

@@ -44,23 +44,30 @@ pub struct Event {
 
 pub fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Event>("event");
-    engine.register_indexer_get(|context: NativeCallContext, event: &mut Event, name: ImmutableString| -> Fallible<Dynamic> {
-        if let Some(value) = event.schema.get(&event.record, &name) {
-            return Ok(value);
-        }
-        let names = || event.schema.columns.iter().map(|column| column.name.as_str());
-        let help = match nearest(&name, names()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it has {}; .fields(…) says which", names().collect::<Vec<_>>().join(", ")),
-        };
-        raise(Diagnostic::script(format!("this event has no field `{name}`")).span(name.as_str()).help(help), context.call_position())
-    });
+    engine.register_indexer_get(
+        |context: NativeCallContext, event: &mut Event, name: ImmutableString| -> Fallible<Dynamic> {
+            if let Some(value) = event.schema.get(&event.record, &name) {
+                return Ok(value);
+            }
+            let names = || event.schema.columns.iter().map(|column| column.name.as_str());
+            let help = match nearest(&name, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has {}; .fields(…) says which", names().collect::<Vec<_>>().join(", ")),
+            };
+            raise(
+                Diagnostic::script(format!("this event has no field `{name}`")).span(name.as_str()).help(help),
+                context.call_position(),
+            )
+        },
+    );
     let show = |event: &mut Event| {
         let mut values = Vec::new();
         event.schema.values(&event.record, &mut values);
         let columns = event.schema.columns.iter().zip(&values);
         let parts: Vec<String> = columns
-            .map(|(column, value)| format!("{}={}", column.name, crate::report::text::value(value, column, &*event.schema.names)))
+            .map(|(column, value)| {
+                format!("{}={}", column.name, crate::report::text::value(value, column, &*event.schema.names))
+            })
             .collect();
         parts.join(" ")
     };

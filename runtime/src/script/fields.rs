@@ -55,12 +55,17 @@ pub fn expr(value: &Dynamic, context: &NativeCallContext) -> Fallible<Expr> {
         return Ok(Expr::new(Node::Text(text.to_string()), position));
     }
     let message = match () {
-        () if value.is::<FLOAT>() => "the kernel has no floating point: compute with floats here, on results".to_owned(),
+        () if value.is::<FLOAT>() => {
+            "the kernel has no floating point: compute with floats here, on results".to_owned()
+        }
         () if value.is::<char>() => "a character in single quotes; texts have double quotes".to_owned(),
         () if value.is::<FnPtr>() => "a closure runs here; a kernel expression is needed".to_owned(),
         () => format!("a kernel expression cannot hold a value of type `{}`", value.type_name()),
     };
-    raise(Diagnostic::script(message).help("fields, numbers and texts: pid == 1234 and comm != \"bash\""), context.call_position())
+    raise(
+        Diagnostic::script(message).help("fields, numbers and texts: pid == 1234 and comm != \"bash\""),
+        context.call_position(),
+    )
 }
 
 pub fn register(engine: &mut Engine) -> Result<(), String> {
@@ -72,15 +77,24 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
             let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
             Ok(Dynamic::from(Field(Expr::new(node, place(context.call_position())))))
         };
-        engine.register_fn(*symbol, move |context: NativeCallContext, left: Field, right: Dynamic| -> Fallible<Dynamic> {
-            build(&context, &Dynamic::from(left), &right)
-        });
-        engine.register_fn(*symbol, move |context: NativeCallContext, left: Dynamic, right: Field| -> Fallible<Dynamic> {
-            build(&context, &left, &Dynamic::from(right))
-        });
-        engine.register_fn(*symbol, move |context: NativeCallContext, left: Field, right: Field| -> Fallible<Dynamic> {
-            build(&context, &Dynamic::from(left), &Dynamic::from(right))
-        });
+        engine.register_fn(
+            *symbol,
+            move |context: NativeCallContext, left: Field, right: Dynamic| -> Fallible<Dynamic> {
+                build(&context, &Dynamic::from(left), &right)
+            },
+        );
+        engine.register_fn(
+            *symbol,
+            move |context: NativeCallContext, left: Dynamic, right: Field| -> Fallible<Dynamic> {
+                build(&context, &left, &Dynamic::from(right))
+            },
+        );
+        engine.register_fn(
+            *symbol,
+            move |context: NativeCallContext, left: Field, right: Field| -> Fallible<Dynamic> {
+                build(&context, &Dynamic::from(left), &Dynamic::from(right))
+            },
+        );
     }
     // Plain values have them too, so that a script may join its own conditions with the same words.
     engine.register_fn("and", |left: bool, right: bool| left && right);
@@ -96,12 +110,16 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
         let help = format!("not({})", field.0);
         raise(Diagnostic::script("`!` cannot turn a kernel expression").help(help), context.call_position())
     });
-    engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
-        let position = place(context.call_position()).or(field.0.position);
-        Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
-    });
+    engine.register_indexer_get(
+        |context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
+            let position = place(context.call_position()).or(field.0.position);
+            Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
+        },
+    );
     for function in [Function::Str, Function::Buf, Function::Ntop] {
-        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| call(function, field, None, &context));
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
+            call(function, field, None, &context)
+        });
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field, size: INT| {
             call(function, field, Some(Expr::int(size.into())), &context)
         });
@@ -123,8 +141,21 @@ fn check_bits(operator: Operator, left: &Dynamic, right: &Dynamic, context: &Nat
     let condition = |value: &Dynamic| {
         value.is::<bool>()
             || value.read_lock::<Field>().is_some_and(|field| {
-                matches!(&*field.0.node, Node::Not(_) | Node::Binary(Operator::Equal | Operator::NotEqual | Operator::Less
-                    | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual | Operator::And | Operator::Or, ..))
+                matches!(
+                    &*field.0.node,
+                    Node::Not(_)
+                        | Node::Binary(
+                            Operator::Equal
+                                | Operator::NotEqual
+                                | Operator::Less
+                                | Operator::LessOrEqual
+                                | Operator::Greater
+                                | Operator::GreaterOrEqual
+                                | Operator::And
+                                | Operator::Or,
+                            ..
+                        )
+                )
             })
     };
     if bits && (condition(left) || condition(right)) {
@@ -133,7 +164,10 @@ fn check_bits(operator: Operator, left: &Dynamic, right: &Dynamic, context: &Nat
             Operator::BitAnd => ("(args.flags & 3) == 0, or `and` between conditions", "bits"),
             _ => ("`or` between conditions", "bits"),
         };
-        return raise(Diagnostic::script(format!("`{symbol}` joins {what}, not conditions")).help(help), context.call_position());
+        return raise(
+            Diagnostic::script(format!("`{symbol}` joins {what}, not conditions")).help(help),
+            context.call_position(),
+        );
     }
     Ok(())
 }

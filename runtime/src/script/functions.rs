@@ -19,14 +19,20 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
         run::all(&context, &own, Some(time))
     });
     let own = host.clone();
-    engine.register_fn("every", move |context: NativeCallContext, period: ImmutableString, closure: FnPtr| -> Fallible<()> {
-        let period = duration(&context, &period)?;
-        if period < Duration::from_millis(10) {
-            return raise(Diagnostic::script("`every` waits at least 10ms").help("every(\"1s\", || …)"), context.call_position());
-        }
-        own.timers.borrow_mut().push((period, closure));
-        Ok(())
-    });
+    engine.register_fn(
+        "every",
+        move |context: NativeCallContext, period: ImmutableString, closure: FnPtr| -> Fallible<()> {
+            let period = duration(&context, &period)?;
+            if period < Duration::from_millis(10) {
+                return raise(
+                    Diagnostic::script("`every` waits at least 10ms").help("every(\"1s\", || …)"),
+                    context.call_position(),
+                );
+            }
+            own.timers.borrow_mut().push((period, closure));
+            Ok(())
+        },
+    );
     let own = host.clone();
     engine.register_fn("at_end", move |closure: FnPtr| own.at_end.borrow_mut().push(closure));
     for takes_status in [false, true] {

@@ -84,6 +84,8 @@ pub struct Host {
     pub exit: Cell<Option<i32>>,
     /// A signal came or the command ended: no further run begins, but what was seen is still delivered.
     pub ended: Cell<Option<i32>>,
+    /// There was a run.
+    pub ran: Cell<bool>,
     /// Since when the script computes without waiting for events.
     pub busy_since: Cell<Instant>,
     pub names: Rc<Names>,
@@ -103,6 +105,7 @@ impl Host {
             trust: Cell::default(),
             exit: Cell::new(None),
             ended: Cell::new(None),
+            ran: Cell::new(false),
             busy_since: Cell::new(Instant::now()),
             names: Rc::default(),
         })

@@ -11,5 +11,6 @@ pub mod names;
 pub mod output;
 pub mod params;
 pub mod probe;
+pub mod reference;
 pub mod run;
 pub mod values;

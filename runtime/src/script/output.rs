@@ -27,7 +27,14 @@ pub struct Output {
 
 impl Output {
     pub fn new(out: Box<dyn Write>, format: Format, style: Style) -> Output {
-        Output { out: BufWriter::with_capacity(64 << 10, out), format, style, closed: false, talk: true, line: String::new() }
+        Output {
+            out: BufWriter::with_capacity(64 << 10, out),
+            format,
+            style,
+            closed: false,
+            talk: true,
+            line: String::new(),
+        }
     }
 
     /// From now on nothing is written: for plans, and for runs that only their values matter of.
@@ -106,7 +113,13 @@ impl Output {
     }
 
     /// One event after a format of the script; the format brings its own line end.
-    pub fn formatted(&mut self, format: &report::printf::Format, columns: &[ColumnType], values: &[Value], names: &Names) {
+    pub fn formatted(
+        &mut self,
+        format: &report::printf::Format,
+        columns: &[ColumnType],
+        values: &[Value],
+        names: &Names,
+    ) {
         if self.format == Format::Json {
             let result = report::json::line(&mut self.out, &report::json::event(None, columns, values, names));
             return self.done(result);

@@ -31,7 +31,8 @@ impl Params {
         let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
             let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
-                return Err(Diagnostic::script(format!("`{word}` is no parameter")).help("parameters are given as --name value"));
+                return Err(Diagnostic::script(format!("`{word}` is no parameter"))
+                    .help("parameters are given as --name value"));
             };
             let (name, value) = match name.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),
@@ -58,7 +59,9 @@ impl Params {
         Some(match nearest(wrong, names()) {
             Some(near) => error.help(format!("did you mean `--{near}`?")),
             None if self.asked.is_empty() => error.help("it has none"),
-            None => error.help(format!("it has {}", names().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", "))),
+            None => {
+                error.help(format!("it has {}", names().map(|name| format!("--{name}")).collect::<Vec<_>>().join(", ")))
+            }
         })
     }
 
@@ -70,7 +73,9 @@ impl Params {
         let Some(given) = self.given.get(name) else { return Ok(preset.clone()) };
         let wrong = |what: &str| format!("`--{name} {given}`: {what} is needed");
         match preset {
-            preset if preset.is::<INT>() => given.parse::<INT>().map(Dynamic::from).map_err(|_| wrong("a whole number")),
+            preset if preset.is::<INT>() => {
+                given.parse::<INT>().map(Dynamic::from).map_err(|_| wrong("a whole number"))
+            }
             preset if preset.is::<FLOAT>() => given.parse::<FLOAT>().map(Dynamic::from).map_err(|_| wrong("a number")),
             preset if preset.is::<bool>() => match given.as_str() {
                 "true" | "yes" | "1" => Ok(true.into()),
@@ -85,7 +90,10 @@ impl Params {
 pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     let ask = |host: &Host, name: &str, options: &Map, position: Position| -> Fallible<Dynamic> {
         if let Some(wrong) = options.keys().find(|key| !matches!(key.as_str(), "value" | "help")) {
-            return raise(Diagnostic::script(format!("`param` has no option `{wrong}`")).help("#{ value: 10, help: \"…\" }"), position);
+            return raise(
+                Diagnostic::script(format!("`param` has no option `{wrong}`")).help("#{ value: 10, help: \"…\" }"),
+                position,
+            );
         }
         let Some(preset) = options.get("value") else {
             let help = format!("param({name:?}, #{{ value: 10, help: \"what it does\" }})");
@@ -93,7 +101,10 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
         };
         let help = options.get("help").map(ToString::to_string).unwrap_or_default();
         let name = name.replace('-', "_");
-        host.params.borrow_mut().ask(&name, preset, &help).or_else(|message| raise(Diagnostic::script(message), position))
+        host.params
+            .borrow_mut()
+            .ask(&name, preset, &help)
+            .or_else(|message| raise(Diagnostic::script(message), position))
     };
     let own = host.clone();
     engine.register_fn("param", move |context: NativeCallContext, name: ImmutableString, options: Map| {
@@ -124,6 +135,6 @@ mod tests {
     fn unknown_parameter_names_the_nearest() {
         let mut params = Params::parse(&["--dsik".to_owned(), "sda".to_owned()]).unwrap();
         params.ask("disk", &Dynamic::from(""), "").unwrap();
-        assert_eq!(params.unknown().unwrap().help.unwrap(), "did you mean `--disk`?");
+        assert_eq!(params.unknown().unwrap().help.clone().unwrap(), "did you mean `--disk`?");
     }
 }

@@ -1,6 +1,5 @@
 //! Chains: `probe(…)` and `template(…)`, and the methods that say what is wanted of them.
 
-use super::event::Event;
 use super::fields::{self, Field};
 use super::host::{Fallible, Host, place, raise};
 use super::{run, values};
@@ -22,7 +21,11 @@ pub struct Probe {
 
 impl Probe {
     /// Changes the chain, which must not run yet.
-    fn change(self, context: &NativeCallContext, change: impl FnOnce(&mut Entry) -> Result<(), Diagnostic>) -> Fallible<Probe> {
+    fn change(
+        self,
+        context: &NativeCallContext,
+        change: impl FnOnce(&mut Entry) -> Result<(), Diagnostic>,
+    ) -> Fallible<Probe> {
         let mut chains = self.host.chains.borrow_mut();
         let chain = &mut chains[self.chain];
         if chain.state == super::host::State::Running {
@@ -45,9 +48,11 @@ impl Probe {
                 Ok(())
             }
             Output::Aggregate { kind: other, .. } => {
-                Err(Diagnostic::script(format!("this chain aggregates by `{}` already", other.name())).help("one chain for each, or stats(…)"))
+                Err(Diagnostic::script(format!("this chain aggregates by `{}` already", other.name()))
+                    .help("one chain for each, or stats(…)"))
             }
-            Output::Stream { .. } => Err(Diagnostic::script("a chain either streams its events or aggregates them").help("leave out .fields(…), or use .by(…)")),
+            Output::Stream { .. } => Err(Diagnostic::script("a chain either streams its events or aggregates them")
+                .help("leave out .fields(…), or use .by(…)")),
         })
     }
 }
@@ -76,7 +81,9 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
         Ok(Probe { host: host.clone(), chain })
     };
     let own = host.clone();
-    engine.register_fn("probe", move |context: NativeCallContext, point: ImmutableString| add(&own, &[point.to_string()], context.call_position()));
+    engine.register_fn("probe", move |context: NativeCallContext, point: ImmutableString| {
+        add(&own, &[point.to_string()], context.call_position())
+    });
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, points: Array| {
         add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), context.call_position())
@@ -88,7 +95,9 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
                 value if value.is::<INT>() => Setting::Int(value.as_int().unwrap_or_default().into()),
                 value if value.is::<bool>() => Setting::Bool(value.as_bool().unwrap_or_default()),
                 value if value.is::<ImmutableString>() => Setting::Text(value.to_string()),
-                value if value.is::<values::Unsigned>() => Setting::Int(value.clone_cast::<values::Unsigned>().0.into()),
+                value if value.is::<values::Unsigned>() => {
+                    Setting::Int(value.clone_cast::<values::Unsigned>().0.into())
+                }
                 other => {
                     let message = format!("parameter `{name}` cannot hold a value of type `{}`", other.type_name());
                     return raise(Diagnostic::script(message).span(name.as_str()), position);
@@ -101,7 +110,9 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
         Ok(Probe { host: host.clone(), chain })
     };
     let own = host.clone();
-    engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString| template(&own, &name, &Map::new(), context.call_position()));
+    engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString| {
+        template(&own, &name, &Map::new(), context.call_position())
+    });
     let own = host.clone();
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString, settings: Map| {
         template(&own, &name, &settings, context.call_position())
@@ -123,7 +134,8 @@ fn filters(engine: &mut Engine) {
         raise(error, context.call_position())
     });
     engine.register_fn("filter", |context: NativeCallContext, _: Probe, value: bool| -> Fallible<Probe> {
-        let error = Diagnostic::script(format!("`filter` got {value}, no kernel expression")).help(".filter(pid == 18644)");
+        let error =
+            Diagnostic::script(format!("`filter` got {value}, no kernel expression")).help(".filter(pid == 18644)");
         raise(error, context.call_position())
     });
 }
@@ -141,7 +153,10 @@ fn named(arguments: &[Dynamic], context: &NativeCallContext) -> Fallible<Vec<Col
         let expr = fields::expr(argument, context)?;
         if matches!(&*expr.node, Node::Text(_)) {
             let help = "a field, such as comm or args.ret";
-            return raise(Diagnostic::script(format!("the text {expr} is no column")).help(help), context.call_position());
+            return raise(
+                Diagnostic::script(format!("the text {expr} is no column")).help(help),
+                context.call_position(),
+            );
         }
         let name = expr.column_name();
         let same = columns.iter().filter(|column| column.name == name).count();
@@ -181,7 +196,8 @@ fn columns(engine: &mut Engine) {
 fn stream(entry: &mut Entry, added: Vec<Column>, then: Then) -> Result<(), Diagnostic> {
     match &mut entry.output {
         Output::None if !entry.key.is_empty() => {
-            Err(Diagnostic::script("`by` belongs to aggregations, and this chain streams its events").help(".by(…).count()"))
+            Err(Diagnostic::script("`by` belongs to aggregations, and this chain streams its events")
+                .help(".by(…).count()"))
         }
         Output::None => {
             entry.output = Output::Stream { columns: added, then };
@@ -192,12 +208,15 @@ fn stream(entry: &mut Entry, added: Vec<Column>, then: Then) -> Result<(), Diagn
             *now = then;
             Ok(())
         }
-        Output::Aggregate { .. } => Err(Diagnostic::script("a chain either streams its events or aggregates them").help("one chain for each")),
+        Output::Aggregate { .. } => {
+            Err(Diagnostic::script("a chain either streams its events or aggregates them").help("one chain for each"))
+        }
     }
 }
 
 fn aggregations(engine: &mut Engine) {
-    engine.register_fn("count", |context: NativeCallContext, probe: Probe| probe.aggregate(&context, Kind::Count, None));
+    engine
+        .register_fn("count", |context: NativeCallContext, probe: Probe| probe.aggregate(&context, Kind::Count, None));
     for (name, kind) in [
         ("sum", Kind::Sum),
         ("avg", Kind::Avg),
@@ -207,7 +226,9 @@ fn aggregations(engine: &mut Engine) {
         ("hist", Kind::Hist),
         ("quantiles", Kind::Quantiles),
     ] {
-        engine.register_fn(name, move |context: NativeCallContext, probe: Probe, value: Field| probe.aggregate(&context, kind, Some(value.0)));
+        engine.register_fn(name, move |context: NativeCallContext, probe: Probe, value: Field| {
+            probe.aggregate(&context, kind, Some(value.0))
+        });
         engine.register_fn(name, move |context: NativeCallContext, _: Probe, closure: FnPtr| -> Fallible<Probe> {
             let _ = closure;
             let error = Diagnostic::script(format!("`{name}` takes a kernel expression, got a closure"))
@@ -216,10 +237,17 @@ fn aggregations(engine: &mut Engine) {
             raise(error, context.call_position())
         });
     }
-    engine.register_fn("lhist", |context: NativeCallContext, probe: Probe, value: Field, min: INT, max: INT, step: INT| match Kind::lhist(min, max, step) {
-        Ok(kind) => probe.aggregate(&context, kind, Some(value.0)),
-        Err(message) => raise(Diagnostic::script(message).help(".lhist(args.ret, 0, 2000, 200)"), context.call_position()),
-    });
+    engine.register_fn(
+        "lhist",
+        |context: NativeCallContext, probe: Probe, value: Field, min: INT, max: INT, step: INT| match Kind::lhist(
+            min, max, step,
+        ) {
+            Ok(kind) => probe.aggregate(&context, kind, Some(value.0)),
+            Err(message) => {
+                raise(Diagnostic::script(message).help(".lhist(args.ret, 0, 2000, 200)"), context.call_position())
+            }
+        },
+    );
     engine.register_fn("entries", |context: NativeCallContext, probe: Probe, entries: INT| {
         probe.change(&context, |entry| {
             entry.entries = u32::try_from(entries)
@@ -241,17 +269,17 @@ fn streams(engine: &mut Engine) {
         probe.host.chains.borrow_mut()[probe.chain].each = Some(closure);
         Ok(probe)
     });
-    engine.register_fn("print", |context: NativeCallContext, probe: Probe| {
-        probe.change(&context, |entry| {
-            stream(entry, Vec::new(), Then::Print)?;
-            default_columns(entry);
-            Ok(())
-        })
+    engine.register_fn("printf", move |context: NativeCallContext, probe: Probe, text: ImmutableString| {
+        formatted(&context, probe, &text, &[])
     });
-    engine.register_fn("printf", move |context: NativeCallContext, probe: Probe, text: ImmutableString| formatted(&context, probe, &text, &[]));
-    variadic!(engine, "printf", |context: &NativeCallContext, probe: Probe, arguments: &[Dynamic]| match arguments.split_first() {
+    variadic!(engine, "printf", |context: &NativeCallContext, probe: Probe, arguments: &[Dynamic]| match arguments
+        .split_first()
+    {
         Some((text, rest)) if text.is::<ImmutableString>() => formatted(context, probe, &text.to_string(), rest),
-        _ => raise(Diagnostic::script("`printf` begins with a format").help(".printf(\"%-16s %6d\\n\", comm, pid)"), context.call_position()),
+        _ => raise(
+            Diagnostic::script("`printf` begins with a format").help(".printf(\"%-16s %6d\\n\", comm, pid)"),
+            context.call_position()
+        ),
     });
 }
 
@@ -259,7 +287,12 @@ fn formatted(context: &NativeCallContext, probe: Probe, text: &str, arguments: &
     let columns = named(arguments, context)?;
     let format = match printf::Format::parse(text) {
         Ok(format) => format,
-        Err(message) => return raise(Diagnostic::script(message).help(".printf(\"%-16s %6d\\n\", comm, pid)"), context.call_position()),
+        Err(message) => {
+            return raise(
+                Diagnostic::script(message).help(".printf(\"%-16s %6d\\n\", comm, pid)"),
+                context.call_position(),
+            );
+        }
     };
     if format.arguments() != columns.len() {
         let message = format!("the format wants {} values and gets {}", format.arguments(), columns.len());
@@ -273,7 +306,8 @@ fn default_columns(entry: &mut Entry) {
     if let Output::Stream { columns, .. } = &mut entry.output
         && columns.is_empty()
     {
-        columns.extend(["nsecs", "pid", "comm", "probe"].map(|name| Column { name: name.into(), expr: Expr::name(name) }));
+        columns
+            .extend(["nsecs", "pid", "comm", "probe"].map(|name| Column { name: name.into(), expr: Expr::name(name) }));
     }
 }
 
@@ -295,8 +329,11 @@ fn views(engine: &mut Engine) {
             probe.change(&context, |entry| {
                 let known = entry.key.iter().any(|key| key.name == column.as_str()) || column == "value";
                 if !known {
-                    let names = entry.key.iter().map(|key| key.name.as_str()).chain(["value"]).collect::<Vec<_>>().join(", ");
-                    return Err(Diagnostic::script(format!("no column `{column}` to sort by")).span(column.as_str()).help(format!("one of {names}")));
+                    let names =
+                        entry.key.iter().map(|key| key.name.as_str()).chain(["value"]).collect::<Vec<_>>().join(", ");
+                    return Err(Diagnostic::script(format!("no column `{column}` to sort by"))
+                        .span(column.as_str())
+                        .help(format!("one of {names}")));
                 }
                 entry.view.sort = Some((column.to_string(), direction));
                 Ok(())
@@ -311,9 +348,11 @@ fn views(engine: &mut Engine) {
 
 fn runs(engine: &mut Engine) {
     engine.register_fn("run", |context: NativeCallContext, probe: Probe| run::one(&context, &probe, None));
-    engine.register_fn("run", |context: NativeCallContext, probe: Probe, time: ImmutableString| match units::parse_duration(&time) {
-        Some(nanos) => run::one(&context, &probe, Some(std::time::Duration::from_nanos(nanos))),
-        None => raise(not_a_duration(&time), context.call_position()),
+    engine.register_fn("run", |context: NativeCallContext, probe: Probe, time: ImmutableString| {
+        match units::parse_duration(&time) {
+            Some(nanos) => run::one(&context, &probe, Some(std::time::Duration::from_nanos(nanos))),
+            None => raise(not_a_duration(&time), context.call_position()),
+        }
     });
     engine.register_fn("value", |context: NativeCallContext, probe: Probe| -> Fallible<Dynamic> {
         let host = &probe.host;
@@ -347,8 +386,6 @@ fn runs(engine: &mut Engine) {
             Err(diagnostic) => raise(diagnostic, context.call_position()),
         }
     });
-    // An event cannot be made by a script, only received.
-    engine.register_fn("is_event", |_: Event| true);
 }
 
 pub fn not_a_duration(text: &str) -> Diagnostic {

@@ -35,20 +35,23 @@ pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -
     }
 }
 
-/// Runs every chain that did not run yet; without any, but with timers, runs those.
+/// Runs every chain that did not run yet, and the timers.
 pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>) -> Fallible<()> {
     let waiting = |(n, chain): (usize, &Chain)| (chain.state == State::Waiting).then_some(n);
     let chains: Vec<usize> = host.chains.borrow().iter().enumerate().filter_map(waiting).collect();
-    if chains.is_empty() && host.timers.borrow().is_empty() && host.command.borrow().is_none() {
-        return Ok(());
-    }
     run(context, host, chains, time)
 }
 
 /// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
 pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     if host.exit.get().or(host.ended.get()).is_none() {
-        all(context, host, None)?;
+        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting);
+        let command = host.command.borrow().as_ref().is_some_and(|command| command.release.is_some());
+        // Timers alone keep a script alive, unless it ran already as long as it wanted to.
+        let timers = !host.timers.borrow().is_empty() && !host.ran.get();
+        if waiting || command || timers {
+            all(context, host, None)?;
+        }
     }
     end(context, host)
 }
@@ -80,7 +83,12 @@ fn call(context: &NativeCallContext, host: &Host, closure: &FnPtr, arguments: Ve
     host.busy_since.set(Instant::now());
     match closure.call_raw(context, None, arguments) {
         Ok(_) => Ok(()),
-        Err(error) if host.exit.get().is_some() && matches!(error.unwrap_inner(), rhai::EvalAltResult::ErrorTerminated(..)) => Ok(()),
+        Err(error)
+            if host.exit.get().is_some()
+                && matches!(error.unwrap_inner(), rhai::EvalAltResult::ErrorTerminated(..)) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }
@@ -89,11 +97,15 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     let position = context.call_position();
     let fail = |diagnostic: Diagnostic| raise::<()>(diagnostic, position);
     if host.active.borrow().is_some() {
-        return fail(Diagnostic::script("`run` inside a run: closures may read values, not wait for others").help("run the chains one after the other"));
+        return fail(
+            Diagnostic::script("`run` inside a run: closures may read values, not wait for others")
+                .help("run the chains one after the other"),
+        );
     }
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
+    host.ran.set(true);
     let mut prepared = Vec::with_capacity(chains.len());
     for chain in &chains {
         match host.prepare(*chain) {
@@ -106,7 +118,8 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
             let chain = &mut host.chains.borrow_mut()[*chain];
             chain.state = State::Done;
             let streams = matches!(chain.entry.output, Output::Stream { .. });
-            chain.table = (!streams).then(|| Table::from_entries(session::spec(&chain.entry, prepared), Vec::<(Vec<u8>, Vec<u64>)>::new()));
+            chain.table = (!streams)
+                .then(|| Table::from_entries(session::spec(&chain.entry, prepared), Vec::<(Vec<u8>, Vec<u64>)>::new()));
         }
         return Ok(());
     }
@@ -126,7 +139,12 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     }
 }
 
-fn attach(host: &Rc<Host>, numbers: &[usize], prepared: Vec<Prepared>, time: Option<Duration>) -> Result<Pump, Diagnostic> {
+fn attach(
+    host: &Rc<Host>,
+    numbers: &[usize],
+    prepared: Vec<Prepared>,
+    time: Option<Duration>,
+) -> Result<Pump, Diagnostic> {
     let settings = &host.settings;
     let mut chains = host.chains.borrow_mut();
     let entries: Vec<_> = numbers.iter().zip(&prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
@@ -152,7 +170,8 @@ fn attach(host: &Rc<Host>, numbers: &[usize], prepared: Vec<Prepared>, time: Opt
     }
     *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        let mut child = release().map_err(|error| Diagnostic::machine(format!("failed to start the command: {error}")))?;
+        let mut child =
+            release().map_err(|error| Diagnostic::machine(format!("failed to start the command: {error}")))?;
         let sender = pump.sender();
         std::thread::spawn(move || {
             let status = child.wait().ok().and_then(|status| status.code());

@@ -56,7 +56,8 @@ impl RowValue {
 
 /// A column's value as a script sees it.
 pub fn dynamic(value: &Value, column: &ColumnType, names: &Names) -> Dynamic {
-    if let (Value::Int(number), ColumnKind::Int { show: show @ (Show::Probe | Show::Cgroup), .. }) = (value, column.kind)
+    if let (Value::Int(number), ColumnKind::Int { show: show @ (Show::Probe | Show::Cgroup), .. }) =
+        (value, column.kind)
         && let Some(name) = names.name(&show, *number as u64)
     {
         return name.into();
@@ -155,14 +156,20 @@ fn tables(engine: &mut Engine) {
         TableValue { table: Rc::new(cut), ..table.clone() }
     });
     for (name, descending) in [("sort_by", true), ("sort_by_ascending", false)] {
-        engine.register_fn(name, move |context: NativeCallContext, table: &mut TableValue, column: ImmutableString| -> Fallible<TableValue> {
-            take(table);
-            let mut sorted = Table::clone(&table.table);
-            match sorted.sort_by(&column, descending) {
-                Ok(()) => Ok(TableValue { table: Rc::new(sorted), ..table.clone() }),
-                Err(message) => raise(Diagnostic::script(message), context.call_position()),
-            }
-        });
+        engine.register_fn(
+            name,
+            move |context: NativeCallContext,
+                  table: &mut TableValue,
+                  column: ImmutableString|
+                  -> Fallible<TableValue> {
+                take(table);
+                let mut sorted = Table::clone(&table.table);
+                match sorted.sort_by(&column, descending) {
+                    Ok(()) => Ok(TableValue { table: Rc::new(sorted), ..table.clone() }),
+                    Err(message) => raise(Diagnostic::script(message), context.call_position()),
+                }
+            },
+        );
     }
     engine.register_fn("to_string", move |table: &mut TableValue| text(&table.table, &table.names));
     engine.register_fn("to_debug", move |table: &mut TableValue| text(&table.table, &table.names));
@@ -182,33 +189,41 @@ fn tables(engine: &mut Engine) {
     engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &Rc::default()));
     engine.register_get("key", |row: &mut RowValue| {
         let columns = &row.table.spec.key;
-        let mut key: Vec<Dynamic> = row.row().key.iter().zip(columns).map(|(value, column)| dynamic(value, column, &row.names)).collect();
+        let mut key: Vec<Dynamic> =
+            row.row().key.iter().zip(columns).map(|(value, column)| dynamic(value, column, &row.names)).collect();
         if key.len() == 1 { key.remove(0) } else { Dynamic::from(key) }
     });
-    engine.register_indexer_get(|context: NativeCallContext, row: &mut RowValue, name: ImmutableString| -> Fallible<Dynamic> {
-        let columns = &row.table.spec.key;
-        match columns.iter().position(|column| column.name == name.as_str()) {
-            Some(n) => Ok(dynamic(&row.row().key[n], &columns[n], &row.names)),
-            None => {
-                let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).chain(["value", "key"]).collect();
-                let help = match nearest(&name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it has {}", names.join(", ")),
-                };
-                raise(Diagnostic::script(format!("this table has no column `{name}`")).span(name.as_str()).help(help), context.call_position())
+    engine.register_indexer_get(
+        |context: NativeCallContext, row: &mut RowValue, name: ImmutableString| -> Fallible<Dynamic> {
+            let columns = &row.table.spec.key;
+            match columns.iter().position(|column| column.name == name.as_str()) {
+                Some(n) => Ok(dynamic(&row.row().key[n], &columns[n], &row.names)),
+                None => {
+                    let names: Vec<&str> =
+                        columns.iter().map(|column| column.name.as_str()).chain(["value", "key"]).collect();
+                    let help = match nearest(&name, names.iter().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("it has {}", names.join(", ")),
+                    };
+                    raise(
+                        Diagnostic::script(format!("this table has no column `{name}`")).span(name.as_str()).help(help),
+                        context.call_position(),
+                    )
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 fn find(table: &TableValue, key: &[Dynamic]) -> Dynamic {
     let columns = &table.table.spec.key;
-    let found = table.table.rows().iter().find(|row| {
-        row.key.len() == key.len()
-            && row.key.iter().zip(columns).zip(key).all(|((value, column), wanted)| {
-                dynamic(value, column, &table.names).to_string() == wanted.to_string()
-            })
-    });
+    let found =
+        table.table.rows().iter().find(|row| {
+            row.key.len() == key.len()
+                && row.key.iter().zip(columns).zip(key).all(|((value, column), wanted)| {
+                    dynamic(value, column, &table.names).to_string() == wanted.to_string()
+                })
+        });
     found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.taken))
 }
 
@@ -269,7 +284,9 @@ fn histograms(engine: &mut Engine) {
         let style = report::text::Style::default();
         // A Vec takes whatever is written.
         let _infallible = match value.histogram.kind() {
-            Kind::Quantiles => std::io::Write::write_all(&mut out, report::histogram::quantiles_line(&value.histogram).as_bytes()),
+            Kind::Quantiles => {
+                std::io::Write::write_all(&mut out, report::histogram::quantiles_line(&value.histogram).as_bytes())
+            }
             _ => report::histogram::draw(&mut out, &value.histogram, &style),
         };
         String::from_utf8_lossy(&out).trim_end().to_owned()
@@ -286,7 +303,10 @@ fn unsigned(engine: &mut Engine) {
     engine.register_fn("to_int", |context: NativeCallContext, value: Unsigned| -> Fallible<INT> {
         match INT::try_from(value.0) {
             Ok(int) => Ok(int),
-            Err(_) => raise(Diagnostic::script(format!("{} does not fit a signed number", value.0)).help(".to_float()"), context.call_position()),
+            Err(_) => raise(
+                Diagnostic::script(format!("{} does not fit a signed number", value.0)).help(".to_float()"),
+                context.call_position(),
+            ),
         }
     });
     // Exact in both orders: everything fits 128 bits.
@@ -311,7 +331,11 @@ fn unsigned(engine: &mut Engine) {
             Some(value) => Ok(number(value)),
             None => raise(Diagnostic::script("division by zero"), context.call_position()),
         };
-        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: Unsigned| -> Fallible<Dynamic> { apply(&context, a.0.into(), b.0.into()) });
-        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: INT| -> Fallible<Dynamic> { apply(&context, a.0.into(), b.into()) });
+        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: Unsigned| -> Fallible<Dynamic> {
+            apply(&context, a.0.into(), b.0.into())
+        });
+        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: INT| -> Fallible<Dynamic> {
+            apply(&context, a.0.into(), b.into())
+        });
     }
 }

@@ -66,7 +66,8 @@ pub fn value(int: &Int) -> Result<Vec<Insn>, TooLarge> {
 
 /// The body of `long slot_columns(void *ctx, void *event, void *out)`: writes each column at its offset of `out`, which
 /// is aligned to 8; returns 0. `clear`: `out` may be stack memory that nobody has written, and every byte of every
-/// column is defined; a text is zero behind its NUL.
+/// column is defined; a text is zero behind its NUL. An integer column is exactly as wide as its `Size`: gaps between
+/// columns are the caller's.
 ///
 /// # Errors
 /// As for [`filter`].

@@ -95,10 +95,19 @@ pub enum Arithmetic {
 pub enum Int {
     /// Two's complement.
     Constant(u64),
-    Load { place: Place, size: Size, signed: bool },
+    Load {
+        place: Place,
+        size: Size,
+        signed: bool,
+    },
     Current(Current),
     /// `signed` matters to division, remainder and the right shift only.
-    Binary { op: Arithmetic, signed: bool, left: Box<Int>, right: Box<Int> },
+    Binary {
+        op: Arithmetic,
+        signed: bool,
+        left: Box<Int>,
+        right: Box<Int>,
+    },
     /// 1 where the test holds, else 0.
     Truth(Box<Test>),
 }
@@ -125,11 +134,24 @@ pub enum Reading {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Test {
     Constant(bool),
-    Compare { op: Comparison, reading: Reading, left: Int, right: Int },
+    Compare {
+        op: Comparison,
+        reading: Reading,
+        left: Int,
+        right: Int,
+    },
     /// The text is exactly `literal`, or begins with it. `literal` has no NUL and may be empty.
-    TextIs { text: Text, literal: Vec<u8>, prefix: bool },
+    TextIs {
+        text: Text,
+        literal: Vec<u8>,
+        prefix: bool,
+    },
     /// Two texts are equal in their first `size` bytes (up to a NUL).
-    TextsEqual { left: Text, right: Text, size: u16 },
+    TextsEqual {
+        left: Text,
+        right: Text,
+        size: u16,
+    },
     And(Vec<Test>),
     Or(Vec<Test>),
     Not(Box<Test>),
@@ -141,12 +163,24 @@ pub enum Text {
     /// The current task's name, 16 bytes.
     Comm,
     /// `size` bytes at a constant offset of the context.
-    Context { offset: i16, size: u16 },
+    Context {
+        offset: i16,
+        size: u16,
+    },
     /// A tracepoint's dynamic string: the `u32` at this offset of the record holds length << 16 | offset; the offset
     /// counts from the record's start, or (`relative`, `__rel_loc`) from behind that `u32`.
-    DataLocation { offset: i16, relative: bool },
-    Event { offset: i16, size: u16 },
-    At { pointer: Int, memory: Memory },
+    DataLocation {
+        offset: i16,
+        relative: bool,
+    },
+    Event {
+        offset: i16,
+        size: u16,
+    },
+    At {
+        pointer: Int,
+        memory: Memory,
+    },
 }
 
 /// One column of a key or a record, written at `offset` of the slot's output.
@@ -158,11 +192,20 @@ pub struct Column {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
-    Int { value: Int, size: Size },
+    Int {
+        value: Int,
+        size: Size,
+    },
     /// `size` bytes (a multiple of 8), cut to fit with a NUL at the end. Everything behind the NUL is zero if the
     /// slot is told so (keys compare bytewise).
-    Text { text: Text, size: u16 },
+    Text {
+        text: Text,
+        size: u16,
+    },
     /// Exactly `size` bytes as they are, no NUL; the column is rounded up to a multiple of 8 with zeros.
     /// Only `Context`, `Event` and `At` are read this way; `DataLocation` reads at most `size` bytes.
-    Bytes { bytes: Text, size: u16 },
+    Bytes {
+        bytes: Text,
+        size: u16,
+    },
 }

@@ -294,6 +294,25 @@ fn random_tests_agree_with_the_oracle() {
     }
 }
 
+/// The left side stays in its register for the next comparison, unless that one needs more of its bits.
+#[test]
+fn comparisons_of_one_left_side_agree_with_the_oracle() {
+    use Comparison::*;
+    let mut random = Random(47);
+    for _ in 0..4000 {
+        let (world, left, any) = (random.world(), random.leaf(false), random.below(2) == 0);
+        let one = |_| {
+            let op = random.one_of(&[Equal, NotEqual, Less, LessOrEqual, Greater, GreaterOrEqual]);
+            let reading = random.one_of(&[Reading::Signed, Reading::Unsigned]);
+            let near = world.int(&left).wrapping_add(random.below(3) as u64).wrapping_sub(1);
+            let right = Int::Constant(if random.below(2) == 0 { near } else { random.one_of(&EDGES) });
+            Test::Compare { op, reading, left: left.clone(), right }
+        };
+        let list = (0..4).map(one).collect();
+        test_agrees(&world, &if any { Test::Or(list) } else { Test::And(list) });
+    }
+}
+
 #[test]
 fn random_columns_agree_with_the_oracle() {
     let mut random = Random(13);

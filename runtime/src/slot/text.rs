@@ -66,9 +66,9 @@ impl Frame {
                 let depth = self.depth();
                 // One byte more: the helper puts a NUL at the end even if the text goes on.
                 let room = round_up(wanted.len() + 1).min(if *text == Text::Comm { COMM.into() } else { usize::MAX });
-                let address = self.address(text);
+                // A text that cannot fit is refused at the end.
+                let address = if room <= STACK { self.address(text) } else { None };
                 let slot = self.reserve(room);
-                // A literal that cannot fit is refused at the end.
                 if room <= STACK {
                     self.fetch(text, address, Target::Stack(slot), room as u16);
                     self.bytes_are(Base::Stack, slot, &wanted, room, when, to);

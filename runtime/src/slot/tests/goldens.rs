@@ -1,6 +1,8 @@
 //! Instruction counts and code that a change should not make worse unnoticed, and the limits.
 
+use super::check::check;
 use super::constant;
+use super::random::Random;
 use crate::slot::assembler::Insn;
 use crate::slot::compile::{TooLarge, What, columns, filter, value};
 use crate::slot::ir::*;
@@ -148,6 +150,12 @@ fn deep_trees_compile_or_are_too_large() {
     }
     let negated = (0..1001).fold(equal(now(Current::Pid), 7), |test, _| Test::Not(Box::new(test)));
     assert_eq!(filter(&negated).unwrap().len(), 7);
+    let long = |_| Test::TextIs {
+        text: Text::At { pointer: context(8, Size::B8, false), memory: Memory::User },
+        literal: vec![b'x'; 300],
+        prefix: true,
+    };
+    assert_eq!(filter(&Test::Or((0..20).map(long).collect())).unwrap_err().what, What::Stack);
     let full = |depth, leaf: &dyn Fn() -> Int| {
         (0..depth).fold(leaf(), |tree, _| Int::Binary {
             op: Arithmetic::Divide,
@@ -159,6 +167,16 @@ fn deep_trees_compile_or_are_too_large() {
     assert!(value(&full(8, &|| context(16, Size::B4, true))).is_ok());
     assert!(value(&full(7, &|| now(Current::Nsecs))).is_ok());
     assert_eq!(value(&full(11, &|| now(Current::Nsecs))).unwrap_err().what, What::Instructions);
+}
+
+#[test]
+fn large_random_trees_keep_the_rules_or_are_too_large() {
+    let mut random = Random(53);
+    for _ in 0..300 {
+        if let Ok(code) = value(&random.int(10, false)) {
+            check(&code, 0);
+        }
+    }
 }
 
 #[test]

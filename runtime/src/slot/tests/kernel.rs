@@ -124,13 +124,13 @@ fn kernel_computes_random_values_as_the_oracle_says() {
 }
 
 #[test]
-fn kernel_loads_every_current_value() {
+fn kernel_loads_large_trees_with_every_current_value() {
     if !may_load() {
         return;
     }
     let mut random = Random(41);
     for _ in 0..rounds() {
-        let (world, tree) = (real_world(&mut random), random.int(3, false));
+        let (world, tree) = (real_world(&mut random), random.int(9, false));
         // Raw tracepoints have cookies from 6.15 on only.
         if !format!("{tree:?}").contains("Cookie")
             && let Ok(code) = value(&tree)

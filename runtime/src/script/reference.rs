@@ -1,0 +1,225 @@
+//! The reference: every function of scripts, in the one text that `skep doc functions` and docs/scripts.md are made from.
+
+use crate::attach_point::PROVIDERS;
+use crate::resolve::BUILTINS;
+
+/// A heading, and (signature, what it does) under it.
+pub type Section = (&'static str, &'static [(&'static str, &'static str)]);
+
+pub const SECTIONS: &[Section] = &[
+    (
+        "Sources",
+        &[
+            ("probe(attach_point)", "watches an attach point; globs are expanded: `probe(\"tracepoint:sched:sched*\")`"),
+            ("probe([attach_point, …])", "any of several"),
+            ("template(name)", "a dedicated template: `skep list templates`"),
+            ("template(name, #{ parameter: value })", "with its parameters set"),
+        ],
+    ),
+    (
+        "What passes, and its columns (kernel)",
+        &[
+            (".filter(condition)", "only events for which the kernel expression holds; several are joined by `and`"),
+            (".by(column, …)", "the key of an aggregation: up to eight expressions, or `#{ name: expression }`"),
+            (".fields(column, …)", "streams these columns of every event; prints them if nothing else is said"),
+            ("str(address)", "the text at an address, at most 64 bytes"),
+            ("str(address, size)", "the same, up to 512 bytes"),
+            ("buf(address, size)", "bytes at an address"),
+            ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
+            ("starts_with(text, \"prefix\")", "a condition: `starts_with(comm, \"ba\")`"),
+            ("not(condition)", "turns a condition; `and`, `or` join two"),
+        ],
+    ),
+    (
+        "Aggregations (kernel)",
+        &[
+            (".count()", "how many"),
+            (".sum(value)", "their sum"),
+            (".avg(value)", "their mean"),
+            (".min(value)", "the lowest"),
+            (".max(value)", "the highest"),
+            (".stats(value)", "number, sum, mean, lowest and highest"),
+            (".hist(value)", "a histogram of powers of two"),
+            (".lhist(value, min, max, step)", "a histogram of equal steps"),
+            (".quantiles(value)", "p50, p90, p99, p99.9; at most 1/64 (1.6 %) above the true value"),
+            (".entries(n)", "room for n keys (10,240 unless said)"),
+        ],
+    ),
+    (
+        "Events (here)",
+        &[
+            (".each(|e| …)", "calls the closure with each event; its fields are `e.comm`, `e.filename`, …"),
+            (".printf(format, column, …)", "prints each event: `%-16s %6d %x %5.1f`"),
+        ],
+    ),
+    (
+        "How a table is shown",
+        &[
+            (".named(title)", "title of the result, often its unit"),
+            (".top(n)", "only the first n rows"),
+            (".sort_by(column)", "by a column or `\"value\"`, the greatest first"),
+            (".sort_by_ascending(column)", "the least first"),
+            (".quiet()", "is not printed at the end"),
+        ],
+    ),
+    (
+        "Running",
+        &[
+            (".run()", "attaches, waits for Ctrl-C, detaches, and gives the value"),
+            (".run(time)", "the same for a time: `.run(\"10s\")`"),
+            ("run()", "all chains that did not run yet; a script's end does it by itself"),
+            ("run(time)", "the same for a time"),
+            (".value()", "the value as it is now, in `every` and `at_end` too"),
+            (".show()", "prints the value as it is now"),
+            (".clear()", "begins anew"),
+            ("every(time, || …)", "calls the closure again and again while a run lasts"),
+            ("at_end(|| …)", "calls the closure when everything has run"),
+            ("exit()", "ends the run, and the script"),
+            ("exit(status)", "with this exit status"),
+            ("param(name, #{ value: …, help: … })", "a parameter, given as `--name value` behind the script; has the type of its default"),
+            ("param(name, value)", "the same without help"),
+        ],
+    ),
+    (
+        "Tables",
+        &[
+            ("for row in table { … }", "`row.comm` (a column of the key), `row.key`, `row.value`"),
+            (".rows()", "all rows as an array"),
+            (".len()", "their number"),
+            (".is_empty()", "none"),
+            (".total()", "all values together"),
+            ("table[key]", "the value of a key, or `()`"),
+            (".get([key, …])", "the same for several columns"),
+            (".json()", "as a text in JSON"),
+        ],
+    ),
+    (
+        "Histograms",
+        &[
+            (".p50()", "also .p90() .p95() .p99() .p999(): the value that this share of samples does not exceed"),
+            (".quantile(share)", "the same for any share, 0.0 to 1.0"),
+            (".mean()", "exact: sums are kept"),
+            (".buckets()", "an array of `#{ low, high, count }`"),
+        ],
+    ),
+    (
+        "Texts, numbers, time",
+        &[
+            ("print(value)", "a line; values print as they are shown at the end"),
+            ("printf(format, value, …)", "a line after a format"),
+            ("format(format, value, …)", "the same as a text"),
+            ("duration(ns)", "`1.50ms`"),
+            ("bytes(n)", "`1.5MiB`"),
+            ("now()", "seconds since 1970, a float"),
+            ("time()", "local time of day, `14:03:59`"),
+            (".to_float()", "an unsigned value (beyond a signed 64-bit number, or an address) as a float"),
+            (".to_decimal()", "as a text of decimal digits"),
+        ],
+    ),
+];
+
+/// As a terminal shows it.
+pub fn text() -> String {
+    let mut out = String::new();
+    for (heading, functions) in SECTIONS {
+        out += &format!("{heading}\n");
+        for (signature, help) in *functions {
+            out += &format!("  {signature:<38} {help}\n");
+        }
+        out.push('\n');
+    }
+    out += "Fields of every source\n";
+    for (name, help) in BUILTINS {
+        out += &format!("  {name:<38} {help}\n");
+    }
+    out
+}
+
+/// docs/scripts.md.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Script reference\n\n<!-- Generated from runtime/src/script/reference.rs: SKEP_BLESS=1 cargo test -p skep-runtime reference -->\n\n\
+         Scripts are [Rhai](https://rhai.rs/book). **No closure: it runs in the kernel. A closure: it runs here.**\n\n\
+         Arithmetic in the kernel is of 64 bits. Values narrower than that are signed numbers; only unsigned 64-bit fields and\n\
+         addresses use the full range, and comparing them with signed ones is exact. A difference is signed. `x / 0` is 0 and\n\
+         `x % 0` is x, as in the kernel. `and` and `or` stop as soon as the result is known.\n",
+    );
+    let cell = |text: &str| text.replace('|', "\\|");
+    for (heading, functions) in SECTIONS {
+        out += &format!("\n## {heading}\n\n| function | what it does |\n|---|---|\n");
+        for (signature, help) in *functions {
+            out += &format!("| `{}` | {} |\n", cell(signature), cell(help));
+        }
+    }
+    out += "\n## Fields of every source\n\n| field | what it is |\n|---|---|\n";
+    for (name, help) in BUILTINS {
+        out += &format!("| `{name}` | {help} |\n");
+    }
+    out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
+    for (name, short, spelling, help) in PROVIDERS {
+        out += &format!("| `{name}` | `{short}` | `{}` | {help} |\n", cell(spelling));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::Library;
+    use crate::machine::Machine;
+    use crate::report::text::Style;
+    use crate::script::engine::Runner;
+    use crate::script::host::{Host, Mode, Settings};
+    use crate::script::output::{Format, Output};
+    use crate::script::params::Params;
+    use std::collections::BTreeSet;
+
+    /// The function's bare name in a signature.
+    fn name(signature: &str) -> &str {
+        signature.trim_start_matches('.').split(['(', ' ', '[']).next().unwrap_or(signature)
+    }
+
+    fn registered() -> BTreeSet<String> {
+        let settings = Settings {
+            mode: Mode::Plan,
+            catalog: skep_templates::catalog::Catalog::embedded(),
+            machine: Machine::live(),
+            restrict: Default::default(),
+            sizes: Default::default(),
+            longest: None,
+        };
+        let output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());
+        let host = Host::new(settings, Params::default(), output, None);
+        let runner = Runner::new(host, Library::default()).unwrap();
+        let signatures = runner.engine.gen_fn_signatures(false);
+        signatures.iter().filter_map(|one| one.split('(').next()).map(|name| name.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn reference_names_every_function_and_no_other() {
+        let registered = registered();
+        let named: BTreeSet<String> =
+            SECTIONS.iter().flat_map(|(_, list)| *list).map(|(signature, _)| name(signature).to_owned()).collect();
+        // Statements and Rhai's own.
+        let language = ["for", "table", "print"];
+        for name in named.iter().filter(|name| !language.contains(&name.as_str())) {
+            assert!(registered.contains(name), "the reference has `{name}`, the engine has not");
+        }
+        // Operators, property access, conversions that Rhai calls by itself; further percentiles stand with p50.
+        let implied = ["and", "or", "to_string", "to_debug", "to_int", "p90", "p95", "p99", "p999", "is_event"];
+        for name in registered.iter().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
+            let known = named.contains(name) || implied.contains(&name.as_str()) || name.contains('$');
+            assert!(known, "the engine has `{name}`, the reference has not");
+        }
+    }
+
+    #[test]
+    fn scripts_md_is_what_the_reference_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scripts.md");
+        if std::env::var_os("SKEP_BLESS").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).expect("docs/scripts.md is missing: SKEP_BLESS=1 writes it");
+        assert_eq!(found, markdown(), "SKEP_BLESS=1 cargo test -p skep-runtime reference");
+    }
+}

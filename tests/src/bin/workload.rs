@@ -1,0 +1,139 @@
+//! A workload of known size: `skep-workload VERB ARGUMENTS VERB ARGUMENTS …`, done in their order.
+//!
+//! Exact counts need system calls that neither the loader nor Rust's start makes by itself (`getpgid`, `getppid`), or a
+//! `stop` first: the process then waits, started and quiet, until somebody has attached and sends SIGCONT.
+
+use std::ffi::CString;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// For uprobes: what it is called with can be summed up, and so can what it gives back.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_double(value: u64, other: u64) -> u64 {
+    black_box(other);
+    black_box(value * 2)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_negate(value: i64) -> i64 {
+    black_box(-black_box(value))
+}
+
+/// Its argument is a text.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_greet(name: *const libc::c_char) -> i64 {
+    black_box(name) as i64 & 1
+}
+
+const VERBS: &str = "\
+stop                wait for SIGCONT
+name NAME           of the thread from here on
+getpgid N           system calls that always succeed
+getppid N           the same, through libc's function
+badpgid N           getpgid(-1): each fails with ESRCH (3)
+open N PATH         opened for reading and closed
+read N SIZE         from /dev/zero, descriptor 100
+lseek N OFFSET      in an empty file; negative ones fail with EINVAL (22)
+double N            workload_double(n, 7) for n from 1 to N
+negate N            workload_negate(n) for n from 1 to N
+greet N NAME        workload_greet(NAME)
+exec N              /bin/true, waited for
+spin MS             computes
+sleep MS            waits
+exit STATUS         at once";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(verb) = words.next() {
+        let mut word = || words.next().unwrap_or_else(|| panic!("`{verb}` lacks an argument\n{VERBS}"));
+        match verb {
+            // SAFETY: stops this process, nothing else.
+            "stop" => assert_eq!(unsafe { libc::raise(libc::SIGSTOP) }, 0),
+            "name" => name(word()),
+            "exit" => return ExitCode::from(number(word()) as u8),
+            _ => act(verb, number(word()), &mut word),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn number(word: &str) -> i64 {
+    word.parse().unwrap_or_else(|_| panic!("`{word}` is no number"))
+}
+
+fn text(word: &str) -> CString {
+    CString::new(word).expect("words have no NUL")
+}
+
+fn name(name: &str) {
+    let name = text(name);
+    // SAFETY: reads a text that ends in NUL.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }, 0);
+}
+
+/// /dev/zero as descriptor 100, which no loader uses.
+fn zero() -> i32 {
+    // SAFETY: plain system calls on descriptors of our own.
+    let fd = unsafe {
+        let fd = libc::open(c"/dev/zero".as_ptr(), libc::O_RDONLY);
+        let moved = libc::dup2(fd, 100);
+        libc::close(fd);
+        moved
+    };
+    assert_eq!(fd, 100);
+    fd
+}
+
+fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
+    // SAFETY (all calls below): plain system calls with buffers of our own that outlive them.
+    match verb {
+        "getpgid" => (0..n).for_each(|_| assert!(unsafe { libc::getpgid(0) } > 0)),
+        "getppid" => (0..n).for_each(|_| assert!(unsafe { libc::getppid() } >= 0)),
+        "badpgid" => (0..n).for_each(|_| assert_eq!(unsafe { libc::getpgid(-1) }, -1)),
+        "open" => {
+            let path = text(word());
+            (0..n).for_each(|_| unsafe {
+                let fd = libc::open(path.as_ptr(), libc::O_RDONLY);
+                // A path that does not exist is a workload too.
+                if fd >= 0 {
+                    libc::close(fd);
+                }
+            });
+        }
+        "read" => {
+            let (fd, mut buffer) = (zero(), vec![0u8; number(word()) as usize]);
+            (0..n).for_each(|_| {
+                let got = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
+                assert_eq!(got, buffer.len() as isize);
+            });
+        }
+        "lseek" => {
+            let (fd, offset) = (unsafe { libc::memfd_create(c"seek".as_ptr(), 0) }, number(word()));
+            (0..n).for_each(|_| assert_eq!(unsafe { libc::lseek(fd, offset, libc::SEEK_SET) } < 0, offset < 0));
+        }
+        "double" => (1..=n as u64).for_each(|value| assert_eq!(workload_double(value, 7), 2 * value)),
+        "negate" => (1..=n).for_each(|value| assert_eq!(workload_negate(value), -value)),
+        "greet" => {
+            let name = text(word());
+            (0..n).for_each(|_| {
+                black_box(workload_greet(name.as_ptr()));
+            });
+        }
+        "exec" => (0..n).for_each(|_| {
+            assert!(std::process::Command::new("/bin/true").status().is_ok_and(|status| status.success()));
+        }),
+        "spin" => {
+            let end = Instant::now() + Duration::from_millis(n as u64);
+            while Instant::now() < end {
+                black_box((0..1000).sum::<u64>());
+            }
+        }
+        "sleep" => std::thread::sleep(Duration::from_millis(n as u64)),
+        _ => panic!("no verb `{verb}`\n{VERBS}"),
+    }
+}

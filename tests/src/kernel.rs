@@ -1,0 +1,45 @@
+//! What the kernel has loaded: whether anything of a run is left behind.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Ids of the BPF programs that a process holds.
+pub fn programs_of(pid: u32) -> BTreeSet<u32> {
+    ids(pid, "prog_id:")
+}
+
+fn ids(pid: u32, member: &str) -> BTreeSet<u32> {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let texts = folder.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let id = |line: &str| line.strip_prefix(member).and_then(|id| id.trim().parse().ok());
+    texts.flat_map(|text| text.lines().filter_map(id).collect::<Vec<u32>>()).collect()
+}
+
+/// Ids of all BPF programs of this kernel: `BPF_PROG_GET_NEXT_ID` until there is none.
+pub fn programs() -> BTreeSet<u32> {
+    const GET_NEXT_ID: i64 = 11;
+    let mut ids = BTreeSet::new();
+    // `start_id`, `next_id`, `open_flags` of union bpf_attr.
+    let mut attributes = [0u32; 3];
+    // SAFETY: the kernel writes `next_id` in a buffer of the size that it is told.
+    while unsafe { libc::syscall(libc::SYS_bpf, GET_NEXT_ID, attributes.as_mut_ptr(), size_of_val(&attributes)) } == 0 {
+        ids.insert(attributes[1]);
+        attributes[0] = attributes[1];
+    }
+    ids
+}
+
+/// Waits until none of these programs is loaded any more; the kernel frees them some time after their last user is gone.
+#[track_caller]
+pub fn assert_gone(programs_of_a_run: &BTreeSet<u32>) {
+    assert!(!programs_of_a_run.is_empty(), "the run had no program");
+    let since = Instant::now();
+    loop {
+        let left: Vec<_> = programs().intersection(programs_of_a_run).copied().collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < Duration::from_secs(10), "BPF programs {left:?} are still loaded");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,31 @@
+//! What the end-to-end tests share: the real binary, run with a time limit; workloads of known size; goldens.
+//!
+//! ```sh
+//! sudo -E cargo test -p skep-tests           # all of it; without root, what needs the kernel says "skipped"
+//! SKEP_PRIVILEGED=1 cargo test -p skep-tests # in CI: a missing privilege is a failure
+//! SKEP_BLESS=1 cargo test -p skep-tests      # writes goldens/ anew
+//! SKEP_BINARY=./skep …                       # another binary than the one that is built here
+//! ```
+
+pub mod golden;
+pub mod kernel;
+pub mod machine;
+pub mod output;
+pub mod skep;
+pub mod workload;
+
+pub use golden::golden;
+pub use machine::privileged;
+pub use output::Output;
+pub use skep::Skep;
+pub use workload::Workload;
+
+/// Ends a test that needs privilege where there is none.
+#[macro_export]
+macro_rules! privileged {
+    () => {
+        if !$crate::privileged() {
+            return;
+        }
+    };
+}

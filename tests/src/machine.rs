@@ -1,0 +1,57 @@
+//! This machine: privileges, programs, folders for one test.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// May this process load BPF programs? Says so where it may not, and fails where SKEP_PRIVILEGED=1 promises it.
+pub fn privileged() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return true;
+    }
+    assert!(std::env::var_os("SKEP_PRIVILEGED").is_none_or(|value| value != "1"), "SKEP_PRIVILEGED=1, but this is not root");
+    println!("skipped: needs CAP_BPF");
+    false
+}
+
+/// A program of this machine by its name; says what is skipped where there is none.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        println!("skipped: needs `{name}`");
+    }
+    found
+}
+
+/// This crate's folder.
+pub fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A folder that everybody may read and that goes away with this value.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    #[expect(clippy::new_without_default, reason = "it makes something")]
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("skep-tests-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("failed to make {}: {error}", folder.display()));
+        Folder(folder)
+    }
+
+    /// Writes a file and gives its path.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("failed to write {}: {error}", path.display()));
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,63 @@
+//! `skep-workload` of this crate: started by skep (`-c`), or beforehand and stopped (`--pid`).
+
+use crate::skep::binaries;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the workload's threads are called unless they say otherwise.
+pub const NAME: &str = "skep-workload";
+
+/// The workload's file.
+pub fn path() -> String {
+    binaries().join(NAME).display().to_string()
+}
+
+/// The command line for `-c`.
+pub fn line(verbs: &str) -> String {
+    format!("{} {verbs}", path())
+}
+
+/// A workload that has started and stopped itself, so that none of its start is counted.
+pub struct Workload(Child);
+
+impl Workload {
+    #[track_caller]
+    pub fn stopped(verbs: &str) -> Workload {
+        let words = verbs.split_whitespace();
+        let mut command = Command::new(path());
+        let child = command.arg("stop").args(words).stdin(Stdio::null()).spawn().expect("the workload starts");
+        let workload = Workload(child);
+        let since = Instant::now();
+        while workload.state() != Some('T') {
+            assert!(since.elapsed() < Duration::from_secs(10), "the workload does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        workload
+    }
+
+    /// Its state as /proc shows it.
+    fn state(&self) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    /// Lets it go and waits for its end.
+    #[track_caller]
+    pub fn go(mut self) {
+        // SAFETY: signals our own child, which is not waited for yet.
+        assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGCONT) }, 0);
+        let status = self.0.wait().expect("it is our child");
+        assert!(status.success(), "the workload failed: {status}");
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
