@@ -216,7 +216,9 @@ impl Reader<'_> {
                 help: self.text_on(Some(event), Some(n as u32), "doc:").unwrap_or_default(),
             })
         };
-        self.btf.members(event).into_iter().enumerate().map(field).collect()
+        // `_pad` and the like are no columns.
+        let named = self.btf.members(event).into_iter().enumerate().filter(|(_, member)| !member.name.starts_with('_'));
+        named.map(field).collect()
     }
 
     fn maps(&self) -> Vec<Map> {

@@ -20,6 +20,7 @@ pub enum Job {
     Plan { script: Source, words: Vec<String>, code: bool },
     List { pattern: Option<String>, verbose: bool },
     Doc { name: String },
+    Doctor { json: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +135,11 @@ pub fn command() -> Command {
                 .about("Print what a script or a template is for, its parameters and fields")
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
+        .subcommand(
+            Command::new("doctor")
+                .about("Try what works on this machine, and say what would help where something does not")
+                .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue)),
+        )
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -179,6 +185,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         Some(("list", inner)) => {
             (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner)
         }
+        Some(("doctor", inner)) => (Job::Doctor { json: inner.get_flag("json") }, inner),
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),

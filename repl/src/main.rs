@@ -2,6 +2,7 @@
 
 mod args;
 mod command;
+mod doctor;
 mod list;
 mod plan;
 mod run;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Job::Plan { script, words, code } => plan::plan(&cli, script, words, *code),
         Job::List { pattern, verbose } => list::list(&cli, pattern, *verbose),
         Job::Doc { name } => list::doc(&cli, name),
+        Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)
 }

@@ -11,6 +11,7 @@ pub mod aggregate;
 pub mod attach_point;
 pub mod binary;
 pub mod diagnostic;
+pub mod doctor;
 pub mod expr;
 pub mod glob;
 pub mod kernel;

@@ -119,7 +119,9 @@ pub fn prepare(
             points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
         }
         Source::Template { name, parameters } => {
-            vec![template::draft(name, parameters, catalog, machine, entry.position)?]
+            let mut draft = template::draft(name, parameters, catalog, machine, entry.position)?;
+            draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
+            vec![draft]
         }
     };
     let mut resolved = Vec::with_capacity(drafts.len());
@@ -174,6 +176,20 @@ fn uses(entry: &Entry) -> Uses {
         }
     }
     uses
+}
+
+/// Which fields of its event a template has to fill: see WANT in skep.bpf.h.
+fn wanted(entry: &Entry, scope: &Scope) -> u64 {
+    let mut bits = 0;
+    for field in &scope.fields {
+        let named = |node: &Node| matches!(node, Node::Name(name) if *name == field.name);
+        if let Some(offset) = field.typed.event_offset()
+            && entry.expressions().any(|expr| expr.any(&named))
+        {
+            bits |= 1 << (offset / 8 % 64);
+        }
+    }
+    bits
 }
 
 /// Gives every point its id for `probe`, and says how the program learns it.

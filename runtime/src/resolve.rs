@@ -3,7 +3,7 @@
 use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::{Expr, Function, Node, Operator};
-use crate::slot::ir::{Arithmetic, Comparison, Current, Int, Memory, Reading, Test, Text};
+use crate::slot::ir::{Arithmetic, Comparison, Current, Int, Memory, Place, Reading, Test, Text};
 
 /// What an expression comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,16 @@ impl Typed {
     /// A 64-bit address.
     pub fn address(int: Int) -> Typed {
         Typed::Int { int, unsigned: true, show: Show::Hex }
+    }
+
+    /// Where in the event it lies, if it does.
+    pub fn event_offset(&self) -> Option<i16> {
+        match self {
+            Typed::Int { int: Int::Load { place: Place::Event(offset), .. }, .. }
+            | Typed::Text { text: Text::Event { offset, .. }, .. }
+            | Typed::Bytes { bytes: Text::Event { offset, .. }, .. } => Some(*offset),
+            _ => None,
+        }
     }
 
     fn what(&self) -> &'static str {

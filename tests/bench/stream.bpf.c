@@ -53,7 +53,7 @@ SEC("tp_btf/sys_enter") int stream(__u64 *ctx)
 	record->tid = ids;
 	record->argument = first_argument((void *)ctx[0]);
 	bpf_get_current_comm(record->comm, sizeof(record->comm));
-	bool wake = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= WAKE_AT;
+	int wake = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= WAKE_AT;
 	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	return 0;
 }

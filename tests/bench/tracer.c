@@ -71,6 +71,27 @@ static struct bpf_link *attach(struct bpf_program *program, int count, char **wo
 	return bpf_program__attach_uprobe_opts(program, -1, words[4], strtoul(words[6], NULL, 0), &options);
 }
 
+static void print_until_interrupted(struct ring_buffer *ring)
+{
+	signal(SIGINT, interrupted);
+	while (!stop) {
+		ring_buffer__poll(ring, PATIENCE_MS);
+		ring_buffer__consume(ring);
+	}
+}
+
+/* Blocked and waited for: a handler could run just before pause(). */
+static void wait_until_interrupted(void)
+{
+	sigset_t interrupt;
+	int signal;
+
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	sigprocmask(SIG_BLOCK, &interrupt, NULL);
+	sigwait(&interrupt, &signal);
+}
+
 int main(int count, char **words)
 {
 	struct bpf_program *program, *wanted = NULL;
@@ -80,7 +101,6 @@ int main(int count, char **words)
 		fprintf(stderr, "usage: tracer OBJECT PROGRAM PID [LIBRARY FUNCTION OFFSET]\n");
 		return 2;
 	}
-	signal(SIGINT, interrupted);
 	struct bpf_object *object = bpf_object__open_file(words[1], NULL);
 	if (!object)
 		die(words[1]);
@@ -99,19 +119,14 @@ int main(int count, char **words)
 	struct bpf_map *records = bpf_object__find_map_by_name(object, "ring");
 	if (records && !(ring = ring_buffer__new(bpf_map__fd(records), print_record, NULL, NULL)))
 		die("ring buffer");
-	while (!stop) {
-		if (!ring) {
-			sigset_t none;
-			sigemptyset(&none);
-			sigsuspend(&none);
-		} else {
-			ring_buffer__poll(ring, PATIENCE_MS);
-			ring_buffer__consume(ring);
-		}
-	}
+	if (ring)
+		print_until_interrupted(ring);
+	else
+		wait_until_interrupted();
 	bpf_link__destroy(link);
 	if (ring) {
 		ring_buffer__consume(ring);
+		fflush(stdout);
 		fprintf(stderr, "delivered %llu lost %llu\n", delivered, sum_of_cpus(object, "lost"));
 	}
 	return 0;

@@ -23,9 +23,12 @@
 #define FIELD(type, name, unit, help) type name TAG("unit:", unit) DOC(help)
 #define FIELD_TEXT(name, size, help) char name[size] DOC(help)
 
-/* Is this field of the event read by any slot? The runtime sets `wanted`; bits stand for members, in their order. */
+/*
+ * Is this field of the event read by any slot? Fields that cost something are filled only then. The runtime sets a bit
+ * for every 8 bytes of the event that a slot reads, modulo 64: more than asked for may be filled, never less.
+ */
 const volatile u64 wanted = ~0ULL;
-#define WANT(bit) (wanted & (1ULL << (bit)))
+#define WANT(field) (wanted & (1ULL << (__builtin_offsetof(struct event, field) / 8 % 64)))
 
 enum output { STREAM, COUNT, SUM, AVG, MIN, MAX, STATS, HIST, LHIST, QUANTILES };
 

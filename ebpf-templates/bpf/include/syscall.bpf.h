@@ -7,18 +7,30 @@ const volatile s64 only_syscall = -1;		   /* this one, or -1: those whose bit is
 const volatile u64 syscall_bits[SYSCALLS / 64] = {}; /* bit n = system call n */
 
 #if defined(__TARGET_ARCH_x86)
+enum { SYS_open = 2, SYS_openat = 257, SYS_openat2 = 437, SYS_kill = 62, SYS_tkill = 200, SYS_tgkill = 234 };
+
 struct pt_regs {
-	unsigned long orig_ax;
+	unsigned long di, si, dx, orig_ax;
 } CORE;
+/* The first three arguments of a system call. */
+static __always_inline u64 argument(struct pt_regs *regs, int n) { return n == 0 ? regs->di : n == 1 ? regs->si : regs->dx; }
 static __always_inline s64 number(struct pt_regs *regs) { return regs->orig_ax; }
 static __always_inline bool compat(struct task_struct *task) { return READ(task->thread_info.status) & 2; }
 #elif defined(__TARGET_ARCH_arm64)
+enum { SYS_open = -2, SYS_openat = 56, SYS_openat2 = 437, SYS_kill = 129, SYS_tkill = 130, SYS_tgkill = 131 };
+
 struct pt_regs {
+	u64 regs[31];
+	u64 orig_x0; /* regs[0] is overwritten by the result */
 	s32 syscallno;
 } CORE;
+static __always_inline u64 argument(struct pt_regs *regs, int n) { return n == 0 ? regs->orig_x0 : n == 1 ? regs->regs[1] : regs->regs[2]; }
 static __always_inline s64 number(struct pt_regs *regs) { return regs->syscallno; }
 static __always_inline bool compat(struct task_struct *task) { return READ(task->thread_info.flags) & (1 << 22); }
 #endif
+
+static __always_inline bool is_open(s64 id) { return id == SYS_open || id == SYS_openat || id == SYS_openat2; }
+static __always_inline bool is_kill(s64 id) { return id == SYS_kill || id == SYS_tkill || id == SYS_tgkill; }
 
 static __always_inline bool chosen(s64 id)
 {

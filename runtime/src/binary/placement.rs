@@ -52,7 +52,7 @@ impl ArgumentRegisters {
     }
 
     /// Also takes a user stack. The kernel finds the direct caller only if the probe is on `push rbp` or `endbr64`
-    /// (`is_uprobe_at_func_entry`, Linux 6.11): elsewhere the caller's frame would silently be missing.
+    /// (`is_uprobe_at_func_entry`, Linux 6.11): moved from one of them elsewhere, the caller would silently be missing.
     pub fn and_callers(mut self) -> Self {
         self.callers = true;
         self
@@ -61,7 +61,9 @@ impl ArgumentRegisters {
     fn reads(self, register: Register) -> bool {
         let full = register.full_register();
         let argument = |(index, name): (usize, &Register)| self.registers & (1 << index) != 0 && *name == full;
-        (self.stack && full == Register::RSP) || Self::NAMES.iter().enumerate().any(argument)
+        (self.stack && full == Register::RSP)
+            || (self.callers && full == Register::RBP)
+            || Self::NAMES.iter().enumerate().any(argument)
     }
 }
 
@@ -139,7 +141,7 @@ fn place_before(code: &[u8], address: u64, returns: bool, mut needed: ArgumentRe
         let behind_endbr = offset == 4 && code.starts_with(&ENDBR64);
         // A switch may lead anywhere, but not between two parts of a prologue.
         let allowed = offset == 0 || behind_endbr || !unknown_jumps || saves_register(&instruction);
-        let seen = !needed.callers || offset == 0 || bytes == [0x55];
+        let seen = !needed.callers || offset == 0 || bytes == [0x55] || !code.starts_with(&ENDBR64);
         match emulated(bytes) {
             Some(Emulated::Always) if allowed && seen => return on(offset, &instruction, &crossed, ""),
             Some(Emulated::Since6_18) if allowed && seen && fallback.is_none() => {
@@ -306,10 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn user_stacks_are_taken_on_push_rbp_only() {
+    fn user_stacks_lose_no_caller() {
         let callers = NONE.and_callers();
         assert_eq!(placed(&[&ENDBR, &[0x55, 0xc3]], false, callers).0, 4);
         assert_eq!(placed(&[&ENDBR, &[0x53, 0xc3]], false, callers).0, 0);
+        assert_eq!(placed(&[&[0x31, 0xc0], &[0x53, 0xc3]], false, callers).0, 2); // the caller is missing here anyway
+        assert_eq!(placed(&[&[0x31, 0xed], &[0x53, 0xc3]], false, callers).0, 0); // xor ebp, ebp
     }
 
     #[test]

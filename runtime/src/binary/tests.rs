@@ -29,7 +29,7 @@ fn tiny() -> Vec<u8> {
     put(0, b"\x7fELF\x02\x01\x01");
     put(16, &[2, 0, 62, 0, 1, 0, 0, 0]);
     put(32, &numbers(&[64, 0x300])); // program headers, section headers
-    put(52, &[64, 0, 56, 0, 1, 0, 64, 0, 3, 0, 0, 0]);
+    put(52, &[64, 0, 56, 0, 1, 0, 64, 0, 3, 0, 2, 0]);
     put(64, &[1, 0, 0, 0, 5, 0, 0, 0]); // PT_LOAD, r-x
     put(72, &numbers(&[0x200, 0x401000, 0x401000, 0x100, 0x100, 0x1000]));
     put(0x200, &[0x8d, 0x04, 0x37, 0xc3]);
@@ -201,8 +201,7 @@ fn placements_of_real_binaries_lie_on_instructions_and_most_are_emulated() {
         return println!("skipped: placement knows x86-64 only");
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let python = std::env::split_paths(&path)
-        .filter_map(|folder| std::fs::canonicalize(folder.join("python3")).ok());
+    let python = std::env::split_paths(&path).filter_map(|folder| std::fs::canonicalize(folder.join("python3")).ok());
     for path in [ours(LIBC), ours("bash")].into_iter().chain(python) {
         let Ok(binary) = Binary::open(&path) else { continue }; // pyenv's is a script
         let functions: Vec<_> = binary.functions().iter().collect();

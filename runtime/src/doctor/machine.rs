@@ -1,7 +1,7 @@
 //! Facts of the machine: files that say what its kernel has and allows. Reads only; no privilege.
 
 use super::report::Fact;
-use crate::kernel::{btf, cgroup, privilege, sys};
+use crate::kernel::{cgroup, privilege, sys};
 use crate::report::units;
 use serde_json::{Value, json};
 use std::fs;
@@ -32,7 +32,11 @@ pub fn facts() -> Vec<Fact> {
         fact(
             "capabilities",
             json!({ "present": present, "missing": missing }),
-            if missing.is_empty() { list(&present) } else { format!("{} (missing: {})", list(&present), list(&missing)) },
+            if missing.is_empty() {
+                list(&present)
+            } else {
+                format!("{} (missing: {})", list(&present), list(&missing))
+            },
         ),
         namespaces(),
         tracefs(&mounts),
@@ -120,7 +124,7 @@ fn tracefs(mounts: &str) -> Fact {
 }
 
 fn btf_size() -> Fact {
-    let size = fs::metadata(btf::PATH).ok().map(|file| file.len());
+    let size = fs::metadata("/sys/kernel/btf/vmlinux").ok().map(|file| file.len());
     let text = size.map_or("none: a kernel with CONFIG_DEBUG_INFO_BTF=y has it".to_owned(), units::bytes);
     Fact { name: "btf", value: size.into(), text }
 }
@@ -128,7 +132,8 @@ fn btf_size() -> Fact {
 fn lockdown() -> Fact {
     let fact = fact_of_file("lockdown", "/sys/kernel/security/lockdown");
     // `none [integrity] confidentiality`
-    let chosen = fact.text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen.to_owned());
+    let chosen =
+        fact.text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(chosen, _)| chosen.to_owned());
     match chosen.as_deref() {
         Some("confidentiality") => {
             let text = "confidentiality: programs may not read the kernel's memory".into();
@@ -142,7 +147,9 @@ fn lockdown() -> Fact {
 fn sysctl(name: &'static str, folder: &str) -> Fact {
     let fact = fact_of_file(name, &format!("/proc/sys/{folder}/{name}"));
     match (name, fact.text.parse::<i64>()) {
-        ("bpf_jit_enable", Ok(0)) => Fact { name, value: 0.into(), text: "0: programs are interpreted, several times slower".into() },
+        ("bpf_jit_enable", Ok(0)) => {
+            Fact { name, value: 0.into(), text: "0: programs are interpreted, several times slower".into() }
+        }
         (_, Ok(number)) => Fact { value: number.into(), ..fact },
         (_, Err(_)) => fact,
     }
@@ -170,7 +177,11 @@ fn pressure() -> Fact {
 /// A source of later versions: only whether the kernel has it.
 fn kprobe() -> Fact {
     let there = Path::new("/sys/bus/event_source/devices/kprobe").exists();
-    let text = if there { "in this kernel (not a source of this version)" } else { "not in this kernel (CONFIG_KPROBE_EVENTS)" };
+    let text = if there {
+        "in this kernel (not a source of this version)"
+    } else {
+        "not in this kernel (CONFIG_KPROBE_EVENTS)"
+    };
     Fact { name: "kprobe_events", value: there.into(), text: text.into() }
 }
 

@@ -7,3 +7,4 @@ pub mod features;
 pub mod machine;
 pub mod report;
 pub mod sources;
+pub mod trial;

@@ -77,12 +77,12 @@ impl Report {
 
     /// One object, described in docs/json.md.
     pub fn json(&self) -> Value {
-        let facts: Map<String, Value> = self.facts.iter().map(|fact| (fact.name.to_owned(), fact.value.clone())).collect();
-        let source = |check: &Check| {
-            json!({ "source": check.source, "state": check.state.name(), "reason": check.reason, "next": check.next })
-        };
+        let facts: Map<String, Value> =
+            self.facts.iter().map(|fact| (fact.name.to_owned(), fact.value.clone())).collect();
+        let source = |check: &Check| json!({ "source": check.source, "state": check.state.name(), "reason": check.reason, "next": check.next });
         let sources: Vec<Value> = self.checks.iter().map(source).collect();
-        let mut object = json!({ "v": VERSION, "type": "doctor", "kernel": self.kernel, "facts": facts, "sources": sources });
+        let mut object =
+            json!({ "v": VERSION, "type": "doctor", "kernel": self.kernel, "facts": facts, "sources": sources });
         if let (Some(next), Some(object)) = (&self.next, object.as_object_mut()) {
             object.insert("next".into(), next.as_str().into());
         }
@@ -137,7 +137,9 @@ impl Report {
                 }
             }
             if below {
-                for (n, line) in wrap(next, WIDTH - indent - 3).iter().enumerate() {
+                // A command is there to be pasted.
+                let width = if next.starts_with("sudo ") { usize::MAX } else { WIDTH - indent - 3 };
+                for (n, line) in wrap(next, width).iter().enumerate() {
                     push(out, &format!("{:indent$}{} {line}", "", if n == 0 { "->" } else { "  " }));
                 }
             }
@@ -188,8 +190,20 @@ mod tests {
             facts: vec![Fact { name: "bpf_jit_enable", value: 1.into(), text: "1".into() }],
             checks: vec![
                 check("tracepoint", true, State::Ok, "7 of 7 calls counted", None),
-                check("uprobe.multi", false, State::Degraded, "one perf event for each function", Some("Linux 6.6 has it")),
-                check("hardware", false, State::No, "this machine has no such counter", Some("software:cpu-clock counts time instead")),
+                check(
+                    "uprobe.multi",
+                    false,
+                    State::Degraded,
+                    "one perf event for each function",
+                    Some("Linux 6.6 has it"),
+                ),
+                check(
+                    "hardware",
+                    false,
+                    State::No,
+                    "this machine has no such counter",
+                    Some("software:cpu-clock counts time instead"),
+                ),
             ],
             next: None,
         }
@@ -201,9 +215,9 @@ mod tests {
         assert_eq!(
             text,
             "kernel          6.1.0\nbpf jit enable  1\n\n\
-             source        state     why                                        next step\n\
+             source        state     why                                          next step\n\
              tracepoint    ok        7 of 7 calls counted\n\
-             uprobe.multi  degraded  one perf event for each function           Linux 6.6 has it\n\
+             uprobe.multi  degraded  one perf event for each function             Linux 6.6 has it\n\
              hardware      no        this machine has no such counter\n\
              \u{20}                       -> software:cpu-clock counts time instead\n"
         );

@@ -1,0 +1,24 @@
+//! `skep doctor`: what of skep works on this machine, and what would help where something does not.
+
+use crate::args::Cli;
+use crate::list::put;
+use crate::run::{catalog, show};
+use skep_runtime::diagnostic::Diagnostic;
+use skep_runtime::doctor::sources;
+use skep_runtime::report::text::Style;
+use std::io::IsTerminal;
+
+pub fn doctor(cli: &Cli, json: bool) -> u8 {
+    if cli.machine.is_some() {
+        let error = Diagnostic::script("`--machine` is for plans: the doctor tries the kernel that runs here");
+        return show(&error.help("skep doctor"), None);
+    }
+    let report = match catalog(cli).and_then(sources::examine) {
+        Ok(report) => report,
+        Err(diagnostic) => return show(&diagnostic, None),
+    };
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let style = Style { colour: std::io::stdout().is_terminal() && !plain, width: None };
+    let text = if json || cli.json { format!("{}\n", report.json()) } else { report.text(&style) };
+    put(&text).max(u8::from(!report.is_healthy()))
+}
