@@ -49,7 +49,8 @@ fn avg_and_stats_are_exact() {
 fn hist_has_powers_of_two_and_one_bucket_of_negative_values() {
     privileged!();
     let value = offsets("hist(args.offset)").value();
-    let edges = [(None, Some(-1), 23), (Some(2), Some(3), 101), (Some(512), Some(1023), 7), (Some(65_536), Some(131_071), 5)];
+    let edges =
+        [(None, Some(-1), 23), (Some(2), Some(3), 101), (Some(512), Some(1023), 7), (Some(65_536), Some(131_071), 5)];
     assert_eq!(value["buckets"], buckets(&edges));
     assert_eq!((&value["n"], &value["mean"]), (&json!(136), &json!(SUM as f64 / 136.0)));
 }

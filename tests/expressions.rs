@@ -98,7 +98,8 @@ fn division_by_a_value_that_is_zero_gives_zero() {
 #[test]
 fn filters_of_one_chain_all_hold() {
     privileged!();
-    let script = "probe(\"tracepoint:syscalls:sys_enter_lseek\").filter(args.offset > 0).filter(args.offset < 1000).count();";
+    let script =
+        "probe(\"tracepoint:syscalls:sys_enter_lseek\").filter(args.offset > 0).filter(args.offset < 1000).count();";
     let output = Skep::on(&verbs(), script).run().ok();
     assert_eq!(output.value(), 101);
     assert_eq!(output.trust("seen") - output.trust("filtered"), 101);
@@ -135,7 +136,8 @@ fn comm_is_compared_as_text() {
 fn comm_of_the_command_line_restricts_every_chain() {
     privileged!();
     let script = "probe(\"tracepoint:syscalls:sys_enter_getpgid\").count();";
-    let output = Skep::on("name alpha getpgid 23 name beta getpgid 101", script).arguments(&["--comm", "beta"]).run().ok();
+    let output =
+        Skep::on("name alpha getpgid 23 name beta getpgid 101", script).arguments(&["--comm", "beta"]).run().ok();
     assert_eq!(output.value(), 101);
 }
 
@@ -222,13 +224,13 @@ fn records_of_tracepoints_hold_texts() {
     let parent = Workload::stopped("exec 23");
     let script = r#"
         probe("tracepoint:sched:sched_process_exec").filter(args.filename == "/bin/true").by(args.filename, comm).count();
-        probe("tracepoint:sched:sched_process_fork").filter(pid == PARENT).by(args.parent_pid == pid, args.parent_comm).count();
+        probe("tracepoint:sched:sched_process_fork").filter(pid == PARENT).by(#{ own: args.parent_pid == pid }, args.parent_comm).count();
     "#;
     let run = Skep::script(&script.replace("PARENT", &parent.pid())).start().attached();
     parent.go();
     let output = run.interrupt().ok();
     // Others execute it too, perhaps.
     assert!(output.row("/bin/true true").as_u64() >= Some(23), "{output}");
-    let key = json!({ "parent_pid": 1, "parent_comm": workload::NAME });
+    let key = json!({ "own": 1, "parent_comm": workload::NAME });
     assert_eq!(output.table(1)["rows"], json!([{ "key": key, "value": 23 }]), "{output}");
 }

@@ -28,8 +28,11 @@ fn side_by_side(verbs: &str, script: &str, bpftrace: &str) -> (Output, Counts, O
 
 fn print_table(script: &str, ours: &Counts, theirs: Option<&Counts>) {
     println!("{script}\n{:>10} {:>10}  key", "skep", "bpftrace");
-    for key in ours.keys().chain(theirs.into_iter().flat_map(|theirs| theirs.keys().filter(|key| !ours.contains_key(*key)))) {
-        let shown = |counts: Option<&Counts>| counts.and_then(|counts| counts.get(key)).map_or("-".into(), u64::to_string);
+    for key in
+        ours.keys().chain(theirs.into_iter().flat_map(|theirs| theirs.keys().filter(|key| !ours.contains_key(*key))))
+    {
+        let shown =
+            |counts: Option<&Counts>| counts.and_then(|counts| counts.get(key)).map_or("-".into(), u64::to_string);
         println!("{:>10} {:>10}  {key}", shown(Some(ours)), shown(theirs));
     }
 }
@@ -46,7 +49,9 @@ fn counts_of_skep(output: &Output) -> Counts {
     }
     for (key, value) in output.rows() {
         match value["buckets"].as_array() {
-            Some(buckets) => counts.extend(buckets.iter().map(|bucket| bucket_count(&bucket["low"], &bucket["high"], bucket))),
+            Some(buckets) => {
+                counts.extend(buckets.iter().map(|bucket| bucket_count(&bucket["low"], &bucket["high"], bucket)))
+            }
             None => counts.extend([(key, value.as_u64().expect("a count is a number"))]),
         }
     }
@@ -101,7 +106,8 @@ impl Bpftrace {
                         counts.extend(buckets.map(|bucket| bucket_count(&bucket["min"], &bucket["max"], bucket)));
                     }
                     (_, Value::Object(rows)) => {
-                        counts.extend(rows.iter().map(|(key, value)| (key.clone(), value.as_u64().unwrap_or_default())));
+                        counts
+                            .extend(rows.iter().map(|(key, value)| (key.clone(), value.as_u64().unwrap_or_default())));
                     }
                     (_, value) => counts.extend([(String::new(), value.as_u64().unwrap_or_default())]),
                 }
@@ -128,7 +134,8 @@ fn one_liner_1_lists_the_tracepoints_that_bpftrace_lists() {
     if program("bpftrace").is_none() {
         return println!("the comparison was skipped");
     }
-    let theirs = Command::new("bpftrace").args(["-l", "tracepoint:syscalls:sys_enter_*"]).output().expect("bpftrace runs");
+    let theirs =
+        Command::new("bpftrace").args(["-l", "tracepoint:syscalls:sys_enter_*"]).output().expect("bpftrace runs");
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
@@ -147,7 +154,8 @@ fn one_liner_2_says_hello_without_privilege() {
 fn one_liner_3_prints_23_opens() {
     privileged!();
     let script = r#"probe("tracepoint:syscalls:sys_enter_openat").fields(comm, str(args.filename)).each(|e| print(`${e.comm} ${e.filename}`));"#;
-    let theirs = r#"tracepoint:syscalls:sys_enter_openat /pid == PID/ { printf("%s %s\n", comm, str(args->filename)); }"#;
+    let theirs =
+        r#"tracepoint:syscalls:sys_enter_openat /pid == PID/ { printf("%s %s\n", comm, str(args->filename)); }"#;
     let (_, ours, theirs) = side_by_side("open 23 /tmp/skep-no-such-file", script, theirs);
     assert_eq!(ours, Counts::from([("skep-workload /tmp/skep-no-such-file".into(), 23)]));
     assert_same(&ours, theirs);

@@ -54,7 +54,8 @@ fn glob_is_many_functions_with_their_names() {
     let text = script(r#"probe("uprobe:BIN:workload_*").by(probe).count()"#);
     let output = Skep::on("double 1009 negate 101 greet 23 hello", &text).run().ok();
     let name = |function: &str| format!("uprobe:{}:workload_{function}", workload::path());
-    let rows = [("double", 1009), ("negate", 101), ("greet", 23)].map(|(function, count)| (name(function), json!(count)));
+    let rows =
+        [("double", 1009), ("negate", 101), ("greet", 23)].map(|(function, count)| (name(function), json!(count)));
     assert_eq!(output.rows(), rows);
 }
 
@@ -68,9 +69,7 @@ fn chains_do_not_mix_up_each_others_names() {
     "#,
     );
     let output = Skep::on("double 101 negate 23", &text).run().ok();
-    let row = |provider: &str, function: &str, count: u64| {
-        json!({ "key": { "probe": format!("{provider}:{}:workload_{function}", workload::path()) }, "value": count })
-    };
+    let row = |provider: &str, function: &str, count: u64| json!({ "key": { "probe": format!("{provider}:{}:workload_{function}", workload::path()) }, "value": count });
     assert_eq!(output.table(0)["rows"], json!([row("uprobe", "double", 101), row("uprobe", "negate", 23)]));
     assert_eq!(output.table(1)["rows"], json!([row("uretprobe", "double", 101), row("uretprobe", "negate", 23)]));
 }
@@ -114,7 +113,10 @@ fn library_is_found_by_its_name() {
 fn library_is_found_in_the_process() {
     privileged!();
     let workload = Workload::stopped("getppid 101");
-    let run = Skep::script(r#"probe("uprobe:libc:getppid").count()"#).arguments(&["--pid", &workload.pid()]).start().attached();
+    let run = Skep::script(r#"probe("uprobe:libc:getppid").count()"#)
+        .arguments(&["--pid", &workload.pid()])
+        .start()
+        .attached();
     workload.go();
     assert_eq!(run.interrupt().ok().value(), 101);
 }
@@ -123,7 +125,10 @@ fn library_is_found_in_the_process() {
 fn function_alone_is_one_of_the_process() {
     privileged!();
     let workload = Workload::stopped("double 101");
-    let run = Skep::script(r#"probe("uprobe:workload_double").sum(arg0)"#).arguments(&["--pid", &workload.pid()]).start().attached();
+    let run = Skep::script(r#"probe("uprobe:workload_double").sum(arg0)"#)
+        .arguments(&["--pid", &workload.pid()])
+        .start()
+        .attached();
     workload.go();
     assert_eq!(run.interrupt().ok().value(), 101 * 102 / 2);
 }

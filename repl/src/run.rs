@@ -109,10 +109,12 @@ pub fn runner(
             }
         },
     };
+    let mut machine = machine(cli);
+    machine.assume_fields = mode == Mode::Plan;
     let settings = Settings {
         mode,
         catalog: catalog(cli)?,
-        machine: machine(cli),
+        machine,
         restrict: Restrict { pid: cli.pid.or(pid), comm: cli.comm.clone(), cgroup },
         sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring }),
         longest: cli.longest,

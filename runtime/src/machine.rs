@@ -21,6 +21,8 @@ pub struct Machine {
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
     pub avoid_raw: bool,
+    /// Fields that this process may not look up are taken for granted: for plans, which run nothing.
+    pub assume_fields: bool,
 }
 
 /// What there is to know of one tracepoint.
@@ -41,6 +43,7 @@ impl Machine {
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
+            assume_fields: false,
         }
     }
 
@@ -82,7 +85,8 @@ impl Machine {
     pub fn require_tracepoints(&self) -> Result<(), Diagnostic> {
         match self.tracefs() {
             Err(io::ErrorKind::PermissionDenied) => {
-                Err(Diagnostic::machine("only root may read this machine's tracepoints").help("sudo skep list 'tracepoint:*'"))
+                Err(Diagnostic::machine("only root may read this machine's tracepoints")
+                    .help("sudo skep list 'tracepoint:*'"))
             }
             Err(kind) => Err(no_tracefs(kind)),
             Ok(_) => Ok(()),

@@ -6,8 +6,8 @@ use crate::aggregate::cell::Kind;
 use crate::aggregate::column::{self, BytesShow, ColumnKind, ColumnType, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
-use crate::kernel::load;
 use crate::kernel::map::{self, Shape};
+use crate::kernel::{load, privilege};
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
@@ -227,6 +227,12 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
             ("syscall", "enter_arguments", Load::TracepointPrototype("sys_enter".into()))
         }
         Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
+        // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON.
+        Mechanism::Uprobe { .. }
+            if !privilege::missing(&["CAP_SYS_ADMIN"]).is_empty() && machine.has_uprobe_multi() =>
+        {
+            ("uprobe", "hit", Load::UprobeMulti)
+        }
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
     };
@@ -238,7 +244,6 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         }
         _ => Vec::new(),
     };
-    let _ = machine;
     let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id }];
     let programs = vec![Program { name: program.to_owned(), load, attach }];
     Ok(Draft { template: template.clone(), programs, constants, scope: point.scope, reason: point.reason })

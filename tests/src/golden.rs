@@ -22,7 +22,9 @@ pub fn compare(name: &str, text: &str) -> Option<String> {
     let path = path.display();
     match std::fs::read_to_string(path.to_string()) {
         Ok(wanted) if wanted == text => None,
-        Ok(wanted) => Some(format!("{path} differs (SKEP_BLESS=1 rewrites it)\n--- wanted\n{wanted}--- got\n{text}---\n")),
+        Ok(wanted) => {
+            Some(format!("{path} differs (SKEP_BLESS=1 rewrites it)\n--- wanted\n{wanted}--- got\n{text}---\n"))
+        }
         Err(error) => Some(format!("{path}: {error} (SKEP_BLESS=1 writes it)\n--- got\n{text}---\n")),
     }
 }

@@ -9,7 +9,10 @@ pub fn privileged() -> bool {
     if unsafe { libc::geteuid() } == 0 {
         return true;
     }
-    assert!(std::env::var_os("SKEP_PRIVILEGED").is_none_or(|value| value != "1"), "SKEP_PRIVILEGED=1, but this is not root");
+    assert!(
+        std::env::var_os("SKEP_PRIVILEGED").is_none_or(|value| value != "1"),
+        "SKEP_PRIVILEGED=1, but this is not root"
+    );
     println!("skipped: needs CAP_BPF");
     false
 }

@@ -27,7 +27,8 @@ impl Output {
     /// Objects of `--format json`.
     #[track_caller]
     pub fn json(&self) -> Vec<Value> {
-        let object = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {error}: {line}\n{self}"));
+        let object =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {error}: {line}\n{self}"));
         self.out.lines().map(object).collect()
     }
 

@@ -332,9 +332,10 @@ mod tests {
             placed(&code, false, NONE),
             (0, false, "at the start, single-stepped: a jump leads to +2".to_owned())
         );
-        let distant = [vec![0x90; 200], vec![0xe9, 0x39, 0xff, 0xff, 0xff]].concat(); // to +6, from behind
-        assert_eq!(entry(&[&[0x31, 0xc0], &[0xff, 0xc0], &[0x39, 0xf8], &[0x75, 0, 0xc3]]), 6);
-        assert_eq!(entry(&[&[0x31, 0xc0], &[0xff, 0xc0], &[0x39, 0xf8], &[0x75, 0, 0xc3], &distant[3..]]), 0);
+        // The same from far behind: 200 bytes on, a jmp to the cmp; and none, for comparison.
+        let once: &[u8] = &[0x31, 0xc0, 0xff, 0xc0, 0x39, 0xf8, 0x75, 0x10, 0xc3];
+        let back = (4i32 - (9 + 200 + 5)).to_le_bytes();
+        assert_eq!((entry(&[once]), entry(&[once, &[0x90; 200], &[0xe9], &back])), (6, 0));
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub fn refused(what: &str, error: &io::Error) -> Diagnostic {
                 .help("run it with sudo, or see what is allowed: skep doctor   (skep plan needs no privilege)");
         }
     }
-    Diagnostic::machine(format!("the kernel refused template `{what}`: {}", text(error))).help("skep doctor")
+    let error = text(error);
+    Diagnostic::machine(format!("the kernel refused what `{what}` needs: {error}")).help("skep doctor")
 }
 
 /// An error of the kernel in words, without Rust's "(os error 1)".

@@ -10,7 +10,10 @@ pub const SECTIONS: &[Section] = &[
     (
         "Sources",
         &[
-            ("probe(attach_point)", "watches an attach point; globs are expanded: `probe(\"tracepoint:sched:sched*\")`"),
+            (
+                "probe(attach_point)",
+                "watches an attach point; globs are expanded: `probe(\"tracepoint:sched:sched*\")`",
+            ),
             ("probe([attach_point, …])", "any of several"),
             ("template(name)", "a dedicated template: `skep list templates`"),
             ("template(name, #{ parameter: value })", "with its parameters set"),
@@ -76,7 +79,10 @@ pub const SECTIONS: &[Section] = &[
             ("at_end(|| …)", "calls the closure when everything has run"),
             ("exit()", "ends the run, and the script"),
             ("exit(status)", "with this exit status"),
-            ("param(name, #{ value: …, help: … })", "a parameter, given as `--name value` behind the script; has the type of its default"),
+            (
+                "param(name, #{ value: …, help: … })",
+                "a parameter, given as `--name value` behind the script; has the type of its default",
+            ),
             ("param(name, value)", "the same without help"),
         ],
     ),
