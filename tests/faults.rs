@@ -1,1 +1,250 @@
-//! To be written.
+//! When something goes wrong around a run: signals, closed pipes, missing privileges, missing parts of the kernel.
+
+use skep_tests::machine::{Folder, program};
+use skep_tests::skep::binary;
+use skep_tests::{Output, Skep, Workload, kernel, privileged, workload};
+use std::process::{Command, Stdio};
+
+/// All ways to be in the kernel at once: system calls, a tracepoint's record, a function, a counter, and a stream.
+fn everything() -> String {
+    r#"
+        probe("tracepoint:syscalls:sys_enter_getpgid").by(comm).count().named("calls");
+        probe("tracepoint:sched:sched_switch").filter(args.next_pid == 1).count();
+        probe("uprobe:libc:getppid").count();
+        probe("software:cpu-clock:10000000").by(pid).hist(tid);
+        probe("tracepoint:syscalls:sys_enter_getppid").fields(pid).each(|e| print(`${e.pid}`));
+    "#
+    .to_owned()
+}
+
+/// Sends `signal` to a run that has counted 23 calls; afterwards nothing of it is left in the kernel.
+#[track_caller]
+fn signalled(signal: i32) -> Output {
+    let workload = Workload::stopped("getpgid 23 getppid 1");
+    let run = Skep::script(&everything()).arguments(&["--pid", &workload.pid()]).start().attached();
+    let loaded = kernel::programs_of(run.pid());
+    assert!(loaded.len() >= 5, "{} programs", loaded.len());
+    let pid = workload.pid();
+    workload.go();
+    let output = run.printed(&format!("\"{pid}\"")).signal(signal).end();
+    kernel::assert_gone(&loaded);
+    output
+}
+
+#[test]
+fn interrupt_ends_a_run_with_its_results() {
+    privileged!();
+    let output = signalled(libc::SIGINT).ok();
+    assert_eq!(output.row(workload::NAME), 23);
+    assert_eq!(output.trust("lost"), 0);
+}
+
+#[test]
+fn terminate_ends_a_run_with_its_results_and_says_so() {
+    privileged!();
+    let output = signalled(libc::SIGTERM).status_is(128 + libc::SIGTERM);
+    assert_eq!(output.row(workload::NAME), 23);
+}
+
+#[test]
+fn kill_leaves_nothing_in_the_kernel() {
+    privileged!();
+    assert_eq!(signalled(libc::SIGKILL).status, None);
+}
+
+#[test]
+fn end_of_a_run_leaves_nothing_in_the_kernel() {
+    privileged!();
+    let run = Skep::script(&everything()).arguments(&["--for", "500ms"]).start().attached();
+    let loaded = kernel::programs_of(run.pid());
+    run.end().ok();
+    kernel::assert_gone(&loaded);
+}
+
+#[test]
+fn second_interrupt_ends_a_closure_that_does_not() {
+    privileged!();
+    let script =
+        format!(r#"probe("uprobe:{}:workload_double").each(|e| {{ print("in"); loop {{}} }});"#, workload::path());
+    let workload = Workload::stopped("double 1");
+    let run = Skep::script(&script).start().attached();
+    workload.go();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // The first waits for the closure, which the limit of 10 seconds ends at the latest.
+    let output = run.signal(libc::SIGINT).interrupt();
+    assert!(matches!(output.status, Some(1 | 130)), "{output}");
+}
+
+#[test]
+fn closed_pipe_ends_a_run_quietly() {
+    privileged!();
+    let script = r#"probe("tracepoint:raw_syscalls:sys_enter").fields(comm)"#;
+    let line = format!("{} -e '{script}' --for 30s | head -n 1", binary().display());
+    let since = std::time::Instant::now();
+    let output =
+        Command::new("bash").args(["-c", &format!("{line}; exit ${{PIPESTATUS[0]}}")]).output().expect("bash runs");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"comm\n");
+    assert!(since.elapsed().as_secs() < 20, "it went on after its reader was gone");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("error"), "{output:?}");
+}
+
+#[test]
+fn closed_standard_streams_are_no_panic() {
+    privileged!();
+    let script = r#"print("x"); probe("tracepoint:syscalls:sys_enter_getpgid").count();"#;
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &format!("{} -c '{}' -e '{script}' >&- 2>&-", binary().display(), workload::line("getpgid 23"))]);
+    let status = command.stdin(Stdio::null()).status().expect("bash runs");
+    assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+}
+
+#[test]
+fn without_tracefs_it_is_mounted_for_this_run_only() {
+    privileged!();
+    if program("unshare").is_none() {
+        return;
+    }
+    let mounted = || std::fs::read_to_string("/proc/mounts").map(|text| text.matches(" tracefs ").count()).ok();
+    let before = mounted();
+    let script = r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(args.pid == 0).count()"#;
+    // Not with -c: what it starts would be in the namespace, and so would tracefs.
+    let run = Skep::on("getpgid 23", script).after_mounts("umount -R /sys/kernel/tracing || true").run().ok();
+    assert_eq!(run.value(), 23);
+    assert_eq!(mounted(), before);
+}
+
+#[test]
+fn where_tracefs_cannot_be_mounted_the_message_says_how() {
+    privileged!();
+    if program("unshare").is_none() {
+        return;
+    }
+    let script = r#"probe("tracepoint:sched:sched_switch").filter(args.next_pid == 1).count()"#;
+    let run = Skep::new(&["-e", script]).after_mounts("mount -t tmpfs -o ro none /sys").run().status_is(1);
+    assert!(run.err.starts_with("error: tracefs is not mounted and cannot be mounted"), "{run}");
+    assert!(run.err.contains("= help: sudo mount -t tracefs tracefs /sys/kernel/tracing"), "{run}");
+}
+
+const NO_BTF: &str = "mount -t tmpfs none /sys/kernel/btf";
+
+#[test]
+fn without_btf_system_calls_are_counted_at_their_own_tracepoints() {
+    privileged!();
+    if program("unshare").is_none() {
+        return;
+    }
+    let script = r#"
+        probe("tracepoint:syscalls:sys_enter_getpgid").count();
+        probe("tracepoint:syscalls:sys_exit_getpgid").by(probe, args.ret > 0).count();
+        probe("tracepoint:syscalls:sys_enter_openat").filter(starts_with(str(args.filename), "/now")).by(str(args.filename)).count();
+        probe("uprobe:libc:getppid").count();
+    "#;
+    let run = Skep::on("getpgid 101 open 23 /nowhere getppid 7", script).after_mounts(NO_BTF).run().ok();
+    assert!(run.err.contains("with template `tracepoint`") && !run.err.contains("template `syscall`"), "{run}");
+    let row = |n: usize| (run.table(n)["rows"][0]["key"].clone(), run.table(n)["rows"][0]["value"].clone());
+    let exit = serde_json::json!({ "probe": "tracepoint:syscalls:sys_exit_getpgid", "ret": 1 });
+    assert_eq!(run.table(1)["rows"].as_array().map(Vec::len), Some(1), "{run}");
+    assert_eq!((row(0).1, row(1).1, row(2).1, row(3).1), (101.into(), 101.into(), 23.into(), 7.into()), "{exit}");
+    assert_eq!(row(2).0["filename"], "/nowhere");
+}
+
+#[test]
+fn without_btf_a_template_that_needs_it_says_so() {
+    privileged!();
+    if program("unshare").is_none() {
+        return;
+    }
+    let run =
+        Skep::new(&["-e", r#"template("runqlat").hist(elapsed).run("100ms")"#]).after_mounts(NO_BTF).run().status_is(1);
+    assert!(run.err.starts_with("error: ") && run.err.contains("type information"), "{run}");
+}
+
+/// The binary where everybody may execute it.
+fn readable(folder: &Folder) -> std::path::PathBuf {
+    let copy = folder.0.join("skep");
+    std::fs::copy(binary(), &copy).expect("the binary can be copied");
+    copy
+}
+
+#[test]
+fn without_privilege_a_run_says_what_is_missing_and_a_plan_works() {
+    privileged!();
+    let folder = Folder::new();
+    let binary = readable(&folder);
+    let script = r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == 23).by(comm).count()"#;
+    let run = Skep::at(&binary, &["-e", script]).as_nobody().run().status_is(1);
+    assert!(
+        run.err.starts_with("error: this process may not load BPF programs: CAP_BPF and CAP_PERFMON are missing\n"),
+        "{run}"
+    );
+    assert!(run.err.contains("  = help: "), "{run}");
+    let plan = Skep::at(&binary, &["plan", "-e", script]).as_nobody().run().ok();
+    assert!(plan.out.contains("filter pid == 23") && plan.err.is_empty(), "{plan}");
+}
+
+#[test]
+fn full_table_counts_what_it_cannot_take() {
+    privileged!();
+    let script = r#"
+        let calls = probe(`uprobe:BIN:workload_double`).by(arg0).entries(7).count();
+        run();
+        let counted = 0;
+        for row in calls.value() { counted += row.value; }
+        print(counted);
+    "#;
+    let run = Skep::on("double 23", &script.replace("BIN", &workload::path())).run().ok();
+    let counted: u64 = run.texts()[0].parse().expect("the script prints a number");
+    assert_eq!([run.trust("seen"), run.trust("counted"), run.trust("lost_map")], [23, counted, 23 - counted], "{run}");
+    assert!(counted >= 7 && counted < 23, "{run}");
+    assert!(
+        run.err.contains("events not counted: the table at 2:21 is full with 7 keys (.entries(70), or fewer columns)"),
+        "{run}"
+    );
+    let strict = Skep::on("double 23", r#"probe("uprobe:BIN:workload_double").by(arg0).entries(7).hist(arg1)"#.replace("BIN", &workload::path()).as_str());
+    strict.arguments(&["--strict"]).run().status_is(3);
+}
+
+#[test]
+fn command_that_does_not_exist_is_an_error_and_nothing_stays() {
+    privileged!();
+    let script = r#"probe("tracepoint:syscalls:sys_enter_getpgid").count()"#;
+    let run = Skep::new(&["-c", "/no/such/command", "-e", script]).run().status_is(1);
+    assert!(run.err.contains("error: failed to start"), "{run}");
+    assert!(!run.err.contains(r#"| probe("#), "the script is not at fault: {run}");
+    assert!(run.err.contains("/no/such/command"), "it names the command: {run}");
+}
+
+#[test]
+fn command_that_waits_for_a_broken_script_ends_quietly() {
+    let script = r#"probe("tracepiont:x:y").count()"#;
+    for _ in 0..7 {
+        let run = Skep::new(&["-c", "/bin/true", "-e", script]).run().status_is(1);
+        // What is left of the command speaks up a little later.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!run.err.contains("fatal runtime error"), "{run}");
+    }
+}
+
+#[test]
+fn end_of_the_command_is_the_end_of_the_run() {
+    privileged!();
+    let since = std::time::Instant::now();
+    let run = Skep::on(
+        "getpgid 23 exit 5",
+        r#"probe("tracepoint:syscalls:sys_enter_getpgid").count(); run("30s"); print("after");"#,
+    )
+    .run()
+    .ok();
+    assert_eq!((run.value(), run.texts()), (23.into(), vec!["after".to_owned()]));
+    assert!(since.elapsed().as_secs() < 20, "it waited on");
+}
+
+#[test]
+fn exit_of_the_script_is_the_exit_status() {
+    let run = Skep::new(&["-e", "at_end(|| print(\"end\")); print(\"begin\"); exit(7); print(\"never\");"])
+        .run()
+        .status_is(7);
+    assert_eq!(run.out, "begin\nend\n");
+}

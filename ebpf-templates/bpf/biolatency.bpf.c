@@ -3,7 +3,7 @@
 #include "block.bpf.h"
 #include "maps.bpf.h"
 
-PARAM_AS("disk", u32, disk_only, 0, "only this disk, such as nvme0n1; empty = every disk");
+PARAM_AS("disk", u32, disk, 0, "only this disk, such as nvme0n1; empty = every disk");
 
 struct event {
 	FIELD(u64, elapsed, "ns", "from issue to the device until completion");
@@ -18,7 +18,7 @@ static __always_inline int issued(struct request *rq)
 {
 	u64 now = bpf_ktime_get_ns();
 
-	if (disk_only && request_disk(rq) != disk_only)
+	if (disk && request_disk(rq) != disk)
 		return 0;
 	bpf_map_update_elem(&issued_at, &rq, &now, BPF_ANY);
 	return 0;
@@ -30,7 +30,7 @@ static __always_inline int completed(void *ctx, struct request *rq)
 	struct event e = {};
 
 	if (!start) /* issued before we attached, evicted, or of another disk */
-		return disk_only ? 0 : unmatched();
+		return disk ? 0 : unmatched();
 	e.elapsed = bpf_ktime_get_ns() - *start;
 	bpf_map_delete_elem(&issued_at, &rq);
 	e.size = rq->__data_len;

@@ -59,8 +59,10 @@ SEC("tp_btf/sys_exit") int leave(u64 *ctx)
 	if (!is_open(number((void *)ctx[0])))
 		return 0;
 	opening = bpf_map_lookup_elem(&openings, &tid);
+	if (!opening) /* begun before we attached, or evicted; 32-bit programs number their calls differently */
+		return compat(bpf_get_current_task()) ? 0 : unmatched();
 	e = room_of_this_cpu();
-	if (!opening || !e)
+	if (!e)
 		return 0;
 	if (failed && result >= 0) {
 		bpf_map_delete_elem(&openings, &tid);

@@ -50,12 +50,15 @@ static __always_inline int running(void *ctx, struct task_struct *task)
 
 SEC("tp_btf/sched_wakeup") int woken(u64 *ctx) { return runnable((void *)ctx[0]); }
 SEC("tp_btf/sched_wakeup_new") int woken_new(u64 *ctx) { return runnable((void *)ctx[0]); }
-/* (preempt, prev, next, …): a task that loses the CPU while it could go on is runnable from now on. */
+/*
+ * (preempt, prev, next, …): a task that loses the CPU while it could go on is runnable from now on. One that is preempted
+ * is so in any state: it was about to sleep and has not yet.
+ */
 SEC("tp_btf/sched_switch") int switched(u64 *ctx)
 {
 	struct task_struct *prev = (void *)ctx[1];
 
-	if (!state(prev))
+	if ((ctx[0] & 1) || !state(prev)) /* a bool */
 		runnable(prev);
 	return running(ctx, (void *)ctx[2]);
 }

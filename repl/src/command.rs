@@ -1,5 +1,6 @@
 //! `-c CMD`: a command that is started, held before its first instruction, and let go once everything is attached.
 
+use skep_runtime::kernel::load::text;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -8,6 +9,7 @@ use std::process::{Child, Command};
 /// A command that waits; its process exists, and its id is known.
 pub struct Held {
     pub pid: u32,
+    name: String,
     release: io::PipeWriter,
     spawned: std::thread::JoinHandle<io::Result<Child>>,
 }
@@ -39,9 +41,10 @@ impl Held {
                 libc::close(release_fd);
                 (&tells).write_all(&std::process::id().to_ne_bytes())?;
                 // One byte lets it go; the end of the pipe means that skep is gone, and so is the reason to run.
+                // Nobody waits for an error then, and std would die of not being able to report it.
                 match (&waits).read(&mut [0])? {
                     1 => Ok(()),
-                    _ => Err(io::Error::from(io::ErrorKind::Interrupted)),
+                    _ => libc::_exit(0),
                 }
             });
         }
@@ -49,15 +52,18 @@ impl Held {
         let spawned = std::thread::spawn(move || command.spawn());
         let mut pid = [0; 4];
         told.read_exact(&mut pid)?;
-        Ok(Held { pid: u32::from_ne_bytes(pid), release, spawned })
+        Ok(Held { pid: u32::from_ne_bytes(pid), name: line.to_owned(), release, spawned })
     }
 
     /// Lets it run.
     ///
     /// # Errors
-    /// The command cannot be executed.
+    /// The command cannot be executed; the error names it.
     pub fn release(mut self) -> io::Result<Child> {
-        self.release.write_all(&[1])?;
-        self.spawned.join().unwrap_or_else(|_| Err(io::Error::other("the command could not be started")))
+        let name = self.name;
+        let failed = |error: io::Error| io::Error::other(format!("failed to start `{name}`: {}", text(&error)));
+        self.release.write_all(&[1]).map_err(&failed)?;
+        let spawned = self.spawned.join();
+        spawned.unwrap_or_else(|_| Err(io::Error::other("its thread died"))).map_err(failed)
     }
 }

@@ -77,6 +77,11 @@ pub fn open(source: &Source) -> Result<Script, Diagnostic> {
     }
 }
 
+/// The program of `-c`: its first word.
+fn command_name(cli: &Cli) -> Option<String> {
+    cli.command.as_ref()?.split_whitespace().next().map(str::to_owned)
+}
+
 /// The library that this process sees.
 pub fn library() -> Library {
     let folders = std::env::var_os("SKEP_PATH").map(|path| std::env::split_paths(&path).collect());
@@ -115,7 +120,7 @@ pub fn runner(
         mode,
         catalog: catalog(cli)?,
         machine,
-        restrict: Restrict { pid: cli.pid.or(pid), comm: cli.comm.clone(), cgroup },
+        restrict: Restrict { pid: cli.pid.or(pid), program: command_name(cli), comm: cli.comm.clone(), cgroup },
         sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring }),
         longest: cli.longest,
     };

@@ -35,6 +35,8 @@ pub struct Details {
     /// One line that can be pasted.
     pub help: Option<String>,
     pub position: Option<Position>,
+    /// No place of the script is at fault.
+    pub placeless: bool,
     /// Text that the position's line holds and the carets should cover, when it is not the token at the position.
     pub span: Option<String>,
 }
@@ -54,7 +56,15 @@ impl Diagnostic {
 
     fn new(kind: Kind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Diagnostic(Box::new(Details { kind, message, label: None, help: None, position: None, span: None }))
+        Diagnostic(Box::new(Details {
+            kind,
+            message,
+            label: None,
+            help: None,
+            position: None,
+            placeless: false,
+            span: None,
+        }))
     }
 
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -69,7 +79,15 @@ impl Diagnostic {
 
     /// Sets the place unless a more exact one is known already.
     pub fn at(mut self, position: Option<Position>) -> Self {
-        self.position = self.position.or(position);
+        if !self.placeless {
+            self.position = self.position.or(position);
+        }
+        self
+    }
+
+    /// Says that no place of the script is at fault.
+    pub fn nowhere(mut self) -> Self {
+        self.placeless = true;
         self
     }
 

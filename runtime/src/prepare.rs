@@ -4,6 +4,7 @@
 use crate::aggregate::bucket;
 use crate::aggregate::cell::Kind;
 use crate::aggregate::column::{self, BytesShow, ColumnKind, ColumnType, Show};
+use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::kernel::map::{self, Shape};
@@ -23,6 +24,8 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restrict {
     pub pid: Option<u32>,
+    /// What that process will execute, while it is held before its start.
+    pub program: Option<String>,
     pub comm: Option<String>,
     /// Id and depth of a cgroup; its descendants belong to it.
     pub cgroup: Option<(u64, u32)>,
@@ -111,11 +114,11 @@ pub fn prepare(
         Source::Probe(written) => {
             let mut points: Vec<Point> = Vec::new();
             for (text, point) in written {
-                let found = points::expand(point, text, uses, restrict.pid, machine)
+                let found = points::expand(&own_program(point, restrict), text, uses, restrict.pid, machine)
                     .map_err(|error| error.at(entry.position))?;
                 points.extend(found);
             }
-            number(&mut points, uses_probe, machine);
+            number(&mut points, index, uses_probe, machine);
             points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
         }
         Source::Template { name, parameters } => {
@@ -153,6 +156,16 @@ pub fn prepare(
         merge(&mut units, unit, machine);
     }
     Ok(Prepared { units, columns, value_unsigned, value_show, aggregate, record_size, probes })
+}
+
+/// A function without a binary is one of the command's program, which its held process does not run yet.
+fn own_program(point: &AttachPoint, restrict: &Restrict) -> AttachPoint {
+    match (point, &restrict.program) {
+        (AttachPoint::Uprobe { target, function, returns }, Some(program)) if target.is_empty() => {
+            AttachPoint::Uprobe { target: program.clone(), function: function.clone(), returns: *returns }
+        }
+        _ => point.clone(),
+    }
 }
 
 /// A unit before its slots are written.
@@ -193,13 +206,14 @@ fn wanted(entry: &Entry, scope: &Scope) -> u64 {
 }
 
 /// Gives every point its id for `probe`, and says how the program learns it.
-fn number(points: &mut [Point], uses_probe: bool, machine: &Machine) {
+fn number(points: &mut [Point], chain: usize, uses_probe: bool, machine: &Machine) {
     let many = points.len() > 1;
     for (n, point) in points.iter_mut().enumerate() {
         if matches!(point.mechanism, Mechanism::Syscall { .. }) {
             continue;
         }
-        point.id = n as u64 + 1;
+        // All chains share one table of names.
+        point.id = (chain as u64) << 16 | (n as u64 + 1);
         let cookie = uses_probe && many && machine.has_cookies(program_type(&point.mechanism));
         // Without cookies each point has a program of its own, with its number in it.
         point.scope.probe = if cookie { Int::Current(Current::Cookie) } else { Int::Constant(point.id) };

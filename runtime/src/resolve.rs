@@ -412,10 +412,9 @@ fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) -> R
     };
     match function {
         Function::Str => match resolve(first, scope)? {
-            text @ Typed::Text { .. } => Ok(text),
+            Typed::Text { text, size: whole } => Ok(Typed::Text { text, size: size(whole)? }),
             Typed::Int { int, .. } => {
-                let size = size(TEXT_SIZE)?.next_multiple_of(8);
-                Ok(Typed::Text { text: Text::At { pointer: int, memory: scope.memory }, size })
+                Ok(Typed::Text { text: Text::At { pointer: int, memory: scope.memory }, size: size(TEXT_SIZE)? })
             }
             Typed::Bytes { bytes, size, .. } => Ok(Typed::Text { text: bytes, size: size.next_multiple_of(8) }),
             Typed::Test(_) => Err(Diagnostic::script(format!("`{first}` is no address")).at(expr.position)),

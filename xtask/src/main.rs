@@ -1,5 +1,6 @@
-//! The project's own chores: `cargo xtask templates [--check]`.
+//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `bench`.
 
+mod bench;
 mod licences;
 mod templates;
 
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
         ["templates"] => templates::build(root),
         ["templates", "--check"] => templates::check(root),
         ["licences"] => licences::check(root),
-        _ => Err(USAGE.to_owned()),
+        ["bench", arguments @ ..] => bench::run(root, arguments),
+        _ => Err(format!("{USAGE}\n{}", bench::USAGE)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::fs::File;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
-use object::read::{ReadCache, StringTable};
+use object::read::{ReadCache, ReadRef, StringTable};
 use object::{Endianness, FileKind, read};
 
 use super::elf::{Function, Machine};
@@ -49,14 +49,16 @@ fn parse_class<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<(
     let header = H::parse(data)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, data)?;
+    let length = data.len().unwrap_or(0);
     let mut segments = Vec::new();
     let mut build_id = None;
     for part in header.program_headers(endian, data)? {
         if part.p_type(endian) == elf::PT_LOAD && part.p_flags(endian).contains(elf::PF_X) {
             let (file_offset, size) = part.file_range(endian);
-            let address = part.p_vaddr(endian).into();
-            // Sums of the three are formed freely below: a header that would make them overflow is no use anyway.
-            if [address, file_offset].iter().all(|from: &u64| from.checked_add(size).is_some()) {
+            let address: u64 = part.p_vaddr(endian).into();
+            // A damaged header may claim more than the file has; below, sums of the three are formed freely.
+            let size = size.min(length.saturating_sub(file_offset));
+            if address.checked_add(size).is_some() {
                 segments.push(Segment { address, file_offset, size });
             }
         }

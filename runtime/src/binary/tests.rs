@@ -159,14 +159,16 @@ fn newest_version_of_the_own_machine_wins() {
         ("libssl.so.1.1", mine, 0),
         ("libssl.so.3", mine, 7 << 60),
         ("libssl.so.3", mine, 0),
-        ("libssl.so.1.10", mine, 0),
+        ("libcrypto.so.1.10", mine, 0),
+        ("libcrypto.so.1.9", mine, 0),
         ("libsslx.so.9", mine, 0),
     ]);
     let found = parse(&file);
-    assert_eq!(found.len(), 6);
+    assert_eq!(found.len(), 7);
     let cache = LibraryCache::from(found);
     assert_eq!(cache.find("libssl").unwrap().path, Path::new("/lib/libssl.so.3"));
-    assert_eq!(cache.find("libssl.so.1").unwrap().name, "libssl.so.1.10");
+    assert_eq!(cache.find("libssl.so.1.1").unwrap().name, "libssl.so.1.1");
+    assert_eq!(cache.find("libcrypto").unwrap().name, "libcrypto.so.1.10");
     assert_eq!(cache.find("libssl.so.4").unwrap().name, "libssl.so.4");
     assert_eq!(cache.find("libsls").unwrap_err().help.as_deref(), Some("did you mean `libssl`?"));
     assert!(cache.find("lib").is_err());

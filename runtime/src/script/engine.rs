@@ -69,7 +69,9 @@ impl Runner {
         let outcome = self.part(&ast, FINISH);
         let outcome = match outcome {
             // `exit()` outside a run: what the script has is still shown.
-            Err(error) if self.host.exit.get().is_some() && is_exit(&error) => self.part_alone(END),
+            Err(error) if self.host.exit.get().is_some() && is_exit(&error) => {
+                self.part(&ast.clone_functions_only(), END)
+            }
             other => other,
         };
         self.host.active.borrow_mut().take();
@@ -81,10 +83,6 @@ impl Runner {
         let then = self.engine.compile_with_scope(&self.scope, format!("{then}()"))?;
         self.host.busy_since.set(std::time::Instant::now());
         self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &ast.merge(&then)).map(drop)
-    }
-
-    fn part_alone(&mut self, function: &str) -> Result<(), Box<EvalAltResult>> {
-        self.part(&AST::empty(), function)
     }
 
     /// Every name that a script may use without defining it.

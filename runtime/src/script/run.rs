@@ -170,8 +170,7 @@ fn attach(
     }
     *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        let mut child =
-            release().map_err(|error| Diagnostic::machine(format!("failed to start the command: {error}")))?;
+        let mut child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
         let sender = pump.sender();
         std::thread::spawn(move || {
             let status = child.wait().ok().and_then(|status| status.code());

@@ -45,7 +45,7 @@ impl Frame {
             return self.store(Target::Out(offset), length.min(size - 1), Size::B1, Operand::Imm(0));
         }
         if clear {
-            self.clear(Target::Out(offset), size);
+            self.clear(Target::Out(offset), round_up(size.into()) as u16);
         }
         let address = self.address(text);
         self.fetch(text, address, Target::Out(offset), size);

@@ -196,8 +196,8 @@ pub enum Content {
         value: Int,
         size: Size,
     },
-    /// `size` bytes (a multiple of 8), cut to fit with a NUL at the end. Everything behind the NUL is zero if the
-    /// slot is told so (keys compare bytewise).
+    /// At most `size` bytes, cut to fit with a NUL at the end; the column is rounded up to a multiple of 8. Everything
+    /// behind the NUL is zero if the slot is told so (keys compare bytewise).
     Text {
         text: Text,
         size: u16,

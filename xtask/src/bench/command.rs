@@ -1,0 +1,120 @@
+//! Arguments, areas in their order, and where the result goes.
+
+use super::overhead::Batches;
+use super::programs::{Programs, build_skep};
+use super::table::{Row, markdown};
+use super::{cases, machine, overhead, startup, stream};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead uprobe stream
+         --quick                 3 short repetitions, not 7
+         --skep PATH             this skep, not a release build
+         --write                 the result also to docs/benchmarks.md
+       environment: BPFTRACE     command line of another bpftrace";
+
+const AREAS: [&str; 4] = ["startup", "overhead", "uprobe", "stream"];
+
+struct Arguments {
+    areas: Vec<String>,
+    quick: bool,
+    skep: Option<PathBuf>,
+    write: bool,
+}
+
+/// Measures, prints a table, and with `--write` writes it.
+///
+/// # Errors
+/// Wrong arguments, no privilege, no C compiler, or a load that fails; goals that are missed are no error.
+pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let arguments = parse(arguments)?;
+    let uid = fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if uid != 0 || cpus < 2 {
+        return Err("bench: needs root, and two CPUs".to_owned());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let skep = match &arguments.skep {
+        Some(path) => path.clone(),
+        None => build_skep(root, &target)?,
+    };
+    let programs = Programs::prepare(root, &target, skep)?;
+    let (rows, notes) = measure(&programs, &arguments)?;
+    let text = document(&machine::describe(&programs), &rows, &notes, arguments.quick);
+    println!("{text}");
+    if arguments.write {
+        let path = root.join("docs/benchmarks.md");
+        fs::write(&path, text).map_err(|error| format!("failed to write {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn parse(words: &[&str]) -> Result<Arguments, String> {
+    let mut arguments = Arguments { areas: Vec::new(), quick: false, skep: None, write: false };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--quick" => arguments.quick = true,
+            "--write" => arguments.write = true,
+            "--skep" => arguments.skep = Some(words.next().ok_or(USAGE)?.into()),
+            area if AREAS.contains(&area) => arguments.areas.push(area.to_owned()),
+            other => return Err(format!("bench: what is `{other}`?\nusage:\n{USAGE}")),
+        }
+    }
+    if arguments.areas.is_empty() {
+        arguments.areas = AREAS.map(str::to_owned).to_vec();
+    }
+    Ok(arguments)
+}
+
+fn measure(programs: &Programs, arguments: &Arguments) -> Result<(Vec<Row>, Vec<String>), String> {
+    let quick = arguments.quick;
+    let repetitions = if quick { 3 } else { 7 };
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for area in AREAS.iter().filter(|area| arguments.areas.iter().any(|wanted| wanted == *area)) {
+        match *area {
+            "startup" => {
+                let cases = [cases::count_by_pid(), cases::histogram()];
+                rows.extend(startup::measure(programs, &cases, repetitions));
+            }
+            "overhead" => {
+                let cases = [cases::count_by_pid(), cases::count_by_comm(), cases::histogram(), cases::filter_miss()];
+                let batches =
+                    if quick { Batches { count: 5, calls: 20_000 } } else { Batches { count: 15, calls: 40_000 } };
+                rows.extend(overhead::measure(programs, "overhead", &cases, repetitions, batches)?);
+            }
+            "uprobe" => {
+                let batches =
+                    if quick { Batches { count: 5, calls: 2_000 } } else { Batches { count: 15, calls: 5_000 } };
+                rows.extend(overhead::measure(programs, "uprobe", &cases::functions(programs), repetitions, batches)?);
+            }
+            _ => {
+                let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };
+                let (streams, lost) = stream::measure(programs, rates, repetitions, seconds)?;
+                rows.extend(streams);
+                notes.extend(lost);
+            }
+        }
+    }
+    Ok((rows, notes))
+}
+
+fn document(machine: &str, rows: &[Row], notes: &[String], quick: bool) -> String {
+    let repetitions =
+        if quick { "3 short repetitions: a check that it runs, not a measurement" } else { "7 repetitions" };
+    let mut text = format!(
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench --write`. {machine}\n\n\
+         Medians of {repetitions}, smallest and largest in brackets; the tools take turns within each repetition. C is\n\
+         written by hand with libbpf (tests/bench). Costs are CPU time of the traced thread, less the time without a\n\
+         tracer; streams are printed to a file in memory and its lines counted. Ratios are of medians, and goals are\n\
+         ratios: figures of another machine differ.\n\n{}",
+        markdown(rows)
+    );
+    for (n, note) in notes.iter().enumerate() {
+        text += if n == 0 { "\n" } else { "" };
+        text += &format!("- {note}\n");
+    }
+    text
+}

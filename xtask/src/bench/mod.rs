@@ -1,0 +1,25 @@
+//! `cargo xtask bench`: what skep costs, next to an installed bpftrace and to hand-written C with libbpf.
+//!
+//! ```text
+//! command   arguments -> areas -> table.md
+//!   programs    builds tests/bench, finds skep and bpftrace
+//!   startup overhead stream    one area each: cases x tools, round-robin -> rows
+//!     tracer load              a tracer and a load, ended when dropped
+//!   stats table machine        samples -> medians -> Markdown with goals
+//! ```
+//! Needs root. Method: CPU time of a pinned load, the base before and after each measurement, tools in turn within every
+//! repetition, medians with minimum and maximum; a goal is a ratio of medians.
+
+mod cases;
+mod command;
+mod load;
+mod machine;
+mod overhead;
+mod programs;
+mod startup;
+mod stats;
+mod stream;
+mod table;
+mod tracer;
+
+pub use command::{USAGE, run};

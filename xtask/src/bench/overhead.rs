@@ -1,0 +1,83 @@
+//! What an event costs the process that is traced: CPU time a call with a tracer attached, less the time without.
+//!
+//! The base is measured before and after, and the smaller one is subtracted. Also for uprobes.
+
+use super::cases::{COST_GOALS, Case};
+use super::load::{Load, TRACER_CPU};
+use super::programs::{Programs, Tool};
+use super::stats::Samples;
+use super::table::{Cell, Row};
+use super::tracer::Tracer;
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Between attaching and measuring: the tracer does its last chores, and the kernel stops counting runs.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Batches and calls of one measurement.
+#[derive(Clone, Copy)]
+pub struct Batches {
+    pub count: u32,
+    pub calls: u32,
+}
+
+/// A row a case.
+///
+/// # Errors
+/// The load fails; a tracer that fails only has no figure.
+pub fn measure(
+    programs: &Programs,
+    area: &'static str,
+    cases: &[Case],
+    repetitions: u32,
+    batches: Batches,
+) -> Result<Vec<Row>, String> {
+    let mut loads: BTreeMap<&str, Load> = BTreeMap::new();
+    for case in cases {
+        if !loads.contains_key(case.kind.as_str()) {
+            loads.insert(&case.kind, Load::batches(programs, &case.kind, batches.count, batches.calls)?);
+        }
+    }
+    let none = || {
+        Tool::ALL.map(|tool| if programs.has(tool) { Cell::Measured(Samples::default()) } else { Cell::NotInstalled })
+    };
+    let mut rows: Vec<[Cell; 3]> = cases.iter().map(|_| none()).collect();
+    for repetition in 0..repetitions {
+        for (case, cells) in cases.iter().zip(&mut rows) {
+            let Some(load) = loads.get_mut(case.kind.as_str()) else { continue };
+            for tool in Tool::in_turn(repetition) {
+                let cell = &mut cells[tool as usize];
+                let (Cell::Measured(samples), Some(command)) =
+                    (&mut *cell, case.command(programs, tool, load.pid, true))
+                else {
+                    continue;
+                };
+                let before = load.cost()?;
+                match Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command) {
+                    Ok(tracer) => {
+                        sleep(SETTLE);
+                        let with = load.cost()?;
+                        tracer.end()?;
+                        let after = load.cost()?;
+                        samples.push(with - before.min(after));
+                    }
+                    Err(message) => {
+                        eprintln!("{} {}: {message}", tool.name(), case.name);
+                        *cell = Cell::Failed;
+                    }
+                }
+            }
+        }
+        eprintln!("{area}: repetition {} of {repetitions}", repetition + 1);
+    }
+    let goals = COST_GOALS.to_vec();
+    let rows = cases.iter().zip(rows).map(|(case, cells)| Row {
+        area,
+        what: case.name.to_owned(),
+        unit: "ns added per event",
+        cells,
+        goals: goals.clone(),
+    });
+    Ok(rows.collect())
+}
