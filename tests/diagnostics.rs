@@ -1,1 +1,247 @@
-//! To be written.
+//! Diagnostics: every error that a script can meet, as its author sees it. Scripts are planned for the captured machine,
+//! so that no privilege is needed and no message depends on this one. One golden for each part of the language.
+
+use skep_tests::golden;
+use skep_tests::machine::here;
+use skep_tests::{Output, Skep, privileged, workload};
+
+/// The chain that most cases end: `…` stands for it.
+const OPENS: &str = r#"probe("tracepoint:syscalls:sys_enter_openat")"#;
+
+#[track_caller]
+fn planned(script: &str) -> Output {
+    let machine = here("fixtures/machine").display().to_string();
+    Skep::new(&["plan", "--machine", &machine, "-e", script]).run()
+}
+
+/// Compares the errors of `cases` with goldens/diagnostics/`name`.txt.
+#[track_caller]
+fn errors(name: &str, cases: &[&str]) {
+    let mut text = String::new();
+    for case in cases {
+        let output = planned(&case.replace('…', OPENS)).status_is(1);
+        assert!(output.err.starts_with("error: ") && output.out.is_empty(), "{output}");
+        text += &output.err;
+        text.push('\n');
+    }
+    golden(&format!("diagnostics/{name}"), &text);
+}
+
+#[test]
+fn attach_points_that_are_not_there() {
+    errors(
+        "attach_points",
+        &[
+            r#"probe("tracepiont:sched:sched_switch").count();"#,
+            r#"probe("banana:sched").count();"#,
+            r#"probe("kprobe:vfs_read").count();"#,
+            r#"probe("tracepoint").count();"#,
+            r#"probe("tracepoint:sched").count();"#,
+            r#"probe("tracepoint:syscalls:sys_enter_getpgdi").count();"#,
+            r#"probe("tracepoint:syscall:sys_enter_getpgid").count();"#,
+            r#"probe("tracepoint:syscalls:nothing_*").count();"#,
+            r#"probe(["t:sched:sched_switch", "t:sched:sched_swicth"]).count();"#,
+            r#"probe("software:page-fault").count();"#,
+            r#"probe("software:faults:none").count();"#,
+            r#"probe("profile:min:1").count();"#,
+            r#"probe("profile:hz:0").count();"#,
+        ],
+    );
+}
+
+#[test]
+fn names_that_mean_nothing() {
+    errors(
+        "names",
+        &[
+            "….by(com).count();",
+            "….by(banana).count();",
+            "…\n    .filter(args.filenam == 1)\n    .count();",
+            "….sum(args.ret);",
+            "….by(args.filename.x).count();",
+            r#"probe("profile:hz:99").by(args.x).count();"#,
+            r#"probe("profile:hz:99").hist(elapsed);"#,
+            "….filtr(pid == 1).count();",
+            "….banana();",
+            r#"prob("tracepoint:syscalls:sys_enter_openat");"#,
+            "….print();",
+            r#"import "no/such/script" as x;"#,
+            "….by(comm, pid).count().sort_by(\"com\");",
+        ],
+    );
+}
+
+#[test]
+fn expressions_that_the_kernel_cannot_have() {
+    errors(
+        "expressions",
+        &[
+            "…\n    .filter(|e| e.pid == 18644)\n    .count();",
+            "….hist(|e| e.pid);",
+            "….filter(true).count();",
+            "….filter(pid == 1 && tid == 1).count();",
+            "….filter(pid == 1 || tid == 1).count();",
+            "if pid == 1 { print(\"one\"); }",
+            "while pid == 1 { print(\"one\"); }",
+            "….filter(!pid).count();",
+            "….filter(args.flags & 3 == 0).count();",
+            "….filter(pid == 1 | tid == 1).count();",
+            "….filter(comm == 7).count();",
+            "….filter(pid == \"bash\").count();",
+            "….filter(comm == 'b').count();",
+            "….filter(comm < \"bash\").count();",
+            "….filter(comm + \"x\" == \"y\").count();",
+            "….filter(args.filename == \"/etc/passwd\").count();",
+            "….by(\"comm\").count();",
+            "….by(pid * 1.5).count();",
+            "….by(str(args.filename, 4096)).count();",
+            "….by(buf(args.filename, 0)).count();",
+            "….by(ntop(pid)).count();",
+            "….by(str(args.filename, 512), str(args.filename, 500), comm).count();",
+            "….sum(pid / 0);",
+        ],
+    );
+}
+
+#[test]
+fn chains_that_do_not_fit() {
+    errors(
+        "chains",
+        &[
+            "….count().sum(pid);",
+            "….fields(comm).count();",
+            "….by(comm).fields(pid);",
+            "….by(comm).each(|e| print(e));",
+            "….count().each(|e| print(e));",
+            "….lhist(pid, 100, 0, 10);",
+            "….lhist(pid, 0, 100, 0);",
+            "….lhist(pid, 0, 1000000000, 1);",
+            "….by(pid).entries(0).count();",
+            "….count().run(\"10 parsecs\");",
+            "….printf(\"%s %d\\n\", comm);",
+            "….printf(\"%y\\n\", comm);",
+            "every(\"1ms\", || print(1));",
+            "every(\"soon\", || print(1));",
+            "run(\"later\");",
+            "let t = ….by(comm).count().run(\"1s\");\nt.sort_by(\"com\");",
+        ],
+    );
+}
+
+#[test]
+fn templates_that_are_not_there() {
+    errors(
+        "templates",
+        &[
+            r#"template("biolatencyy").count();"#,
+            r#"template("banana").count();"#,
+            r#"template("uprobe").count();"#,
+            r#"template("runqlat", #{ banana: 1 }).count();"#,
+            r#"template("runqlat", #{ proces: 1 }).count();"#,
+            r#"template("runqlat", #{ process: -1 }).count();"#,
+            r#"template("runqlat", #{ process: "bash" }).count();"#,
+            r#"template("biolatency", #{ disk_only: "nosuchdisk" }).count();"#,
+            r#"template("biolatency").hist(elapsd);"#,
+        ],
+    );
+}
+
+#[test]
+fn scripts_that_do_not_parse() {
+    errors(
+        "syntax",
+        &[
+            r#"probe("tracepoint:syscalls:sys_enter_openat".count();"#,
+            "let a = 1\nlet b = 2;",
+            "print(\"hello);",
+            "if true {\n  print(\"x\");",
+            "print(1 === 2);",
+            "print(1);\n/* forgotten",
+            "….by(args.new).count();",
+        ],
+    );
+}
+
+#[test]
+fn scripts_that_fail_here() {
+    errors(
+        "here",
+        &[
+            "print(7 / 0);",
+            "print(9223372036854775807 + 1);",
+            "let a = [1];\nprint(a[7]);",
+            "let m = #{ a: 1 };\nprint(m.b);",
+            "throw \"my own words\";",
+            "fn f(n) { f(n + 1) }\nf(0);",
+            "let s = \"x\";\nloop { s += s; }",
+            "param(\"n\", #{ help: \"x\" });",
+            "param(\"n\", #{ value: 1, hepl: \"x\" });",
+        ],
+    );
+}
+
+#[test]
+fn endless_loop_ends_after_ten_seconds() {
+    errors("endless_loop", &["let a = 1;\nloop { a = -a; }"]);
+}
+
+/// A filter of so many conditions.
+fn large(conditions: usize) -> String {
+    format!(
+        "let any = pid == 0;\nfor n in 0..{conditions} {{ any = any or (args.filename == n and args.flags != n); }}\n{OPENS}.filter(any).count();"
+    )
+}
+
+#[test]
+fn too_large_expression_is_an_error_at_its_chain() {
+    let output = planned(&large(1000)).status_is(1);
+    golden("diagnostics/too_large_expression", &output.err);
+}
+
+#[test]
+fn far_too_large_expression_is_an_error_too() {
+    let output = planned(&large(20_000)).status_is(1);
+    assert!(output.err.starts_with("error: an expression is too large") && output.err.len() < 2000, "{output}");
+}
+
+#[test]
+fn large_expression_that_fits_is_right() {
+    privileged!();
+    let script = r#"
+        let any = args.offset == -1;
+        for n in 1..60 { any = any or args.offset == n * 17; }
+        probe("tracepoint:syscalls:sys_enter_lseek").filter(any).by(args.offset).count();
+    "#;
+    let output = Skep::on("lseek 7 17 lseek 11 1003 lseek 13 18 lseek 5 1020", script).run().ok();
+    assert_eq!(output.rows(), [("1003".to_owned(), 11.into()), ("17".to_owned(), 7.into())]);
+}
+
+#[test]
+fn run_inside_a_run_is_an_error_at_the_inner_one() {
+    privileged!();
+    let script = "let calls = probe(\"tracepoint:syscalls:sys_enter_getpgid\").count();\n\
+                  every(\"50ms\", || calls.run(\"1s\"));\nrun(\"30s\");";
+    let output = Skep::new(&["-q", "-e", script]).run().status_is(1);
+    golden("diagnostics/run_inside_a_run", &output.err);
+}
+
+#[test]
+fn misspelt_columns_of_results_name_the_nearest() {
+    privileged!();
+    let script = "let calls = probe(\"tracepoint:syscalls:sys_enter_getpgid\").by(comm).count().run();\n\
+                  for row in calls { print(row.com); }";
+    let output = Skep::new(&["-q", "-c", &workload::line("getpgid 23"), "-e", script]).run().status_is(1);
+    golden("diagnostics/misspelt_column", &output.err);
+}
+
+#[test]
+fn errors_in_files_name_the_file_and_errors_in_modules_the_module() {
+    let folder = skep_tests::machine::Folder::new();
+    let file = folder.file("opens.rhai", "// two lines\nprobe(\"tracepoint:sched:sched_switch\").by(com).count();\n");
+    let output = Skep::new(&["plan", &file]).run().status_is(1);
+    assert!(output.err.contains(&format!(" --> {file}:2:43\n")), "{output}");
+    folder.file("broken.rhai", "fn f() {\n  1 +\n}\n");
+    let folders = folder.0.display().to_string();
+    let output = Skep::new(&["-e", "print(1);\nimport \"broken\" as b;"]).environment("SKEP_PATH", &folders).run().status_is(1);
+    assert!(output.err.contains(" --> broken:3:1\n"), "{output}");
+}

@@ -106,10 +106,10 @@ fn document(machine: &str, rows: &[Row], notes: &[String], quick: bool) -> Strin
     let mut text = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench --write`. {machine}\n\n\
-         Medians of {repetitions}, smallest and largest in brackets; the tools take turns within each repetition. C is\n\
+         Medians of {repetitions}; smallest and largest in brackets; the tools take turns within each repetition. C is\n\
          written by hand with libbpf (tests/bench). Costs are CPU time of the traced thread, less the time without a\n\
-         tracer; streams are printed to a file in memory and its lines counted. Ratios are of medians, and goals are\n\
-         ratios: figures of another machine differ.\n\n{}",
+         tracer. Streams are printed to a file in memory and its lines counted; rates are what the load really made, and a\n\
+         tracer that is woken for every event slows the load. Ratios are of medians. Other machines give other figures.\n\n{}",
         markdown(rows)
     );
     for (n, note) in notes.iter().enumerate() {

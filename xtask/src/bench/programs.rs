@@ -18,7 +18,7 @@ impl Tool {
     /// All of them, each repetition beginning with another one.
     pub fn in_turn(repetition: u32) -> [Tool; 3] {
         let mut tools = Tool::ALL;
-        tools.rotate_left(repetition as usize % tools.len());
+        tools.rotate_left(repetition as usize % Tool::ALL.len());
         tools
     }
 

@@ -9,8 +9,6 @@ use std::fmt::Write;
 pub enum Cell {
     Measured(Samples),
     NotInstalled,
-    /// Nothing to compare with.
-    None,
     Failed,
 }
 
@@ -87,7 +85,6 @@ fn cell(cell: &Cell) -> String {
             _ => "failed".to_owned(),
         },
         Cell::NotInstalled => "not installed".to_owned(),
-        Cell::None => "-".to_owned(),
         Cell::Failed => "failed".to_owned(),
     }
 }
