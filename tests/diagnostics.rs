@@ -242,6 +242,7 @@ fn errors_in_files_name_the_file_and_errors_in_modules_the_module() {
     assert!(output.err.contains(&format!(" --> {file}:2:43\n")), "{output}");
     folder.file("broken.rhai", "fn f() {\n  1 +\n}\n");
     let folders = folder.0.display().to_string();
-    let output = Skep::new(&["-e", "print(1);\nimport \"broken\" as b;"]).environment("SKEP_PATH", &folders).run().status_is(1);
+    let output =
+        Skep::new(&["-e", "print(1);\nimport \"broken\" as b;"]).environment("SKEP_PATH", &folders).run().status_is(1);
     assert!(output.err.contains(" --> broken:3:1\n"), "{output}");
 }

@@ -77,7 +77,10 @@ fn streams_are_planned_with_the_size_of_their_records() {
 
 #[test]
 fn templates_are_planned_with_their_programs() {
-    golden("plans/templates", &plan(r#"template("runqlat", #{ process: 23 }).by(task).hist(elapsed / 1_000).named("usecs");"#, &[]));
+    golden(
+        "plans/templates",
+        &plan(r#"template("runqlat", #{ process: 23 }).by(task).hist(elapsed / 1_000).named("usecs");"#, &[]),
+    );
 }
 
 #[test]
@@ -96,7 +99,10 @@ fn rest_of_the_script_is_planned_too() {
 #[test]
 fn restrictions_of_the_command_line_are_in_the_plan() {
     let restrict = ["--pid", "23", "--comm", "bash"];
-    golden("plans/restrictions", &plan(r#"probe("t:sched:sched_switch").filter(args.prev_prio > 100).count();"#, &restrict));
+    golden(
+        "plans/restrictions",
+        &plan(r#"probe("t:sched:sched_switch").filter(args.prev_prio > 100).count();"#, &restrict),
+    );
 }
 
 #[test]
@@ -150,7 +156,8 @@ fn every_script_plans_without_privilege() {
     let machine = folder.0.join("machine").display().to_string();
     let skep = folder.0.join(binary().file_name().expect("the binary is a file"));
     for path in found {
-        let name = path.strip_prefix(here("../scripts")).expect("it lies there").with_extension("").display().to_string();
+        let name =
+            path.strip_prefix(here("../scripts")).expect("it lies there").with_extension("").display().to_string();
         if name.contains("bash") && !Path::new("/bin/bash").exists() {
             continue;
         }

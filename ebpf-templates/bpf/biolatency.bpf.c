@@ -45,4 +45,4 @@ static __always_inline int completed(void *ctx, struct request *rq)
 SEC("tp_btf/block_rq_issue") TAG("arguments:", "1") int issue(u64 *ctx) { return issued((void *)ctx[0]); }
 SEC("tp_btf/block_rq_issue") TAG("arguments:", "2") int issue_5_10(u64 *ctx) { return issued((void *)ctx[1]); }
 SEC("tp_btf/block_rq_complete") int complete(u64 *ctx) { return completed(ctx, (void *)ctx[0]); }
-TEMPLATE("how long block I/O takes, from issue to completion");
+TEMPLATE_ABOUT_OTHERS("how long block I/O takes, from issue to completion");

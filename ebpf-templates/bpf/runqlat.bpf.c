@@ -62,4 +62,4 @@ SEC("tp_btf/sched_switch") int switched(u64 *ctx)
 		runnable(prev);
 	return running(ctx, (void *)ctx[2]);
 }
-TEMPLATE("how long tasks wait for a CPU");
+TEMPLATE_ABOUT_OTHERS("how long tasks wait for a CPU");

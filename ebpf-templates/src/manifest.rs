@@ -104,6 +104,8 @@ pub struct Map {
 pub struct Manifest {
     /// The template's first line of help: the doc tag on its license, or empty.
     pub help: String,
+    /// Its events are about another task than the current one.
+    pub about_others: bool,
     pub programs: Vec<Program>,
     pub parameters: Vec<Parameter>,
     /// Empty for generic templates.
@@ -124,8 +126,10 @@ impl Manifest {
         let section = section.data().map_err(|error| fail(&error))?;
         let btf = Btf::parse(Cow::Borrowed(section)).map_err(|error| fail(&error))?;
         let reader = Reader { file, btf };
+        let license = reader.btf.find(Kind::Variable, "LICENSE");
         Ok(Manifest {
-            help: reader.text_on(reader.btf.find(Kind::Variable, "LICENSE"), None, "doc:").unwrap_or_default(),
+            help: reader.text_on(license, None, "doc:").unwrap_or_default(),
+            about_others: reader.text_on(license, None, "about:").is_some_and(|who| who == "others"),
             programs: reader.programs()?,
             parameters: reader.parameters()?,
             fields: reader.fields()?,

@@ -122,7 +122,7 @@ pub fn prepare(
             points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
         }
         Source::Template { name, parameters } => {
-            let mut draft = template::draft(name, parameters, catalog, machine, entry.position)?;
+            let mut draft = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
             vec![draft]
         }

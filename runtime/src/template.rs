@@ -6,7 +6,7 @@ use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
 use crate::points::Mechanism;
-use crate::prepare::{Attach, Draft, Load, Program};
+use crate::prepare::{Attach, Draft, Load, Program, Restrict};
 use crate::resolve::{Argument, Arguments, Scope, Typed};
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use skep_templates::catalog::Catalog;
@@ -21,6 +21,7 @@ pub fn draft(
     settings: &[(String, Setting, Option<Position>)],
     catalog: &Catalog,
     machine: &Machine,
+    restrict: &Restrict,
     position: Option<Position>,
 ) -> Result<Draft, Diagnostic> {
     let Some(template) = catalog.get(name) else {
@@ -38,6 +39,15 @@ pub fn draft(
         ))
         .span(name)
         .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
+        .at(position));
+    }
+    if manifest.about_others && (restrict.pid.is_some() || restrict.comm.is_some() || restrict.cgroup.is_some()) {
+        let own: Vec<String> = manifest.parameters.iter().map(|parameter| format!("{}: …", parameter.name)).collect();
+        return Err(Diagnostic::script(format!(
+            "events of template `{name}` are about other tasks than the current one"
+        ))
+        .label("--pid, --comm, --cgroup and -c would pass the wrong ones")
+        .help(format!("template({name:?}, #{{ {} }}), or .filter(…) on its fields", own.join(", ")))
         .at(position));
     }
     let mut constants = Vec::new();

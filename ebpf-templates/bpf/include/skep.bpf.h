@@ -173,3 +173,5 @@ static __always_inline int consume(void *ctx, void *event)
 
 /* Ends every template: its license, and the one line that says what it is. */
 #define TEMPLATE(help) char LICENSE[] SEC("license") DOC(help) = "Dual MIT/GPL"
+/* The same where events are about another task than the current one: `--pid` and `--comm` would filter the wrong ones. */
+#define TEMPLATE_ABOUT_OTHERS(help) char LICENSE[] SEC("license") DOC(help) TAG("about:", "others") = "Dual MIT/GPL"

@@ -96,17 +96,14 @@ pub(super) fn from_elsewhere(
         let mut from = 0;
         while from < segment.size {
             let code = binary.read(segment.file_offset + from, PIECE + OVERLAP)?;
-            for (at, window) in code.windows(6).enumerate() {
-                let [before, opcode, distance @ ..] = window else {
-                    continue;
-                };
-                if matches!(opcode, 0xe8 | 0xe9) || (*before == 0x0f && matches!(opcode, 0x80..=0x8f)) {
-                    let distance = distance.iter().rev().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
-                    let next = segment.address + from + at as u64 + 6;
-                    let to = next.wrapping_add_signed(i64::from(distance.cast_signed()));
-                    if (low..=high).contains(&to) {
-                        enter(to);
-                    }
+            // Any four bytes that would lead there as a distance, then those that a jump's or call's opcode precedes: the
+            // first test alone decides for nearly all, at one addition each. 32 bits do: no such jump goes further.
+            let origin = (segment.address + from + 4).wrapping_sub(low) as u32;
+            for (at, distance) in code.windows(4).enumerate().skip(2) {
+                let distance = u32::from_le_bytes([distance[0], distance[1], distance[2], distance[3]]);
+                let to = distance.wrapping_add(origin).wrapping_add(at as u32);
+                if u64::from(to) <= high - low && matches!(code[at - 2..at], [_, 0xe8 | 0xe9] | [0x0f, 0x80..=0x8f]) {
+                    enter(low + u64::from(to));
                 }
             }
             from += PIECE;

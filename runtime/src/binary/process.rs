@@ -140,6 +140,9 @@ impl Target {
         let pid = self.pid?;
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
         let means = |file: &str| {
+            if name == "libc" && file.starts_with("ld-musl-") {
+                return Some(()); // musl's loader is its libc
+            }
             let rest = file.strip_prefix(name)?;
             (rest.is_empty() || rest.starts_with(".so") || (rest.starts_with("-") && rest.ends_with(".so")))
                 .then_some(())

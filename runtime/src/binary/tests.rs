@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::elf::{Binary, Function, Machine};
+use super::files::within;
 use super::jumps;
 use super::library_cache::{LibraryCache, parse};
 use super::placement::{ArgumentRegisters, place_all};
@@ -260,4 +261,18 @@ fn process_gives_its_program_and_its_mapped_libraries() {
 fn process_that_does_not_exist_is_told() {
     let error = Target { pid: Some(4_194_305) }.resolve("libc").unwrap_err(); // above the kernel's highest pid
     assert_eq!((error.kind, error.message.as_str()), (Kind::Script, "no process 4194305"));
+}
+
+#[test]
+fn absolute_links_of_another_root_stay_in_it() {
+    let root = std::env::temp_dir().join(format!("skep-binary-{}-root", std::process::id()));
+    std::fs::create_dir_all(root.join("usr/lib")).unwrap();
+    for (target, link) in [("/usr/lib", "lib"), ("../../../../libc-2.31.so", "usr/lib/libc.so.6"), ("loop", "loop")] {
+        let _ = std::fs::remove_file(root.join(link));
+        std::os::unix::fs::symlink(target, root.join(link)).unwrap();
+    }
+    assert_eq!(within(&root, Path::new("/lib/libc.so.6")), root.join("libc-2.31.so"));
+    assert_eq!(within(&root, Path::new("/no/../lib/x")), root.join("usr/lib/x"));
+    assert_eq!(within(&root, Path::new("/loop/x")), root.join("loop/x"));
+    assert_eq!(within(Path::new("/"), Path::new("/lib/x")), Path::new("/lib/x"));
 }
