@@ -25,7 +25,7 @@ SEC("tp_btf/sys_enter") int enter(u64 *ctx)
 	struct sending sending;
 	s64 id = ctx[1];
 
-	if (!is_kill(id) || compat(bpf_get_current_task()))
+	if (!is_kill(id) || compat())
 		return 0;
 	sending.target = id == SYS_tgkill ? argument(regs, 1) : argument(regs, 0);
 	sending.sig = id == SYS_tgkill ? argument(regs, 2) : argument(regs, 1);

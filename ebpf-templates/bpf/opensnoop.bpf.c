@@ -34,7 +34,7 @@ SEC("tp_btf/sys_enter") int enter(u64 *ctx)
 	u32 tid = bpf_get_current_pid_tgid();
 	s64 id = ctx[1];
 
-	if (!is_open(id) || compat(bpf_get_current_task()))
+	if (!is_open(id) || compat())
 		return 0;
 	opening.path = id == SYS_openat || id == SYS_openat2 ? argument(regs, 1) : argument(regs, 0);
 	opening.flags = id == SYS_openat || id == SYS_openat2 ? argument(regs, 2) : argument(regs, 1);
@@ -60,7 +60,7 @@ SEC("tp_btf/sys_exit") int leave(u64 *ctx)
 		return 0;
 	opening = bpf_map_lookup_elem(&openings, &tid);
 	if (!opening) /* begun before we attached, or evicted; 32-bit programs number their calls differently */
-		return compat(bpf_get_current_task()) ? 0 : unmatched();
+		return compat() ? 0 : unmatched();
 	e = room_of_this_cpu();
 	if (!e)
 		return 0;

@@ -93,6 +93,42 @@ pub struct Tag<'a> {
     pub component: Option<u32>,
 }
 
+/// The first type of this kind with this name, without an index of all types: for one look into the kernel's 5 MB.
+pub fn find_in(bytes: &[u8], kind: Kind, name: &str) -> Option<Id> {
+    if word(bytes, 0)? & 0xffff != 0xeb9f {
+        return None;
+    }
+    let start = word(bytes, 4)? as usize;
+    let part = |at: usize| bytes.get(start + word(bytes, at)? as usize..)?.get(..word(bytes, at + 4)? as usize);
+    let (types, strings) = (part(8)?, part(16)?);
+    // Every string is there once, between two NULs.
+    let wanted = format!("\0{name}\0");
+    let wanted = memchr::memmem::find(strings, wanted.as_bytes())? as u32 + 1;
+    let (mut at, mut id) = (0, 1);
+    while at < types.len() {
+        let info = word(types, at + 4)?;
+        if word(types, at)? == wanted && Kind::from_number(info >> 24 & 31) == Some(kind) {
+            return Some(id);
+        }
+        at += 12 + tail(info)?;
+        id += 1;
+    }
+    None
+}
+
+/// Bytes of a type behind its first twelve; `None` for a kind that is not known.
+fn tail(info: u32) -> Option<usize> {
+    let count = (info & 0xffff) as usize;
+    Some(match info >> 24 & 31 {
+        1 | 14 | 17 => 4,
+        3 => 12,
+        4 | 5 | 15 | 19 => 12 * count,
+        6 | 13 => 8 * count,
+        2 | 7..=12 | 16 | 18 => 0,
+        _ => return None,
+    })
+}
+
 /// Parsed type information; borrows or owns its bytes.
 pub struct Btf<'a> {
     types: Cow<'a, [u8]>,
@@ -131,16 +167,7 @@ impl<'a> Btf<'a> {
         while at < types.len() {
             offsets.push(at as u32);
             let info = word(&types, at + 4).ok_or(Malformed("type is cut"))?;
-            let count = (info & 0xffff) as usize;
-            at += 12
-                + match info >> 24 & 31 {
-                    1 | 14 | 17 => 4,
-                    3 => 12,
-                    4 | 5 | 15 | 19 => 12 * count,
-                    6 | 13 => 8 * count,
-                    2 | 7..=12 | 16 | 18 => 0,
-                    _ => return Err(Malformed("unknown kind of type")),
-                };
+            at += 12 + tail(info).ok_or(Malformed("unknown kind of type"))?;
         }
         if at != types.len() {
             return Err(Malformed("last type is cut"));
@@ -327,5 +354,8 @@ mod tests {
         let task = btf.find(Kind::Struct, "task_struct").unwrap();
         let comm = *btf.members(task).iter().find(|member| member.name == "comm").unwrap();
         assert_eq!((btf.size(comm.id), comm.bit_width), (Some(16), 0));
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+        assert_eq!(find_in(&bytes, Kind::Struct, "task_struct"), Some(task));
+        assert_eq!(find_in(&bytes, Kind::Struct, "no_such_struct"), None);
     }
 }

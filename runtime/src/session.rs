@@ -307,11 +307,11 @@ impl Machine {
     /// # Errors
     /// A machine diagnostic: no BTF, or no such tracepoint.
     pub fn tracepoint_id(&self, name: &str) -> Result<u32, Diagnostic> {
-        let kernel = self.btf().ok_or_else(|| {
+        let none = || {
             Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)")
                 .help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")
-        })?;
-        btf::tracepoint_id(kernel, name)
-            .ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
+        };
+        let found = btf::tracepoint_id(name).map_err(|_| none())?;
+        found.ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
     }
 }

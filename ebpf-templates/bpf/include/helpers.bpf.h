@@ -18,6 +18,7 @@ static long (*const bpf_probe_read_user)(void *dst, u32 size, const void *from) 
 static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *from) = (void *)113;
 static long (*const bpf_probe_read_user_str)(void *dst, u32 size, const void *from) = (void *)114;
 static long (*const bpf_probe_read_kernel_str)(void *dst, u32 size, const void *from) = (void *)115;
+static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
 static void *(*const bpf_ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const bpf_ringbuf_discard)(void *data, u64 flags) = (void *)133;
@@ -45,4 +46,7 @@ enum bpf_map_type {
 		bpf_probe_read_kernel(&read_, sizeof(read_), __builtin_preserve_access_index(&(place)));               \
 		read_;                                                                                                 \
 	})
+/* The kernel's own list of helpers; it says which ones there are. */
+enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
+#define HELPER_EXISTS(helper) __builtin_preserve_enum_value(*(enum bpf_func_id *)helper, 0)
 #define FIELD_EXISTS(place) __builtin_preserve_field_info(place, 2)

@@ -15,7 +15,7 @@ struct pt_regs {
 /* The first three arguments of a system call. */
 static __always_inline u64 argument(struct pt_regs *regs, int n) { return n == 0 ? regs->di : n == 1 ? regs->si : regs->dx; }
 static __always_inline s64 number(struct pt_regs *regs) { return regs->orig_ax; }
-static __always_inline bool compat(struct task_struct *task) { return READ(task->thread_info.status) & 2; }
+#define COMPAT(read, task) (read((task)->thread_info.status) & 2)
 #elif defined(__TARGET_ARCH_arm64)
 enum { SYS_open = -2, SYS_openat = 56, SYS_openat2 = 437, SYS_kill = 129, SYS_tkill = 130, SYS_tgkill = 131 };
 
@@ -26,8 +26,16 @@ struct pt_regs {
 } CORE;
 static __always_inline u64 argument(struct pt_regs *regs, int n) { return n == 0 ? regs->orig_x0 : n == 1 ? regs->regs[1] : regs->regs[2]; }
 static __always_inline s64 number(struct pt_regs *regs) { return regs->syscallno; }
-static __always_inline bool compat(struct task_struct *task) { return READ(task->thread_info.flags) & (1 << 22); }
+#define COMPAT(read, task) (read((task)->thread_info.flags) & (1 << 22))
 #endif
+
+/* Does this task make 32-bit system calls? From 5.11 on its own members are plain loads. */
+static __always_inline bool compat(void)
+{
+	if (HELPER_EXISTS(BPF_FUNC_get_current_task_btf))
+		return COMPAT(, bpf_get_current_task_btf());
+	return COMPAT(READ, bpf_get_current_task());
+}
 
 static __always_inline bool is_open(s64 id) { return id == SYS_open || id == SYS_openat || id == SYS_openat2; }
 static __always_inline bool is_kill(s64 id) { return id == SYS_kill || id == SYS_tkill || id == SYS_tgkill; }
@@ -43,5 +51,5 @@ static __always_inline bool chosen(s64 id)
 		if (!(syscall_bits[id / 64] >> (id % 64) & 1))
 			return false;
 	}
-	return !compat(bpf_get_current_task());
+	return !compat();
 }

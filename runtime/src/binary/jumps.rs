@@ -98,11 +98,11 @@ pub(super) fn from_elsewhere(
             let code = binary.read(segment.file_offset + from, PIECE + OVERLAP)?;
             // Any four bytes that would lead there as a distance, then those that a jump's or call's opcode precedes: the
             // first test alone decides for nearly all, at one addition each. 32 bits do: no such jump goes further.
-            let origin = (segment.address + from + 4).wrapping_sub(low) as u32;
-            for (at, distance) in code.windows(4).enumerate().skip(2) {
-                let distance = u32::from_le_bytes([distance[0], distance[1], distance[2], distance[3]]);
+            let origin = (segment.address + from + 6).wrapping_sub(low) as u32;
+            for (at, window) in code.windows(6).enumerate() {
+                let distance = u32::from_le_bytes([window[2], window[3], window[4], window[5]]);
                 let to = distance.wrapping_add(origin).wrapping_add(at as u32);
-                if u64::from(to) <= high - low && matches!(code[at - 2..at], [_, 0xe8 | 0xe9] | [0x0f, 0x80..=0x8f]) {
+                if u64::from(to) <= high - low && matches!(window, [_, 0xe8 | 0xe9, ..] | [0x0f, 0x80..=0x8f, ..]) {
                     enter(low + u64::from(to));
                 }
             }

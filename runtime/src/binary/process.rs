@@ -60,9 +60,8 @@ impl Target {
             }
             _ => denied(pid, &error),
         })?;
-        let shown = shown.to_string_lossy().into_owned();
-        let direct = within(&root, Path::new(&shown));
-        let path = if same_file(&direct, &link) { direct } else { link };
+        let shown = shown.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
+        let path = in_use(&root, &shown, link);
         require_elf(&path)?;
         Ok(Resolved { path, shown })
     }
@@ -129,6 +128,7 @@ impl Target {
             let commands: Vec<String> = folders.iter().flat_map(|folder| files(&within(root, folder))).collect();
             let error = Diagnostic::script(format!("no program or library `{name}`{}", self.of_process()));
             match nearest(name, commands.iter().map(String::as_str).chain(cache.short_names())) {
+                _ if Path::new(name).is_file() => error.help(format!("did you mean `./{name}`?")),
                 Some(found) => error.help(format!("did you mean `{found}`?")),
                 None => error.help("give its path, such as /usr/bin/bash"),
             }
@@ -153,10 +153,7 @@ impl Target {
             if Path::new(shown).file_name().and_then(|base| base.to_str()).and_then(means).is_none() {
                 continue;
             }
-            // After an upgrade the path leads to another file, or to none; this link to the one in use.
-            let in_use = PathBuf::from(format!("/proc/{pid}/map_files/{range}"));
-            let path = within(root, Path::new(shown));
-            let path = if in_use.exists() && !same_file(&path, &in_use) { in_use } else { path };
+            let path = in_use(root, shown, PathBuf::from(format!("/proc/{pid}/map_files/{range}")));
             if path.exists() {
                 return Some(Resolved { path, shown: shown.to_owned() });
             }
@@ -167,6 +164,18 @@ impl Target {
     fn of_process(&self) -> String {
         self.pid.map(|pid| format!(" where process {pid} runs")).unwrap_or_default()
     }
+}
+
+/// The path of a file that a process has open: after an upgrade its name leads to another file, or to none, but the link
+/// in `/proc` to the one in use. That link needs privilege, and lives no longer than the process: the name goes first.
+fn in_use(root: &Path, shown: &str, link: PathBuf) -> PathBuf {
+    let named = within(root, Path::new(shown));
+    if !link.exists() {
+        return named;
+    }
+    // The name is as *we* would spell it where the process is only chrooted.
+    let found = [named, PathBuf::from(shown)].into_iter().find(|path| same_file(path, &link));
+    found.unwrap_or(link)
 }
 
 fn denied(pid: u32, error: &std::io::Error) -> Diagnostic {

@@ -1,6 +1,6 @@
 //! The running kernel's own type information.
 
-use skep_templates::btf::{Btf, Kind};
+use skep_templates::btf::{self, Btf, Kind};
 use std::borrow::Cow;
 use std::io;
 
@@ -18,14 +18,26 @@ pub fn exists() -> bool {
     std::path::Path::new(PATH).exists()
 }
 
-/// The typedef that stands for a tracepoint's prototype: what `tp_btf` programs attach to.
-pub fn tracepoint_id(btf: &Btf<'_>, name: &str) -> Option<u32> {
-    btf.find(Kind::Typedef, &format!("btf_trace_{name}"))
+/// The typedef that stands for a tracepoint's prototype: what `tp_btf` programs attach to. Looked up without an index of
+/// the whole.
+///
+/// # Errors
+/// The kernel has no type information; `None`: it has no such tracepoint.
+pub fn tracepoint_id(name: &str) -> io::Result<Option<u32>> {
+    let file = std::fs::File::open(PATH)?;
+    let name = format!("btf_trace_{name}");
+    let length = file.metadata()?.len() as usize;
+    // From Linux 6.16 on it can be mapped, which saves a copy of 5 MB.
+    if let Some(mapped) = super::sys::Mapped::open(&file, length) {
+        return Ok(btf::find_in(mapped.bytes(), Kind::Typedef, &name));
+    }
+    Ok(btf::find_in(&std::fs::read(PATH)?, Kind::Typedef, &name))
 }
 
 /// How many arguments a tracepoint gives to a program.
 pub fn tracepoint_arguments(btf: &Btf<'_>, name: &str) -> Option<usize> {
-    let pointer = btf.target(tracepoint_id(btf, name)?);
+    let typedef = btf.find(Kind::Typedef, &format!("btf_trace_{name}"))?;
+    let pointer = btf.target(typedef);
     // The first argument is the tracepoint's own.
     btf.arguments(btf.target(pointer)).len().checked_sub(1)
 }

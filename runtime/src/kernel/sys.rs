@@ -123,6 +123,35 @@ pub fn address_mut<T>(slice: &mut [T]) -> u64 {
     slice.as_mut_ptr() as u64
 }
 
+/// A file mapped for reading.
+pub struct Mapped {
+    at: *mut libc::c_void,
+    length: usize,
+}
+
+impl Mapped {
+    /// `None` where the file cannot be mapped.
+    pub fn open(file: &std::fs::File, length: usize) -> Option<Mapped> {
+        // SAFETY: a private read-only mapping at an address of the kernel's choice.
+        let at = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+        };
+        (length > 0 && at != libc::MAP_FAILED).then_some(Mapped { at, length })
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped, as long as said, until the drop; only used for files of sysfs, which do not shrink.
+        unsafe { std::slice::from_raw_parts(self.at.cast(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and no slice of it outlives it.
+        unsafe { libc::munmap(self.at, self.length) };
+    }
+}
+
 /// A name as the kernel takes it for programs and maps: 15 bytes of letters, digits, `_` and `.`.
 pub fn object_name(name: &str) -> [u8; 16] {
     let mut short = [0; 16];

@@ -53,19 +53,22 @@ pub fn measure(
                 else {
                     continue;
                 };
+                if samples.is_given_up() {
+                    continue;
+                }
                 let before = load.cost()?;
-                match Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command) {
+                let with = match Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command) {
                     Ok(tracer) => {
                         sleep(SETTLE);
                         let with = load.cost()?;
-                        tracer.end()?;
-                        let after = load.cost()?;
-                        samples.push(with - before.min(after));
+                        tracer.end().map(|_ended| with)
                     }
-                    Err(message) => {
-                        eprintln!("{} {}: {message}", tool.name(), case.name);
-                        *cell = Cell::Failed;
-                    }
+                    Err(message) => Err(message),
+                };
+                let after = load.cost()?;
+                match with {
+                    Ok(with) => samples.push(with - before.min(after)),
+                    Err(message) => samples.fail(&format!("{} {}", tool.name(), case.name), &message),
                 }
             }
         }

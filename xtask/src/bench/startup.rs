@@ -8,8 +8,8 @@ use super::tracer::Tracer;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long each tracer runs once it is attached.
-const HOLD: Duration = Duration::from_millis(100);
+/// How long each tracer runs once it is attached: bpftrace forgets a SIGINT that comes before it waits for events.
+const HOLD: Duration = Duration::from_millis(300);
 
 /// Figures of one tool for one case.
 #[derive(Default)]
@@ -17,7 +17,6 @@ struct Figures {
     first_ms: Samples,
     peak_mb: Samples,
     exit_ms: Samples,
-    has_failed: bool,
 }
 
 /// Three rows a case.
@@ -28,12 +27,11 @@ pub fn measure(programs: &Programs, cases: &[Case], repetitions: u32) -> Vec<Row
             for tool in Tool::in_turn(repetition) {
                 let figures = &mut figures[tool as usize];
                 let Some(command) = case.command(programs, tool, std::process::id(), true) else { continue };
-                if figures.has_failed {
+                if figures.first_ms.is_given_up() {
                     continue;
                 }
                 if let Err(message) = once(programs, &case.kind, &command, figures) {
-                    eprintln!("{} {}: {message}", tool.name(), case.name);
-                    figures.has_failed = true;
+                    figures.first_ms.fail(&format!("{} {}", tool.name(), case.name), &message);
                 }
             }
         }
@@ -43,7 +41,6 @@ pub fn measure(programs: &Programs, cases: &[Case], repetitions: u32) -> Vec<Row
         let row = |what: &str, unit, of: fn(&Figures) -> &Samples, goals| {
             let cells = Tool::ALL.map(|tool| match &figures[tool as usize] {
                 _ if !programs.has(tool) => Cell::NotInstalled,
-                figures if figures.has_failed => Cell::Failed,
                 figures => Cell::Measured(of(figures).clone()),
             });
             Row { area: "startup", what: format!("{}: {what}", case.name), unit, cells, goals }

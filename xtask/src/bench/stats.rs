@@ -1,12 +1,28 @@
 //! Samples of one figure, and their median.
 
-/// What was measured, in the order of the repetitions.
+/// What was measured, in the order of the repetitions, and how often it could not be.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples(Vec<f64>);
+pub struct Samples {
+    values: Vec<f64>,
+    pub failures: u32,
+}
+
+/// A tracer that fails as often is left alone.
+const FAILURES: u32 = 2;
 
 impl Samples {
     pub fn push(&mut self, sample: f64) {
-        self.0.push(sample);
+        self.values.push(sample);
+    }
+
+    /// Notes a failure and says why.
+    pub fn fail(&mut self, who: &str, message: &str) {
+        eprintln!("{who}: {message}");
+        self.failures += 1;
+    }
+
+    pub fn is_given_up(&self) -> bool {
+        self.failures >= FAILURES
     }
 
     /// The middle sample, or the mean of the two in the middle; `None` without samples.
@@ -23,7 +39,7 @@ impl Samples {
     }
 
     fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
         sorted
     }
@@ -31,7 +47,7 @@ impl Samples {
 
 impl FromIterator<f64> for Samples {
     fn from_iter<I: IntoIterator<Item = f64>>(samples: I) -> Samples {
-        Samples(samples.into_iter().collect())
+        Samples { values: samples.into_iter().collect(), failures: 0 }
     }
 }
 

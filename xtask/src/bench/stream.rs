@@ -45,7 +45,6 @@ struct Figures {
     runs_with_loss: u32,
     lost: u64,
     reported: u64,
-    has_failed: bool,
 }
 
 /// Rows, and a sentence a tool on what it lost.
@@ -65,14 +64,13 @@ pub fn measure(
             for tool in Tool::in_turn(repetition) {
                 let n = tool as usize;
                 // Twice in a row: one loss may be an accident. The full rate is always measured.
-                if !programs.has(tool) || figures[n].has_failed || (losses[n] >= 2 && rate != 0) {
+                if !programs.has(tool) || figures[n].cpu_us.is_given_up() || (losses[n] >= 2 && rate != 0) {
                     continue;
                 }
                 let flow = match once(programs, tool, rate, seconds) {
                     Ok(flow) => flow,
                     Err(message) => {
-                        eprintln!("{} stream: {message}", tool.name());
-                        figures[n].has_failed = true;
+                        figures[n].cpu_us.fail(&format!("{} stream", tool.name()), &message);
                         continue;
                     }
                 };
@@ -85,14 +83,15 @@ pub fn measure(
             }
         }
         for tool in Tool::ALL {
-            figures[tool as usize].lossless.push(best[tool as usize]);
+            if programs.has(tool) && !figures[tool as usize].cpu_us.is_given_up() {
+                figures[tool as usize].lossless.push(best[tool as usize]);
+            }
         }
         eprintln!("stream: repetition {} of {repetitions}", repetition + 1);
     }
     let row = |what: &str, unit, of: fn(&Figures) -> &Samples, goals| {
         let cells = Tool::ALL.map(|tool| match &figures[tool as usize] {
             _ if !programs.has(tool) => Cell::NotInstalled,
-            figures if figures.has_failed => Cell::Failed,
             figures => Cell::Measured(of(figures).clone()),
         });
         Row { area: "stream", what: what.to_owned(), unit, cells, goals }

@@ -9,7 +9,6 @@ use std::fmt::Write;
 pub enum Cell {
     Measured(Samples),
     NotInstalled,
-    Failed,
 }
 
 /// A ratio of medians, skep's over another's.
@@ -81,11 +80,14 @@ pub fn markdown(rows: &[Row]) -> String {
 fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Measured(samples) => match (samples.median(), samples.range()) {
-            (Some(median), Some((min, max))) => format!("{} ({}-{})", Short(median), Short(min), Short(max)),
+            (Some(median), Some((min, max))) => {
+                let failed =
+                    if samples.failures > 0 { format!(", {} failed", samples.failures) } else { String::new() };
+                format!("{} ({}-{}){failed}", Short(median), Short(min), Short(max))
+            }
             _ => "failed".to_owned(),
         },
         Cell::NotInstalled => "not installed".to_owned(),
-        Cell::Failed => "failed".to_owned(),
     }
 }
 
