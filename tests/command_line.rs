@@ -1,1 +1,215 @@
-//! To be written.
+//! The command line: options, parameters of scripts, exit statuses, what goes to which stream.
+
+use skep_tests::machine::Folder;
+use skep_tests::{Output, Skep, privileged, workload};
+use std::time::{Duration, Instant};
+
+const SCRIPT: &str = r#"//! tally - counts things.
+//!
+//! Usage:    skep run tally [--name NAME] [--most N] [--all]
+let name = param("name", #{ value: "x", help: "only threads of this name" });
+let most = param("most", #{ value: 5, help: "how many rows" });
+let all = param("all", #{ value: false, help: "everything" });
+print(`${name} ${most + 1} ${all}`);
+"#;
+
+/// Runs [`SCRIPT`] as a file with these words behind it.
+fn tally(words: &[&str]) -> Output {
+    let folder = Folder::new();
+    let file = folder.file("tally.rhai", SCRIPT);
+    Skep::new(&["run", &file]).arguments(words).run()
+}
+
+#[test]
+fn parameters_of_a_script_follow_its_name() {
+    assert_eq!(tally(&[]).ok().out, "x 6 false\n");
+    assert_eq!(tally(&["--name", "bash", "--most", "7", "--all"]).ok().out, "bash 8 true\n");
+    assert_eq!(tally(&["--most=7", "--all=no"]).ok().out, "x 8 false\n");
+}
+
+#[test]
+fn parameter_of_the_wrong_type_is_an_error() {
+    let output = tally(&["--most", "seven"]).status_is(1);
+    assert!(output.err.starts_with("error: `--most seven`: a whole number is needed\n"), "{output}");
+}
+
+#[test]
+fn word_that_is_no_parameter_is_an_error() {
+    let output = tally(&["seven"]).status_is(1);
+    assert!(output.err.starts_with("error: `seven` is no parameter\n"), "{output}");
+}
+
+#[test]
+fn misspelt_parameter_names_the_nearest() {
+    let output = tally(&["--mots", "7"]).status_is(1);
+    assert!(output.err.contains("`--mots`") && output.err.contains("did you mean `--most`?"), "{output}");
+}
+
+#[test]
+fn help_of_a_script_is_its_header() {
+    let folder = Folder::new();
+    let file = folder.file("tally.rhai", SCRIPT);
+    let help = "tally - counts things.\n\nUsage:    skep run tally [--name NAME] [--most N] [--all]\n";
+    assert!(Skep::new(&["doc", &file]).run().ok().out.starts_with(help));
+    let output = tally(&["--help"]).ok();
+    assert!(output.out.starts_with(help), "{output}");
+}
+
+#[test]
+fn plan_names_the_parameters() {
+    let folder = Folder::new();
+    let file = folder.file("tally.rhai", &format!("{SCRIPT}probe(\"profile:hz:99\").count();\n"));
+    let output = Skep::new(&["plan", &file, "--most", "7"]).run().ok();
+    assert!(output.out.contains("   param   --most 5   how many rows\n"), "{output}");
+}
+
+#[test]
+fn scripts_and_modules_are_found_in_the_users_folders() {
+    let folder = Folder::new();
+    folder.file("tally.rhai", SCRIPT);
+    folder.file("numbers.rhai", "export const SIX = 6;\nfn double(x) { x * 2 }\nfn mine(p) { p.filter(pid == 6) }\n");
+    let folders = folder.0.display().to_string();
+    let run = |arguments: &[&str]| Skep::new(arguments).environment("SKEP_PATH", &folders).run();
+    assert_eq!(run(&["run", "tally"]).ok().out, "x 6 false\n");
+    let script = "import \"numbers\" as numbers; print(numbers::double(numbers::SIX));";
+    assert_eq!(run(&["-e", script]).ok().out, "12\n");
+    let script = "import \"numbers\" as numbers; numbers::mine(probe(\"profile:hz:99\")).count();";
+    let plan = run(&["plan", "-e", script]).ok();
+    assert!(plan.out.contains("filter pid == 6"), "{plan}");
+    // Nothing outside of the folders can be imported.
+    let outside = format!("import \"{folders}/numbers\" as numbers;");
+    Skep::new(&["-e", &outside]).run().status_is(1);
+    run(&["-e", "import \"../numbers\" as numbers;"]).status_is(1);
+}
+
+#[test]
+fn scripts_cannot_reach_files_processes_or_the_network() {
+    for call in [
+        "open_file(\"/etc/passwd\")",
+        "system(\"id\")",
+        "exec(\"id\")",
+        "read(\"/etc/passwd\")",
+        "eval(\"1\")",
+        "env(\"HOME\")",
+    ] {
+        Skep::new(&["-e", &format!("{call};")]).run().status_is(1);
+    }
+}
+
+#[test]
+fn wrong_options_have_status_2_and_name_themselves() {
+    for (arguments, named) in [
+        (&["--for", "soon", "-e", "print(1)"][..], "--for"),
+        (&["--ring", "0", "-e", "print(1)"], "--ring"),
+        (&["--pid", "0", "-e", "print(1)"], "--pid"),
+        (&["--format", "xml", "-e", "print(1)"], "--format"),
+        (&["--banana", "-e", "print(1)"], "--banana"),
+        (&["run"], "FILE|NAME"),
+        (&["-e"], "-e"),
+    ] {
+        let output = Skep::new(arguments).run().status_is(2);
+        assert!(output.err.starts_with("error: ") && output.err.contains(named) && output.out.is_empty(), "{output}");
+    }
+}
+
+#[test]
+fn unknown_command_is_named_in_its_error() {
+    let output = Skep::new(&["bogus"]).run().status_is(2);
+    assert!(
+        output.err.starts_with("error: ") && output.err.lines().next().is_some_and(|line| line.contains("bogus")),
+        "{output}"
+    );
+}
+
+#[test]
+fn missing_script_and_cgroup_are_errors() {
+    let script = Skep::new(&["run", "syscuont"]).run().status_is(1);
+    assert!(script.err.contains("no script `syscuont`") && script.err.contains("did you mean `syscount`?"), "{script}");
+    let cgroup = Skep::new(&["--cgroup", "/no/such/cgroup", "-e", "print(1)"]).run().status_is(1);
+    assert!(cgroup.err.starts_with("error: no cgroup `/no/such/cgroup`: "), "{cgroup}");
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [&["--help"][..], &["run", "--help"], &["plan", "--help"], &["--version"]] {
+        let output = Skep::new(arguments).run().ok();
+        assert!(!output.out.is_empty() && output.err.is_empty(), "{output}");
+    }
+    assert!(Skep::new(&["--version"]).run().ok().out.starts_with("skep "));
+}
+
+#[test]
+fn what_the_run_says_of_itself_goes_to_standard_error() {
+    privileged!();
+    let command = workload::line("getpgid 23");
+    let arguments = ["-c", &command, "-e", "probe(\"t:syscalls:sys_enter_getpgid\").count()"];
+    let talking = Skep::new(&arguments).run().ok();
+    assert_eq!(talking.out, "count: 23\n");
+    let lines: Vec<&str> = talking.err.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("attached `tracepoint:syscalls:sys_enter_getpgid` "), "{talking}");
+    assert!(lines[1].starts_with("trust: ") && lines[1].ends_with(" 23 counted, 0 lost"), "{talking}");
+    let quiet = Skep::new(&arguments).arguments(&["--quiet"]).run().ok();
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("count: 23\n", ""));
+}
+
+#[test]
+fn time_of_the_command_line_ends_every_run() {
+    privileged!();
+    let since = Instant::now();
+    let script = r#"
+        probe("t:syscalls:sys_enter_getpgid").count().run("60s");
+        probe("t:syscalls:sys_enter_lseek").count();
+        run();
+    "#;
+    Skep::new(&["--for", "200ms", "-e", script]).run().ok();
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn timers_tick_without_a_probe() {
+    let output = Skep::new(&["-q", "--for", "500ms", "-e", "every(\"100ms\", || print(\"tick\"));"]).run().ok();
+    let ticks = output.out.lines().filter(|line| *line == "tick").count();
+    assert!((3..=5).contains(&ticks), "{output}");
+}
+
+#[test]
+fn command_takes_quotes_as_a_shell_does() {
+    privileged!();
+    let script = "probe(\"t:syscalls:sys_enter_openat\").filter(starts_with(str(args.filename), \"/no\")).by(str(args.filename)).count()";
+    let command = format!("{} open 23 '/no where'", workload::path());
+    let output = Skep::script(script).arguments(&["-c", &command]).run().ok();
+    assert_eq!(output.rows(), [("/no where".to_owned(), 23.into())]);
+}
+
+#[test]
+fn cgroup_of_the_command_line_restricts_every_chain() {
+    privileged!();
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .filter(|_| std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists())
+    else {
+        return println!("skipped: needs cgroup v2");
+    };
+    let script = "probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"skep-workload\").count()";
+    let output = Skep::on("getpgid 23", script).arguments(&["--cgroup", &format!("/sys/fs/cgroup{path}")]).run().ok();
+    assert_eq!(output.value(), 23);
+}
+
+#[test]
+fn list_finds_by_glob_short_form_and_word() {
+    privileged!();
+    let listed = |pattern: &str| Skep::new(&["list", pattern]).run().ok().out;
+    let point = "tracepoint:sched:sched_process_fork";
+    for pattern in
+        ["tracepoint:sched:sched_process_*", "t:sched:sched_process_f*", "sched_process_fork", "tracepoint:sched"]
+    {
+        assert!(listed(pattern).lines().any(|line| line == point), "{pattern}");
+    }
+    let verbose = Skep::new(&["list", "-v", point]).run().ok().out;
+    assert!(verbose.starts_with(&format!("{point}\n    args.parent_comm ")), "{verbose}");
+    let nothing = Skep::new(&["list", "t:sched:sched_process_frok"]).run().status_is(1);
+    assert!(nothing.err.contains(&format!("did you mean `{point}`?")), "{nothing}");
+}

@@ -1,1 +1,156 @@
-//! To be written.
+//! Every template is taken by this kernel: with every parameter set, and with every kind of output.
+
+use skep_tests::{Skep, privileged};
+use std::collections::BTreeMap;
+
+/// One template as `skep list templates -v` describes it: name and type of its parameters and its fields.
+#[derive(Default, Debug)]
+struct Template {
+    parameters: Vec<(String, String)>,
+    fields: Vec<(String, String)>,
+}
+
+/// The dedicated templates; the others serve `probe(…)`.
+fn dedicated() -> BTreeMap<String, Template> {
+    let listed = Skep::new(&["list", "templates", "-v"]).run().ok();
+    let mut templates: BTreeMap<String, Template> = BTreeMap::new();
+    let mut name = String::new();
+    let mut generic = Vec::new();
+    for line in listed.out.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !line.starts_with(' ') {
+            name = words[0].to_owned();
+            templates.insert(name.clone(), Template::default());
+            continue;
+        }
+        let template = templates.get_mut(&name).expect("a heading comes first");
+        match words.as_slice() {
+            ["program", .., "what", "the", "plan", "names"] => generic.push(name.clone()),
+            ["param", parameter, kind, ..] => template.parameters.push(((*parameter).into(), (*kind).into())),
+            ["field", field, kind, ..] => template.fields.push(((*field).into(), (*kind).into())),
+            _ => {}
+        }
+    }
+    // `syscall` serves probes too; its programs have targets, but nothing describes an event.
+    templates.retain(|name, template| !generic.contains(name) && !template.fields.is_empty());
+    templates
+}
+
+/// Something else than the default, as scripts write it.
+fn value(kind: &str) -> &'static str {
+    match kind {
+        "bool" => "true",
+        kind if kind.starts_with("char") => "\"x\"",
+        _ => "7",
+    }
+}
+
+/// Chains for every output that there is, made of some number, some text, and all fields.
+fn outputs(number: &str, text: &str, all: &str) -> Vec<String> {
+    let mut chains: Vec<String> =
+        ["", ".count()", ".lhist(NUMBER, 0, 100, 10)", ".by(TEXT).lhist(NUMBER, 0, 100, 10)"].map(str::to_owned).into();
+    for kind in ["sum", "avg", "min", "max", "stats", "hist", "quantiles"] {
+        chains.push(format!(".{kind}(NUMBER)"));
+        chains.push(format!(".by(TEXT, cpu).{kind}(NUMBER)"));
+    }
+    // A key on the stack, and one that is too long for it.
+    chains.push(".by(cpu).count()".into());
+    chains.push(".by(TEXT, nsecs).count()".into());
+    chains.push(format!(".by({all}).count()"));
+    chains.push(format!(".by({all}).hist(NUMBER)"));
+    chains.push(format!(".fields({all})"));
+    chains.push(".filter(NUMBER > 7 and TEXT != \"x\" or not(cpu == 1)).by(TEXT).sum(NUMBER / 3)".into());
+    chains.push(".filter(NUMBER == 7).fields(TEXT).each(|e| print(e))".into());
+    chains.iter().map(|chain| chain.replace("NUMBER", number).replace("TEXT", text)).collect()
+}
+
+/// Loads and attaches all chains at once.
+#[track_caller]
+fn assert_loads(source: &str, chains: &[String]) {
+    for some in chains.chunks(8) {
+        let script: String = some.iter().map(|chain| format!("{source}{chain}.quiet();\n")).collect();
+        let output = Skep::new(&["-e", &format!("{script}run(\"10ms\");")]).run();
+        assert_eq!(output.status, Some(0), "{output}");
+        println!("{:>3} chains loaded: {source}", some.len());
+    }
+}
+
+#[test]
+fn every_dedicated_template_loads_with_every_output() {
+    privileged!();
+    let templates = dedicated();
+    assert!(templates.len() >= 5, "{templates:?}");
+    for (name, template) in templates {
+        let number = template
+            .fields
+            .iter()
+            .find(|(_, kind)| kind.starts_with(['u', 's']) && !kind.contains('['))
+            .expect("it has a number");
+        let text = template.fields.iter().find(|(_, kind)| kind.starts_with("char")).map_or("comm", |(name, _)| name);
+        // More than eight columns no call takes.
+        let all: Vec<&str> = template.fields.iter().map(|(name, _)| name.as_str()).take(8).collect();
+        assert_loads(&format!("template(\"{name}\")"), &outputs(&number.0, text, &all.join(", ")));
+    }
+}
+
+#[test]
+fn every_dedicated_template_loads_with_every_parameter() {
+    privileged!();
+    for (name, template) in dedicated() {
+        let set = |(parameter, kind): &(String, String)| format!("{parameter}: {}", value(kind));
+        let each = template.parameters.iter().map(set);
+        let all = each.clone().collect::<Vec<_>>().join(", ");
+        for settings in each.chain([all]) {
+            assert_loads(&format!("template(\"{name}\", #{{ {settings} }})"), &[".count()".into(), String::new()]);
+        }
+    }
+}
+
+#[test]
+fn every_generic_template_loads_with_every_output() {
+    privileged!();
+    let names = "pid, tid, comm, uid, gid, cgroup, nsecs, probe";
+    let sources = [
+        ("probe(\"tracepoint:sched:sched_process_exec\")", "args.pid", "str(args.filename, 200)"),
+        ("probe(\"rawtracepoint:sched_process_fork\")", "arg0", "comm"),
+        ("probe(\"tracepoint:raw_syscalls:sys_exit\")", "args.ret", "comm"),
+        ("probe(\"tracepoint:syscalls:sys_enter_openat\")", "args.flags", "str(args.filename, 200)"),
+        ("probe(\"tracepoint:syscalls:sys_enter_openat\")", "pid", "comm"),
+        ("probe(\"tracepoint:syscalls:sys_exit_openat\")", "args.ret", "comm"),
+        (
+            "probe([\"tracepoint:syscalls:sys_enter_openat\", \"tracepoint:syscalls:sys_enter_open\"])",
+            "args.flags",
+            "str(args.filename)",
+        ),
+        ("probe(\"uprobe:libc:getenv\")", "arg0", "str(arg0)"),
+        ("probe(\"uretprobe:libc:getenv\")", "retval", "str(retval)"),
+        ("probe(\"uprobe:libc:*env\")", "arg0", "str(arg0)"),
+        ("probe(\"profile:hz:99\")", "cpu", "comm"),
+        ("probe(\"interval:ms:5\")", "cpu", "comm"),
+        ("probe(\"software:context-switches\")", "cpu", "comm"),
+    ];
+    for (source, number, text) in sources {
+        assert_loads(source, &outputs(number, text, names));
+    }
+}
+
+#[test]
+fn restrictions_load_with_every_source() {
+    privileged!();
+    let sources = [
+        "t:sched:sched_process_exec",
+        "rt:sched_process_fork",
+        "t:syscalls:sys_enter_openat",
+        "u:libc:getenv",
+        "p:hz:99",
+    ];
+    let script: String = sources.map(|source| format!("probe(\"{source}\").by(comm).count().quiet();\n")).concat();
+    let own = std::process::id().to_string();
+    let restrict = ["--pid", &own, "--comm", "init", "--cgroup", "/sys/fs/cgroup"];
+    let mut restrict = restrict.as_slice();
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+        restrict = &restrict[..4];
+    }
+    let output = Skep::new(&["-e", &format!("{script}run(\"10ms\");")]).arguments(restrict).run().ok();
+    assert!(output.err.contains("comm == \"init\""), "{output}");
+}

@@ -82,7 +82,8 @@ impl Session {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
         let trust = Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 40, max_entries: 1 };
         let trust = Map::create("trust", trust).map_err(refused)?;
-        let aggregate = prepared.aggregate.map(|shape| Map::create("aggregate", shape)).transpose().map_err(refused)?;
+        let aggregate =
+            prepared.aggregate.map(|shape| Map::create_sparse("aggregate", shape)).transpose().map_err(refused)?;
         let mut programs = Vec::new();
         for unit in &prepared.units {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);

@@ -12,6 +12,9 @@ pub const LRU_HASH: u32 = 9;
 pub const LRU_PERCPU_HASH: u32 = 10;
 pub const RINGBUF: u32 = 27;
 
+/// Entries are allocated when they are inserted.
+const NO_PREALLOCATION: u32 = 1;
+
 /// The kernel's own "not supported", which libc does not name.
 const ENOTSUPP: i32 = 524;
 
@@ -56,6 +59,16 @@ impl Map {
     /// The kernel's: no privilege, no memory, an impossible shape.
     pub fn create(name: &str, shape: Shape) -> io::Result<Map> {
         Self::create_with(name, shape, 0)
+    }
+
+    /// A table whose entries are allocated as they come, where the kernel can do that in every context (Linux 6.1):
+    /// setting 10,000 of them aside takes about 10 ms.
+    ///
+    /// # Errors
+    /// As [`Map::create`].
+    pub fn create_sparse(name: &str, shape: Shape) -> io::Result<Map> {
+        let lazy = shape.map_type == PERCPU_HASH && sys::kernel_release() >= (6, 1);
+        Self::create_with(name, shape, if lazy { NO_PREALLOCATION } else { 0 })
     }
 
     fn create_with(name: &str, shape: Shape, map_flags: u32) -> io::Result<Map> {

@@ -161,6 +161,13 @@ pub fn object_name(name: &str) -> [u8; 16] {
     short
 }
 
+/// The kernel's version, `(6, 1)`; `(0, 0)` where it cannot be read.
+pub fn kernel_release() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut parts = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
 /// How many CPUs this kernel may ever have: the number of values in a per-CPU map's entry.
 ///
 /// # Errors
