@@ -103,7 +103,6 @@ fn wrong_options_have_status_2_and_name_themselves() {
         (&["--ring", "0", "-e", "print(1)"], "--ring"),
         (&["--pid", "0", "-e", "print(1)"], "--pid"),
         (&["--format", "xml", "-e", "print(1)"], "--format"),
-        (&["--banana", "-e", "print(1)"], "--banana"),
         (&["run"], "FILE|NAME"),
         (&["-e"], "-e"),
     ] {
@@ -142,7 +141,7 @@ fn help_and_version_go_to_standard_output() {
 fn what_the_run_says_of_itself_goes_to_standard_error() {
     privileged!();
     let command = workload::line("getpgid 23");
-    let arguments = ["-c", &command, "-e", "probe(\"t:syscalls:sys_enter_getpgid\").count()"];
+    let arguments = ["-c", &command, "-e", "probe(\"tracepoint:syscalls:sys_enter_getpgid\").count()"];
     let talking = Skep::new(&arguments).run().ok();
     assert_eq!(talking.out, "count: 23\n");
     let lines: Vec<&str> = talking.err.lines().collect();

@@ -140,7 +140,7 @@ fn templates_that_are_not_there() {
             r#"template("runqlat", #{ proces: 1 }).count();"#,
             r#"template("runqlat", #{ process: -1 }).count();"#,
             r#"template("runqlat", #{ process: "bash" }).count();"#,
-            r#"template("biolatency", #{ disk_only: "nosuchdisk" }).count();"#,
+            r#"template("biolatency", #{ disk: "nosuchdisk" }).count();"#,
             r#"template("biolatency").hist(elapsd);"#,
         ],
     );

@@ -74,9 +74,18 @@ fn compile(sources: &Path, scratch: &Path, name: &str, define: &str) -> Result<V
     let source = format!("{name}.bpf.c");
     let define = format!("-D__TARGET_ARCH_{define}");
     let mut clang = Command::new(CLANG);
-    clang
-        .current_dir(sources)
-        .args(["-target", "bpf", "-mcpu=v3", &define, "-g", "-O2", "-Wall", "-Wextra", "-Werror"]);
+    clang.current_dir(sources).args([
+        "-target",
+        "bpf",
+        "-mcpu=v3",
+        &define,
+        "-g",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fdebug-compilation-dir=.",
+    ]);
     run(clang.args(["-Iinclude", "-c", &source, "-o"]).arg(&object))?;
     run(Command::new(STRIP).arg("-g").arg(&object))?;
     fs::read(&object).map_err(|error| format!("failed to read {}: {error}", object.display()))
