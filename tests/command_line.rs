@@ -112,12 +112,12 @@ fn wrong_options_have_status_2_and_name_themselves() {
 }
 
 #[test]
-fn unknown_command_is_named_in_its_error() {
-    let output = Skep::new(&["bogus"]).run().status_is(2);
-    assert!(
-        output.err.starts_with("error: ") && output.err.lines().next().is_some_and(|line| line.contains("bogus")),
-        "{output}"
-    );
+fn unknown_command_and_option_are_named_in_their_error() {
+    for (arguments, named) in [(&["bogus"][..], "bogus"), (&["--banana", "-e", "print(1)"], "--banana")] {
+        let output = Skep::new(arguments).run().status_is(2);
+        let first = output.err.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: ") && first.contains(named), "{output}");
+    }
 }
 
 #[test]

@@ -224,3 +224,11 @@ impl Running {
         Output { line, status: status.code(), out, err }
     }
 }
+
+/// A test that fails leaves no run behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
