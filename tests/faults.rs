@@ -62,6 +62,30 @@ fn end_of_a_run_leaves_nothing_in_the_kernel() {
 }
 
 #[test]
+fn signals_end_a_script_of_many_runs() {
+    privileged!();
+    let script = r#"for n in 0..30 { probe("t:syscalls:sys_enter_getpgid").count().run("1s"); print(`run ${n}`); }"#;
+    for (signal, status) in [(libc::SIGINT, 0), (libc::SIGTERM, 128 + libc::SIGTERM)] {
+        let since = std::time::Instant::now();
+        Skep::new(&["-e", script]).start().attached().signal(signal).end().status_is(status);
+        assert!(since.elapsed().as_secs() < 10, "it went on after signal {signal}");
+    }
+}
+
+#[test]
+fn end_of_the_command_begins_no_further_run() {
+    privileged!();
+    let script = r#"
+        let calls = probe("t:syscalls:sys_enter_getpgid").count();
+        print(calls.run());
+        print(calls.run());
+        run();
+    "#;
+    let run = Skep::on("getpgid 23", script).run().ok();
+    assert_eq!(run.texts()[0], "23");
+}
+
+#[test]
 fn second_interrupt_ends_a_closure_that_does_not() {
     privileged!();
     let script =

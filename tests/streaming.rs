@@ -117,7 +117,9 @@ fn assert_accounted_for(output: &Output, produced: u64) {
 #[test]
 fn full_ring_buffer_loses_events_and_counts_each() {
     privileged!();
-    let text = script(r#"let n = 0; probe("CALLS").fields(arg0, comm).each(|e| n += 1); run(); print(n);"#);
+    let text = script(
+        r#"let n = 0; probe("CALLS").fields(arg0, comm).each(|e| { n += 1; for i in 0..99 { } }); run(); print(n);"#,
+    );
     let run = Skep::on("double 50021", &text).arguments(&["--ring", "4K", "--strict"]).run().status_is(3);
     assert_accounted_for(&run, 50_021);
     assert!(run.trust("lost_ring") > 0 && run.trust("delivered") > 0, "{run}");

@@ -164,6 +164,14 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
     command.build();
     let words = globals_first(&command, words);
+    let mut behind_run = words.iter().skip_while(|word| *word != "run").skip(1);
+    if let Some(script) = behind_run.next().and_then(|word| word.to_str()).filter(|word| !word.starts_with('-'))
+        && behind_run.any(|word| word == "--help")
+    {
+        // The help of a script is its header.
+        let front = words.iter().take_while(|word| *word != "run").cloned();
+        return parse(front.chain(["doc".into(), script.into()]).collect());
+    }
     let matches = command.clone().try_get_matches_from(words)?;
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
     let list =
@@ -190,6 +198,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
             None => {
+                if let Some(word) = list(&matches).first() {
+                    let (kind, text) = (clap::error::ErrorKind::InvalidSubcommand, format!("unknown command `{word}`"));
+                    return Err(command.error(kind, text));
+                }
                 return Err(command.error(
                     clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
                     command.clone().render_help(),

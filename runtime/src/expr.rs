@@ -9,6 +9,8 @@ use std::rc::Rc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
     pub node: Rc<Node>,
+    /// How deeply it is nested.
+    pub depth: u32,
     pub position: Option<Position>,
 }
 
@@ -117,7 +119,13 @@ impl Function {
 
 impl Expr {
     pub fn new(node: Node, position: Option<Position>) -> Expr {
-        Expr { node: Rc::new(node), position }
+        let inner = match &node {
+            Node::Int(_) | Node::Text(_) | Node::Name(_) => 0,
+            Node::Member(inner, _) | Node::Negate(inner) | Node::Not(inner) => inner.depth,
+            Node::Binary(_, left, right) => left.depth.max(right.depth),
+            Node::Call(_, arguments) => arguments.iter().map(|argument| argument.depth).max().unwrap_or(0),
+        };
+        Expr { node: Rc::new(node), depth: inner + 1, position }
     }
 
     pub fn name(name: &str) -> Expr {

@@ -146,7 +146,12 @@ pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
 /// # Errors
 /// As [`test`].
 pub fn number(expr: &Expr, scope: &Scope) -> Result<(Int, bool, Show), Diagnostic> {
-    match resolve(expr, scope)? {
+    to_number(resolve(expr, scope)?, expr)
+}
+
+/// What `expr` came to, as a number.
+fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic> {
+    match typed {
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
         other => {
@@ -367,8 +372,9 @@ fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &Scope
         (Typed::Text { .. } | Typed::Bytes { .. }, _) | (_, Typed::Text { .. } | Typed::Bytes { .. }) => {
             Err(Diagnostic::script(format!("`{left}` and `{right}` are of different kinds")).at(expr.position))
         }
-        _ => {
-            let ((l, l_unsigned, _), (r, r_unsigned, _)) = (number(left, scope)?, number(right, scope)?);
+        (l, r) => {
+            // Resolved once: twice a level would double the work with each.
+            let ((l, l_unsigned, _), (r, r_unsigned, _)) = (to_number(l, left)?, to_number(r, right)?);
             let natural = |int: &Int| matches!(int, Int::Constant(value) if *value as i64 >= 0);
             let (op, reading, left, right) = match (l_unsigned, r_unsigned) {
                 (false, false) => (op, Reading::Signed, l, r),

@@ -34,6 +34,13 @@ pub fn of_parse(error: &ParseError, known: &[String]) -> Diagnostic {
 
 /// A script that failed while it ran.
 pub fn of_run(error: &EvalAltResult, engine: &Engine, known: &[String]) -> Diagnostic {
+    if let EvalAltResult::ErrorInModule(name, cause, position) = error {
+        let mut diagnostic = of_run(cause, engine, known);
+        let at = diagnostic.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
+        diagnostic.message = format!("in `{name}`{at}: {}", diagnostic.message);
+        diagnostic.position = place(*position);
+        return diagnostic.span(name.as_str());
+    }
     let inner = error.unwrap_inner();
     let at = place(inner.position()).or_else(|| place(error.position()));
     let diagnostic = match inner {

@@ -33,6 +33,9 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("or", Operator::Or),
 ];
 
+/// Deeper expressions fit no slot, and recursion over them no stack.
+const DEEPEST: u32 = 2000;
+
 /// A script's value as part of a kernel expression.
 ///
 /// # Errors
@@ -75,7 +78,13 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
         let build = move |context: &NativeCallContext, left: &Dynamic, right: &Dynamic| {
             check_bits(*operator, left, right, context)?;
             let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
-            Ok(Dynamic::from(Field(Expr::new(node, place(context.call_position())))))
+            let built = Expr::new(node, place(context.call_position()));
+            if built.depth > DEEPEST {
+                let error =
+                    Diagnostic::script(format!("an expression is too large: it is nested more than {DEEPEST} deep"));
+                return raise(error.help("test less in the kernel, and the rest here"), context.call_position());
+            }
+            Ok(Dynamic::from(Field(built)))
         };
         engine.register_fn(
             *symbol,

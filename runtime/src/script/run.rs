@@ -44,6 +44,9 @@ pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>)
 
 /// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
 pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
+    if let Some(unknown) = host.params.borrow().unknown() {
+        return raise(unknown.nowhere(), context.call_position());
+    }
     if host.exit.get().or(host.ended.get()).is_none() {
         let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting);
         let command = host.command.borrow().as_ref().is_some_and(|command| command.release.is_some());
