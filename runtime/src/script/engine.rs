@@ -69,7 +69,7 @@ impl Runner {
         let outcome = self.part(&ast, FINISH);
         let outcome = match outcome {
             // `exit()` outside a run: what the script has is still shown.
-            Err(error) if self.host.exit.get().is_some() && is_exit(&error) => {
+            Err(error) if self.host.exit.get().or(self.host.ended.get()).is_some() && is_exit(&error) => {
                 self.part(&ast.clone_functions_only(), END)
             }
             other => other,

@@ -108,6 +108,10 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
+    if host.ended.get().is_some() {
+        // A signal came, or the command ended: no further run begins, and the script is over.
+        return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
+    }
     host.ran.set(true);
     let mut prepared = Vec::with_capacity(chains.len());
     for chain in &chains {
