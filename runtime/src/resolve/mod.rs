@@ -1,0 +1,93 @@
+//! Resolving: from an expression and a scope (what names mean at one attach point) to typed code. Pure; no privilege.
+
+use crate::aggregate::column::Show;
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Expr, Node, Operator};
+use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test};
+
+mod calls;
+mod names;
+mod operators;
+mod scope;
+
+pub use scope::{Argument, Arguments, BUILTINS, Scope, TEXT_SIZE, Typed};
+
+/// A condition.
+///
+/// # Errors
+/// A script diagnostic at the part that is wrong.
+pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
+    match resolve(expr, scope)? {
+        Typed::Test(test) => Ok(test),
+        Typed::Int { int, .. } => Ok(Test::Compare {
+            op: Comparison::NotEqual,
+            reading: Reading::Unsigned,
+            left: int,
+            right: Int::Constant(0),
+        }),
+        other => Err(Diagnostic::script(format!("`{expr}` is {}, no condition", other.what()))
+            .help(format!("compare it: {expr} == …"))
+            .at(expr.position)),
+    }
+}
+
+/// A number.
+///
+/// # Errors
+/// As [`test`].
+pub fn number(expr: &Expr, scope: &Scope) -> Result<(Int, bool, Show), Diagnostic> {
+    to_number(resolve(expr, scope)?, expr)
+}
+
+/// What `expr` came to, as a number.
+fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic> {
+    match typed {
+        Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
+        Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
+        other => {
+            Err(Diagnostic::script(format!("`{expr}` is {}, and a number is needed here", other.what()))
+                .at(expr.position))
+        }
+    }
+}
+
+/// Anything.
+///
+/// # Errors
+/// As [`test`].
+pub fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
+    match &*expr.node {
+        Node::Int(value) => Ok(constant(*value)),
+        Node::Text(text) => Err(Diagnostic::script(format!("the text {text:?} stands alone"))
+            .help(format!("compare it: comm == {text:?}"))
+            .at(expr.position)),
+        Node::Name(name) => names::by_name(name, expr, scope),
+        Node::Member(inner, name) => match &*inner.node {
+            Node::Name(args) if args == "args" => names::argument(name, expr, scope),
+            _ => Err(Diagnostic::script(format!("`{inner}` has no member `{name}`"))
+                .span(name.as_str())
+                .at(expr.position)),
+        },
+        Node::Negate(inner) => {
+            let (int, ..) = number(inner, scope)?;
+            Ok(Typed::int(operators::binary(Arithmetic::Subtract, true, Int::Constant(0), int)))
+        }
+        Node::Not(inner) => Ok(Typed::Test(Test::Not(Box::new(test(inner, scope)?)))),
+        Node::Binary(Operator::And, left, right) => {
+            Ok(Typed::Test(Test::And(vec![test(left, scope)?, test(right, scope)?])))
+        }
+        Node::Binary(Operator::Or, left, right) => {
+            Ok(Typed::Test(Test::Or(vec![test(left, scope)?, test(right, scope)?])))
+        }
+        Node::Binary(operator, left, right) => match operators::comparison(*operator) {
+            Some(comparison) => operators::compare(comparison, left, right, expr, scope).map(Typed::Test),
+            None => operators::arithmetic(*operator, left, right, expr, scope),
+        },
+        Node::Call(function, arguments) => calls::call(*function, arguments, expr, scope),
+    }
+}
+
+fn constant(value: i128) -> Typed {
+    let unsigned = value > i128::from(i64::MAX);
+    Typed::Int { int: Int::Constant(value as u64), unsigned, show: Show::Decimal }
+}

@@ -1,0 +1,124 @@
+//! Operators: arithmetic, comparisons, texts against literals.
+
+use super::scope::{Arguments, Scope, TEXT_SIZE, Typed};
+use super::{number, resolve, to_number};
+use crate::aggregate::column::Show;
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Expr, Node, Operator};
+use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test, Text};
+
+pub fn binary(op: Arithmetic, signed: bool, left: Int, right: Int) -> Int {
+    Int::Binary { op, signed, left: Box::new(left), right: Box::new(right) }
+}
+
+pub fn arithmetic(
+    operator: Operator,
+    left: &Expr,
+    right: &Expr,
+    expr: &Expr,
+    scope: &Scope,
+) -> Result<Typed, Diagnostic> {
+    for side in [left, right] {
+        if let Node::Text(text) = &*side.node {
+            return Err(
+                Diagnostic::script(format!("`{}` cannot take the text {text:?}", operator.symbol())).at(expr.position)
+            );
+        }
+    }
+    let ((l, l_unsigned, l_show), (r, r_unsigned, _)) = (number(left, scope)?, number(right, scope)?);
+    let op = match operator {
+        Operator::Add => Arithmetic::Add,
+        Operator::Subtract => Arithmetic::Subtract,
+        Operator::Multiply => Arithmetic::Multiply,
+        Operator::Divide => Arithmetic::Divide,
+        Operator::Remainder => Arithmetic::Remainder,
+        Operator::BitAnd => Arithmetic::And,
+        Operator::BitOr => Arithmetic::Or,
+        Operator::BitXor => Arithmetic::Xor,
+        Operator::ShiftLeft => Arithmetic::ShiftLeft,
+        _ => Arithmetic::ShiftRight,
+    };
+    if matches!(op, Arithmetic::Divide | Arithmetic::Remainder) && r == Int::Constant(0) {
+        return Err(Diagnostic::script(format!("`{expr}` divides by zero")).at(expr.position));
+    }
+    let shift = matches!(op, Arithmetic::ShiftLeft | Arithmetic::ShiftRight);
+    let unsigned = l_unsigned || (r_unsigned && !shift);
+    // A difference of two unsigned values, say of two times, is a signed number.
+    let result_unsigned = unsigned && op != Arithmetic::Subtract;
+    let show = if l_show == Show::Hex && result_unsigned { Show::Hex } else { Show::Decimal };
+    Ok(Typed::Int { int: binary(op, !unsigned, l, r), unsigned: result_unsigned, show })
+}
+
+pub fn comparison(operator: Operator) -> Option<Comparison> {
+    Some(match operator {
+        Operator::Equal => Comparison::Equal,
+        Operator::NotEqual => Comparison::NotEqual,
+        Operator::Less => Comparison::Less,
+        Operator::LessOrEqual => Comparison::LessOrEqual,
+        Operator::Greater => Comparison::Greater,
+        Operator::GreaterOrEqual => Comparison::GreaterOrEqual,
+        _ => return None,
+    })
+}
+
+fn turned(comparison: Comparison) -> Comparison {
+    match comparison {
+        Comparison::Less => Comparison::Greater,
+        Comparison::LessOrEqual => Comparison::GreaterOrEqual,
+        Comparison::Greater => Comparison::Less,
+        Comparison::GreaterOrEqual => Comparison::LessOrEqual,
+        same => same,
+    }
+}
+
+pub fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
+    let equality = |test: Test| match op {
+        Comparison::Equal => Ok(test),
+        Comparison::NotEqual => Ok(Test::Not(Box::new(test))),
+        _ => Err(Diagnostic::script("texts are compared with `==` and `!=` only").at(expr.position)),
+    };
+    match (&*left.node, &*right.node) {
+        (Node::Text(text), _) => return equality(text_is(right, text, false, expr, scope)?),
+        (_, Node::Text(text)) => return equality(text_is(left, text, false, expr, scope)?),
+        _ => {}
+    }
+    match (resolve(left, scope)?, resolve(right, scope)?) {
+        (Typed::Text { text: left, size: a }, Typed::Text { text: right, size: b }) => {
+            equality(Test::TextsEqual { left, right, size: a.max(b).min(TEXT_SIZE) })
+        }
+        (Typed::Text { .. } | Typed::Bytes { .. }, _) | (_, Typed::Text { .. } | Typed::Bytes { .. }) => {
+            Err(Diagnostic::script(format!("`{left}` and `{right}` are of different kinds")).at(expr.position))
+        }
+        (l, r) => {
+            // Resolved once: twice a level would double the work with each.
+            let ((l, l_unsigned, _), (r, r_unsigned, _)) = (to_number(l, left)?, to_number(r, right)?);
+            let natural = |int: &Int| matches!(int, Int::Constant(value) if *value as i64 >= 0);
+            let (op, reading, left, right) = match (l_unsigned, r_unsigned) {
+                (false, false) => (op, Reading::Signed, l, r),
+                (true, true) => (op, Reading::Unsigned, l, r),
+                (false, true) if natural(&l) => (op, Reading::Unsigned, l, r),
+                (true, false) if natural(&r) => (op, Reading::Unsigned, l, r),
+                (false, true) => (op, Reading::SignedWithUnsigned, l, r),
+                (true, false) => (turned(op), Reading::SignedWithUnsigned, r, l),
+            };
+            Ok(Test::Compare { op, reading, left, right })
+        }
+    }
+}
+
+pub fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
+    if literal.contains('\0') || literal.len() > 256 {
+        return Err(
+            Diagnostic::script("a text to compare with has at most 256 bytes, none of them NUL").at(expr.position)
+        );
+    }
+    let literal = literal.as_bytes().to_vec();
+    match resolve(side, scope)? {
+        Typed::Text { text, .. } => Ok(Test::TextIs { text, literal, prefix }),
+        _ if scope.arguments == Arguments::Unchecked => Ok(Test::TextIs { text: Text::Comm, literal, prefix }),
+        Typed::Int { show: Show::Hex, .. } => Err(Diagnostic::script(format!("`{side}` is an address, not a text"))
+            .help(format!("str({side})"))
+            .at(expr.position)),
+        other => Err(Diagnostic::script(format!("`{side}` is {}, not a text", other.what())).at(expr.position)),
+    }
+}

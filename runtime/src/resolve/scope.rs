@@ -1,0 +1,121 @@
+//! What names mean at one attach point, and what an expression comes to there. Pure data; no privilege.
+
+use crate::aggregate::column::{BytesShow, Show};
+use crate::slot::ir::{Int, Memory, Place, Test, Text};
+
+/// What an expression comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Typed {
+    /// `unsigned`: the full 64 bits may be used; everything narrower is a signed 64-bit number.
+    Int {
+        int: Int,
+        unsigned: bool,
+        show: Show,
+    },
+    Text {
+        text: Text,
+        size: u16,
+    },
+    Bytes {
+        bytes: Text,
+        size: u16,
+        show: BytesShow,
+    },
+    Test(Test),
+}
+
+impl Typed {
+    pub fn int(int: Int) -> Typed {
+        Typed::Int { int, unsigned: false, show: Show::Decimal }
+    }
+
+    pub fn shown(int: Int, show: Show) -> Typed {
+        Typed::Int { int, unsigned: false, show }
+    }
+
+    /// A 64-bit address.
+    pub fn address(int: Int) -> Typed {
+        Typed::Int { int, unsigned: true, show: Show::Hex }
+    }
+
+    /// Where in the event it lies, if it does.
+    pub fn event_offset(&self) -> Option<i16> {
+        match self {
+            Typed::Int { int: Int::Load { place: Place::Event(offset), .. }, .. }
+            | Typed::Text { text: Text::Event { offset, .. }, .. }
+            | Typed::Bytes { bytes: Text::Event { offset, .. }, .. } => Some(*offset),
+            _ => None,
+        }
+    }
+
+    pub fn what(&self) -> &'static str {
+        match self {
+            Typed::Int { .. } => "a number",
+            Typed::Text { .. } => "a text",
+            Typed::Bytes { .. } => "bytes",
+            Typed::Test(_) => "a condition",
+        }
+    }
+}
+
+/// A named argument of an attach point, or a field of a template's event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Argument {
+    pub name: String,
+    /// Its type as the kernel's source or the template spells it.
+    pub declared: String,
+    pub typed: Typed,
+}
+
+/// What `args.NAME` may be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arguments {
+    /// This source has none.
+    None,
+    Known(Vec<Argument>),
+    /// There are some, but this process may not look: any name is let through. Plans only.
+    Unchecked,
+}
+
+/// What names mean at one attach point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// The attach point or template, for messages.
+    pub place: String,
+    pub arguments: Arguments,
+    /// `arg0` …
+    pub numbered: Vec<Int>,
+    pub return_value: Option<Int>,
+    /// Where `str()` and `buf()` look.
+    pub memory: Memory,
+    /// `probe`
+    pub probe: Int,
+    /// A template's fields; they stand without `args.`.
+    pub fields: Vec<Argument>,
+}
+
+/// Names that every source has, with what they are.
+pub const BUILTINS: &[(&str, &str)] = &[
+    ("pid", "process id"),
+    ("tid", "thread id"),
+    ("comm", "name of the current thread"),
+    ("uid", "user id"),
+    ("gid", "group id"),
+    ("cpu", "number of the processor"),
+    ("cgroup", "control group (v2) of the process"),
+    ("nsecs", "nanoseconds since boot, monotonic"),
+    ("probe", "the attach point that was hit"),
+    ("retval", "what the function returned (uretprobe)"),
+    ("arg0", "first argument (uprobe, rawtracepoint)"),
+    ("arg1", "second argument"),
+    ("arg2", "third argument"),
+    ("arg3", "fourth argument"),
+    ("arg4", "fifth argument"),
+    ("arg5", "sixth argument"),
+    ("args", "arguments by name: args.NAME (tracepoint)"),
+];
+
+/// Length of a text where `str()` does not say, its NUL included.
+pub const TEXT_SIZE: u16 = 64;
+pub const LONGEST_TEXT: i128 = 512;
+pub const COMM_SIZE: u16 = 16;
