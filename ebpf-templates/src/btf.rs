@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A type's number within its BTF; 0 is `void`.
 pub type Id = u32;
@@ -101,9 +102,7 @@ pub fn find_in(bytes: &[u8], kind: Kind, name: &str) -> Option<Id> {
     let start = word(bytes, 4)? as usize;
     let part = |at: usize| bytes.get(start + word(bytes, at)? as usize..)?.get(..word(bytes, at + 4)? as usize);
     let (types, strings) = (part(8)?, part(16)?);
-    // Every string is there once, between two NULs.
-    let wanted = format!("\0{name}\0");
-    let wanted = memchr::memmem::find(strings, wanted.as_bytes())? as u32 + 1;
+    let wanted = position(strings, name)?;
     let (mut at, mut id) = (0, 1);
     while at < types.len() {
         let info = word(types, at + 4)?;
@@ -114,6 +113,13 @@ pub fn find_in(bytes: &[u8], kind: Kind, name: &str) -> Option<Id> {
         id += 1;
     }
     None
+}
+
+/// Where a string section has this text.
+fn position(strings: &[u8], text: &str) -> Option<u32> {
+    // Every string stands between two NULs.
+    let wanted = format!("\0{text}\0");
+    Some(memchr::memmem::find(strings, wanted.as_bytes())? as u32 + 1)
 }
 
 /// Bytes of a type behind its first twelve; `None` for a kind that is not known.
@@ -133,8 +139,12 @@ fn tail(info: u32) -> Option<usize> {
 pub struct Btf<'a> {
     types: Cow<'a, [u8]>,
     strings: Cow<'a, [u8]>,
-    /// Where type `id` begins in `types`; entry 0 stands for void.
+    /// Where type `first + n` begins in `types`; of a base, entry 0 stands for void.
     offsets: Vec<u32>,
+    /// What a module's types build on: theirs are numbered behind it, their strings too.
+    base: Option<Arc<Btf<'a>>>,
+    first: Id,
+    first_string: u32,
 }
 
 impl<'a> Btf<'a> {
@@ -143,6 +153,18 @@ impl<'a> Btf<'a> {
     /// # Errors
     /// The bytes are no BTF, or a record runs over the end.
     pub fn parse(bytes: Cow<'a, [u8]>) -> Result<Btf<'a>, Malformed> {
+        Btf::parse_with(bytes, None)
+    }
+
+    /// Indexes a module's own types, /sys/kernel/btf/MODULE, on top of the kernel's.
+    ///
+    /// # Errors
+    /// As [`Btf::parse`].
+    pub fn parse_split(bytes: Cow<'a, [u8]>, base: Arc<Btf<'a>>) -> Result<Btf<'a>, Malformed> {
+        Btf::parse_with(bytes, Some(base))
+    }
+
+    fn parse_with(bytes: Cow<'a, [u8]>, base: Option<Arc<Btf<'a>>>) -> Result<Btf<'a>, Malformed> {
         let header = |at: usize| word(&bytes, at).ok_or(Malformed("header is cut"));
         if header(0)? & 0xffff != 0xeb9f {
             return Err(Malformed("magic number"));
@@ -162,7 +184,11 @@ impl<'a> Btf<'a> {
             ),
         };
         let (Some(types), Some(strings)) = (types, strings) else { return Err(Malformed("file is cut")) };
-        let mut offsets = vec![0];
+        let (first, first_string) = match &base {
+            Some(base) => (base.end(), base.first_string + base.strings.len() as u32),
+            None => (0, 0),
+        };
+        let mut offsets = if base.is_some() { Vec::new() } else { vec![0] };
         let mut at = 0;
         while at < types.len() {
             offsets.push(at as u32);
@@ -172,17 +198,30 @@ impl<'a> Btf<'a> {
         if at != types.len() {
             return Err(Malformed("last type is cut"));
         }
-        Ok(Btf { types, strings, offsets })
+        Ok(Btf { types, strings, offsets, base, first, first_string })
     }
 
-    /// Every type's number, `void` left out.
+    fn end(&self) -> Id {
+        self.first + self.offsets.len() as Id
+    }
+
+    /// Every type's number, `void` and those of the base left out.
     pub fn ids(&self) -> impl Iterator<Item = Id> + use<> {
-        1..self.offsets.len() as Id
+        self.first.max(1)..self.end()
     }
 
-    /// The first type of this kind with this name.
+    /// The first type of this kind with this name, the base's included.
     pub fn find(&self, kind: Kind, name: &str) -> Option<Id> {
-        self.ids().find(|id| self.kind(*id) == kind && self.name(*id) == name)
+        self.find_own(kind, name).or_else(|| self.base.as_ref()?.find(kind, name))
+    }
+
+    /// The first type of this kind with this name that is not the base's.
+    pub fn find_own(&self, kind: Kind, name: &str) -> Option<Id> {
+        // Every string is there once: numbers are compared, not texts.
+        let own = position(&self.strings, name).map(|at| at + self.first_string);
+        let bases = self.base.as_ref().and_then(|base| position(&base.strings, name));
+        let named = |id: &Id| self.word(*id, 0).is_some_and(|at| Some(at) == own || Some(at) == bases);
+        self.ids().find(|id| named(id) && self.kind(*id) == kind)
     }
 
     pub fn kind(&self, id: Id) -> Kind {
@@ -280,6 +319,29 @@ impl<'a> Btf<'a> {
         (0..self.count(id)).map_while(member).collect()
     }
 
+    /// Names and values of an enumeration.
+    pub fn enumerators(&self, id: Id) -> Vec<(&str, i64)> {
+        let signed = self.signed(id);
+        let one = |n: usize| match self.kind(id) {
+            Kind::Enum => {
+                let value = self.word(id, 12 + 8 * n + 4)?;
+                let value = if signed { i64::from(value as i32) } else { i64::from(value) };
+                Some((self.string(self.word(id, 12 + 8 * n)?), value))
+            }
+            Kind::Enum64 => {
+                let (low, high) = (self.word(id, 12 + 12 * n + 4)?, self.word(id, 12 + 12 * n + 8)?);
+                Some((self.string(self.word(id, 12 + 12 * n)?), (u64::from(high) << 32 | u64::from(low)) as i64))
+            }
+            _ => None,
+        };
+        (0..self.count(id)).map_while(one).collect()
+    }
+
+    /// Does an incomplete type stand for a union?
+    pub fn forward_is_union(&self, id: Id) -> bool {
+        self.kind(id) == Kind::Forward && self.word(id, 4).is_some_and(|info| info >> 31 != 0)
+    }
+
     /// Names and types of a prototype's arguments.
     pub fn arguments(&self, id: Id) -> Vec<(&str, Id)> {
         if self.kind(id) != Kind::Prototype {
@@ -308,6 +370,9 @@ impl<'a> Btf<'a> {
 
     /// The text at an offset of the string section; empty if it is out of range or not UTF-8.
     pub fn string(&self, offset: u32) -> &str {
+        let Some(offset) = offset.checked_sub(self.first_string) else {
+            return self.base.as_ref().map_or("", |base| base.string(offset));
+        };
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(0);
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
@@ -321,7 +386,10 @@ impl<'a> Btf<'a> {
         if id == 0 {
             return None;
         }
-        word(&self.types, *self.offsets.get(id as usize)? as usize + at)
+        match id.checked_sub(self.first) {
+            Some(own) => word(&self.types, *self.offsets.get(own as usize)? as usize + at),
+            None => self.base.as_ref()?.word(id, at),
+        }
     }
 }
 

@@ -29,3 +29,4 @@ pub mod session;
 pub mod slot;
 pub mod template;
 pub mod trust;
+pub mod types;
