@@ -110,7 +110,9 @@ fn fields(point: &str, machine: &Machine) -> String {
         }
         return out;
     }
-    let Ok(points) = points::expand(&parsed, point, Uses::default(), None, machine) else { return out };
+    let Ok(points) = points::expand(&parsed, point, Uses { named: true, numbered: 0 }, None, machine) else {
+        return out;
+    };
     for point in points {
         if let Arguments::Known(list) = &point.scope.arguments {
             for argument in list {

@@ -5,18 +5,19 @@ use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
 use crate::kernel::{arch, attach, btf};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
-use skep_templates::btf::Btf;
+use crate::types::KernelTypes;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Facts are looked up once, when they are first needed.
 pub struct Machine {
     tracefs: OnceCell<Result<Tracefs, io::ErrorKind>>,
     captured: bool,
-    btf: OnceCell<Option<Btf<'static>>>,
+    types: OnceCell<Rc<KernelTypes>>,
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
@@ -39,7 +40,7 @@ impl Machine {
         Machine {
             tracefs: OnceCell::new(),
             captured: false,
-            btf: OnceCell::new(),
+            types: OnceCell::new(),
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
@@ -177,16 +178,14 @@ fn no_tracefs(kind: io::ErrorKind) -> Diagnostic {
 }
 
 impl Machine {
-    /// The running kernel's type information, read once.
-    pub fn btf(&self) -> Option<&Btf<'static>> {
-        if self.captured {
-            return None;
-        }
-        self.btf.get_or_init(|| btf::kernel().ok()).as_ref()
+    /// The kernel's types; nothing is read before it is asked for.
+    pub fn types(&self) -> Rc<KernelTypes> {
+        let folder = if self.captured { Path::new("") } else { Path::new(btf::FOLDER) };
+        self.types.get_or_init(|| Rc::new(KernelTypes::folder(folder))).clone()
     }
 
     /// How many arguments a tracepoint gives to its programs; `None` where it is not known.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        btf::tracepoint_arguments(self.btf()?, name)
+        Some(self.types().tracepoint(name)?.arguments.len())
     }
 }

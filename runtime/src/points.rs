@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 mod perf;
 mod tracepoint;
+mod typed;
 mod uprobe;
 
 /// How a program gets to an attach point.
@@ -83,14 +84,15 @@ pub fn expand(
     pid: Option<u32>,
     machine: &Machine,
 ) -> Result<Vec<Point>, Diagnostic> {
-    let points = match point {
+    let mut points = match point {
         AttachPoint::Tracepoint { category, name } => tracepoint::expand(category, name, text, uses, machine)?,
-        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, machine)?,
+        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, uses, machine)?,
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
         timed => vec![perf::point(timed)],
     };
+    points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
     if points.len() > MOST {
         return Err(
             Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
@@ -108,6 +110,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),
+        types: None,
     }
 }
 

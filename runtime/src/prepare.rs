@@ -301,7 +301,7 @@ impl Resolved {
             Output::Stream { columns, .. } => (None, columns.as_slice()),
             _ => (None, [].as_slice()),
         };
-        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::resolve(&column.expr, scope)? {
+        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::column(&column.expr, scope)? {
             Typed::Test(test) => Ok(Typed::int(Int::Truth(Box::new(test)))),
             other => Ok(other),
         });
@@ -345,7 +345,8 @@ fn unify(resolved: &[Resolved], entry: &Entry) -> Result<Vec<ColumnType>, Diagno
                 Typed::Int { unsigned, show, .. } => ColumnKind::Int { size: 8, signed: !unsigned, show: *show },
                 Typed::Text { size, .. } => ColumnKind::Text { size: *size },
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
-                Typed::Test(_) => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
+                // Of those left, pointers and structures were settled.
+                _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };
             kind = Some(match (kind, found) {
                 (None, found) => found,
