@@ -10,6 +10,7 @@ use crate::machine::{Lookup, Machine};
 use crate::points::{self, Uses};
 use crate::resolve::Arguments;
 use crate::script::reference;
+use crate::types;
 use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::Manifest;
 
@@ -24,6 +25,9 @@ pub fn attach_points(
     verbose: bool,
 ) -> Result<String, Diagnostic> {
     let Some(pattern) = pattern else { return overview(machine) };
+    if let Some(definitions) = types::listing::definitions(pattern, &machine.types()) {
+        return definitions;
+    }
     let found = match pattern.split_once(':') {
         // Without a provider, any tracepoint or counter whose name holds the words.
         None => everything(machine)?
@@ -59,7 +63,8 @@ fn overview(machine: &Machine) -> Result<String, Diagnostic> {
         };
         out += &format!("{name:<14} {short:<3} {spelling:<38} {count}{help}\n");
     }
-    out += "\nskep list 'tracepoint:sched:*' -v     with their fields\nskep list templates                   skep list scripts\n";
+    out += "\nskep list 'tracepoint:sched:*' -v     with their fields\nskep list templates                   skep list scripts
+skep list struct:sock                  a structure of the kernel; also union:NAME, enum:NAME\n";
     Ok(out)
 }
 

@@ -2,6 +2,7 @@
 //! of this kernel or of a file; no headers, no compiler, no privilege.
 
 mod kernel;
+pub mod listing;
 mod member;
 mod spelling;
 
