@@ -114,7 +114,12 @@ pub fn runner(
             }
         },
     };
-    let mut machine = machine(cli);
+    if mode != Mode::Plan && (cli.machine.is_some() || cli.btf.is_some()) {
+        let option = if cli.btf.is_some() { "--btf" } else { "--machine" };
+        return Err(Diagnostic::script(format!("`{option}` is for plans: a script runs on the kernel that is here"))
+            .help("skep plan SCRIPT"));
+    }
+    let mut machine = machine(cli)?;
     machine.assume_fields = mode == Mode::Plan;
     let settings = Settings {
         mode,
@@ -128,8 +133,13 @@ pub fn runner(
     Runner::new(host, library())
 }
 
-pub fn machine(cli: &Cli) -> Machine {
-    cli.machine.as_deref().map_or_else(Machine::live, Machine::captured)
+/// The machine that is asked about: this one, unless an option names another.
+pub fn machine(cli: &Cli) -> Result<Machine, Diagnostic> {
+    match (&cli.btf, &cli.machine) {
+        (Some(file), _) => Machine::with_types(file),
+        (None, Some(folder)) => Ok(Machine::captured(folder)),
+        (None, None) => Ok(Machine::live()),
+    }
 }
 
 /// The embedded templates and those of `--templates`.
