@@ -73,6 +73,7 @@ fn everything(machine: &Machine) -> Result<Vec<String>, Diagnostic> {
     for (category, names) in machine.tracepoints()? {
         all.extend(names.into_iter().map(|name| format!("tracepoint:{category}:{name}")));
     }
+    all.extend(points::iterator::names(machine).into_iter().map(|name| format!("iter:{name}")));
     all.extend(perf::names(perf::SOFTWARE).map(|name| format!("software:{name}")));
     all.extend(perf::names(perf::HARDWARE).map(|name| format!("hardware:{name}")));
     Ok(all)
@@ -82,7 +83,7 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
     // A glob may stand where a counter's or a timer's name does; those few are matched as text.
     let provider = pattern.split(':').next().unwrap_or_default();
     if let Some((long, ..)) = PROVIDERS.iter().find(|(long, short, ..)| *long == provider || *short == provider)
-        && matches!(*long, "software" | "hardware")
+        && matches!(*long, "software" | "hardware" | "iter")
     {
         let wanted = format!("{long}{}", &pattern[provider.len()..]);
         return Ok(everything(machine)?.into_iter().filter(|point| glob::matches(&wanted, point)).collect());

@@ -8,6 +8,7 @@ use crate::resolve::{Arguments, Scope};
 use crate::slot::ir::{Current, Int, Memory, Place, Size};
 use std::path::PathBuf;
 
+pub mod iterator;
 mod perf;
 mod tracepoint;
 mod typed;
@@ -34,6 +35,10 @@ pub enum Mechanism {
         offset: u64,
         returns: bool,
         pid: Option<u32>,
+    },
+    /// One look at all objects of a kind.
+    Iterator {
+        target: String,
     },
     /// On every CPU, or on one.
     Perf {
@@ -90,6 +95,7 @@ pub fn expand(
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
+        AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         timed => vec![perf::point(timed)],
     };
     points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));

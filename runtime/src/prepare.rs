@@ -73,6 +73,8 @@ pub enum Load {
     /// A tracing program on a tracepoint's prototype.
     TracepointPrototype(String),
     UprobeMulti,
+    /// A tracing program on an iterator's prototype.
+    Iterator(String),
 }
 
 /// One attachment; `cookie` is what `probe` reads there.
@@ -225,6 +227,7 @@ fn program_type(mechanism: &Mechanism) -> u32 {
         Mechanism::Tracepoint { .. } => load::TRACEPOINT,
         Mechanism::RawTracepoint { .. } | Mechanism::Syscall { .. } => load::RAW_TRACEPOINT,
         Mechanism::Uprobe { .. } => load::KPROBE,
+        Mechanism::Iterator { .. } => load::TRACING,
         Mechanism::Perf { .. } => load::PERF_EVENT,
     }
 }
@@ -248,6 +251,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
             ("uprobe", "hit", Load::UprobeMulti)
         }
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
+        Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
     };
     let template =
