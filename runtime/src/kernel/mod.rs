@@ -11,5 +11,6 @@ pub mod object;
 pub mod perf;
 pub mod privilege;
 pub mod ring;
+pub mod signals;
 pub mod sys;
 pub mod tracefs;

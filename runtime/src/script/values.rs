@@ -104,6 +104,15 @@ pub fn measure(value: &Measure, taken: &Rc<Cell<bool>>) -> Dynamic {
     }
 }
 
+/// A number of rows to show.
+///
+/// # Errors
+/// A script diagnostic for none and less.
+pub fn rows(n: INT) -> Result<usize, Diagnostic> {
+    let wrong = || Diagnostic::script(format!("{n} is no number of rows: 1 is the least")).help(".top(10)");
+    usize::try_from(n).ok().filter(|n| *n > 0).ok_or_else(wrong)
+}
+
 /// What `run` returns: a number or a histogram where there is no key, else the table.
 pub fn result(table: Table, taken: &Rc<Cell<bool>>, names: &Rc<Names>) -> Dynamic {
     if !table.spec.key.is_empty() {
@@ -149,11 +158,12 @@ fn tables(engine: &mut Engine) {
         take(table);
         table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.taken))
     });
-    engine.register_fn("top", move |table: &mut TableValue, n: INT| {
+    engine.register_fn("top", move |context: NativeCallContext, table: &mut TableValue, n: INT| {
         take(table);
+        let n = rows(n).or_else(|diagnostic| raise(diagnostic, context.call_position()))?;
         let mut cut = Table::clone(&table.table);
-        cut.top(usize::try_from(n).unwrap_or(0));
-        TableValue { table: Rc::new(cut), ..table.clone() }
+        cut.top(n);
+        Fallible::Ok(TableValue { table: Rc::new(cut), ..table.clone() })
     });
     for (name, descending) in [("sort_by", true), ("sort_by_ascending", false)] {
         engine.register_fn(
