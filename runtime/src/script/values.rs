@@ -5,7 +5,7 @@ use super::names::Names;
 use crate::aggregate::cell::{Kind, Measure};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Names as _, Show, Value};
 use crate::aggregate::histogram::Histogram;
-use crate::aggregate::table::{Row, Table};
+use crate::aggregate::table::{Row, Spec, Table};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::report;
 use rhai::{Dynamic, Engine, FLOAT, INT, ImmutableString, NativeCallContext};
@@ -84,18 +84,24 @@ fn number(value: i128) -> Dynamic {
 }
 
 /// An aggregated value as a script sees it.
-pub fn measure(value: &Measure, taken: &Rc<Cell<bool>>) -> Dynamic {
+pub fn measure(value: &Measure, spec: &Spec, taken: &Rc<Cell<bool>>) -> Dynamic {
+    // A sum of addresses is none.
+    let sample = |value: i128| match (spec.show, u64::try_from(value)) {
+        (Show::Hex, Ok(address)) => Dynamic::from(Unsigned(address)),
+        _ => number(value),
+    };
     match value {
         Measure::Count(n) => number((*n).into()),
-        Measure::Sum(value) | Measure::Min(value) | Measure::Max(value) => number(*value),
+        Measure::Sum(value) => number(*value),
+        Measure::Min(value) | Measure::Max(value) => sample(*value),
         Measure::Avg { .. } => value.mean().map_or(Dynamic::UNIT, Dynamic::from),
         Measure::Stats { n, sum, min, max } => {
             let mut map = rhai::Map::new();
             map.insert("n".into(), number((*n).into()));
             map.insert("sum".into(), number(*sum));
             map.insert("avg".into(), value.mean().map_or(Dynamic::UNIT, Dynamic::from));
-            map.insert("min".into(), number(*min));
-            map.insert("max".into(), number(*max));
+            map.insert("min".into(), sample(*min));
+            map.insert("max".into(), sample(*max));
             map.into()
         }
         Measure::Histogram(histogram) => {
@@ -119,7 +125,7 @@ pub fn result(table: Table, taken: &Rc<Cell<bool>>, names: &Rc<Names>) -> Dynami
         return Dynamic::from(TableValue { table: Rc::new(table), taken: taken.clone(), names: names.clone() });
     }
     match (table.rows().first(), table.spec.kind) {
-        (Some(row), _) => measure(&row.value, taken),
+        (Some(row), _) => measure(&row.value, &table.spec, taken),
         (None, Kind::Count | Kind::Sum) => Dynamic::from(0 as INT),
         (None, kind) if kind.has_buckets() => {
             Dynamic::from(HistogramValue { histogram: Rc::new(Histogram::new(kind)), taken: taken.clone() })
@@ -156,7 +162,7 @@ fn tables(engine: &mut Engine) {
     });
     engine.register_fn("total", move |table: &mut TableValue| {
         take(table);
-        table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.taken))
+        table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.table.spec, &table.taken))
     });
     engine.register_fn("top", move |context: NativeCallContext, table: &mut TableValue, n: INT| {
         take(table);
@@ -196,7 +202,7 @@ fn tables(engine: &mut Engine) {
         take(table);
         find(table, &key)
     });
-    engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &Rc::default()));
+    engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &row.table.spec, &Rc::default()));
     engine.register_get("key", |row: &mut RowValue| {
         let columns = &row.table.spec.key;
         let mut key: Vec<Dynamic> =
@@ -234,7 +240,7 @@ fn find(table: &TableValue, key: &[Dynamic]) -> Dynamic {
                     dynamic(value, column, &table.names).to_string() == wanted.to_string()
                 })
         });
-    found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.taken))
+    found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.table.spec, &table.taken))
 }
 
 /// A table as `print` shows it.
