@@ -3,7 +3,7 @@
 use super::fields::{self, FIELD, Field};
 use super::host::place;
 use super::written::{Written, first_word, word};
-use super::{arguments, habits};
+use super::{arguments, habits, written};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::library::Library;
 use rhai::{Engine, EvalAltResult, LexError, ParseError, ParseErrorType};
@@ -50,15 +50,16 @@ impl Failed<'_> {
                 Diagnostic::script("this text has no end").help("a closing `\"` on the same line")
             }
             ParseErrorType::Reserved(word) => habits::reserved(word, before),
-            ParseErrorType::MissingToken(token, why) => {
-                habits::missing(token, before, rest).unwrap_or_else(|| {
-                    match why.strip_prefix("to close the arguments list of this function call ") {
-                        Some(name) => Diagnostic::script(format!("the parentheses of {} are not closed", ticked(name)))
-                            .help(token),
-                        None => Diagnostic::script(format!("`{token}` is missing {}", ticked(&lower(why)))),
+            ParseErrorType::MissingToken(token, why) => habits::missing(token, before, rest).unwrap_or_else(|| {
+                let name = why.split('\'').nth(1).filter(|_| why.contains("arguments"));
+                match name {
+                    Some(name) if token == "," && !rest.starts_with(';') => {
+                        Diagnostic::script(format!("`,` is missing between the arguments of `{name}`"))
                     }
-                })
-            }
+                    Some(name) => Diagnostic::script(format!("the parentheses of `{name}` are not closed")).help(")"),
+                    None => Diagnostic::script(format!("`{token}` is missing {}", ticked(&lower(why)))),
+                }
+            }),
             ParseErrorType::VariableExpected if before.trim_end().trim_end_matches('(').trim_end().ends_with("for") => {
                 Diagnostic::script("`for` goes over a range, a list or a table").help("for n in 0..10 { … }")
             }
@@ -228,17 +229,17 @@ impl Failed<'_> {
             return Diagnostic::script(format!("`{keyword}` runs here, and `{condition}` is known in the kernel only"))
                 .help(format!(
                     ".filter({})   (or on each event: .each(|e| if e.pid == 1 {{ … }}))",
-                    kernel_words(condition)
+                    written::with_words(condition).1
                 ));
         }
         if condition.starts_with('|') {
             return Diagnostic::script("a field has no value in a closure; an event has its own")
                 .help(".fields(pid).each(|e| if e.pid == 1 { … })");
         }
-        let (symbol, word) = if condition.contains("&&") { ("&&", "and") } else { ("||", "or") };
-        if condition.contains(symbol) {
+        let (symbol, ours) = written::with_words(condition);
+        if let Some((symbol, word)) = symbol {
             return Diagnostic::script(format!("`{symbol}` cannot join kernel expressions"))
-                .help(format!("write `{word}`: {}", kernel_words(condition)));
+                .help(format!("write `{word}`: {ours}"));
         }
         Diagnostic::script("a kernel expression has no value here")
             .help(format!(".filter({condition}), or on each event: .each(|e| if e.pid == 1 {{ … }})"))
@@ -306,11 +307,6 @@ fn too_large(what: &str) -> Diagnostic {
         _ => "a value grows too large",
     };
     Diagnostic::script(message).help("let the kernel keep the numbers: .by(comm).count()")
-}
-
-/// A condition with the kernel's words for `&&`, `||` and `!`.
-fn kernel_words(condition: &str) -> String {
-    condition.replace("&&", "and").replace("||", "or")
 }
 
 /// Rhai's message, without its "(line 1, position 2)".

@@ -86,6 +86,7 @@ pub fn no_value(field: &Field, position: Position) -> Diagnostic {
     let name = field.0.column_name();
     Diagnostic::script(format!("`{}` is known in the kernel only: it has no value here", field.0))
         .help(format!("print it from events: .fields({}).each(|e| print(e.{name}))", field.0))
+        .span(field.0.to_string())
         .at(place(position))
 }
 

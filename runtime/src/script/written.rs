@@ -92,6 +92,21 @@ pub fn word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// A condition with `and` and `or`; with the first symbol that they replace, if there is one.
+pub fn with_words(condition: &str) -> (Option<(&'static str, &'static str)>, String) {
+    let (mut first, mut out, mut from) = (None, String::new(), 0);
+    for (at, _) in
+        code(condition).filter(|(at, _)| condition[*at..].starts_with("&&") || condition[*at..].starts_with("||"))
+    {
+        let (symbol, word) = if condition[at..].starts_with('&') { ("&&", "and") } else { ("||", "or") };
+        first.get_or_insert((symbol, word));
+        out += &condition[from..at];
+        out += word;
+        from = at + 2;
+    }
+    (first, out + &condition[from..])
+}
+
 /// The name or number at the beginning of `text`.
 pub fn first_word(text: &str) -> &str {
     &text[..text.find(|c| !word(c)).unwrap_or(text.len())]
@@ -172,6 +187,13 @@ mod tests {
         let column = text.find("&&").unwrap() + 1;
         assert_eq!(Written(text).condition(at(1, column)), Some("(pid == 1 && tid == 1) || uid == 0"));
         assert_eq!(Written("let f = pid >= 1 && tid == 1;").condition(at(1, 18)), Some("pid >= 1 && tid == 1"));
+    }
+
+    #[test]
+    fn words_replace_symbols_outside_of_texts() {
+        let (first, ours) = with_words("a == \"x || y\" && b || c");
+        assert_eq!((first, ours.as_str()), (Some(("&&", "and")), "a == \"x || y\" and b or c"));
+        assert_eq!(with_words("a == 1"), (None, "a == 1".to_owned()));
     }
 
     #[test]
