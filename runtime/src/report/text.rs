@@ -82,6 +82,20 @@ fn key(columns: &[ColumnType], row: &Row, names: &dyn Names) -> String {
     row.key.iter().zip(columns).map(pair).collect::<Vec<_>>().join(", ")
 }
 
+/// A value in one line; of a histogram what fits there.
+pub fn measured(value: &Measure, show: Show) -> String {
+    match value {
+        Measure::Histogram(buckets) if buckets.kind() == Kind::Quantiles => {
+            histogram::quantiles_line(buckets).trim_end().to_owned()
+        }
+        Measure::Histogram(buckets) => {
+            let mean = units::decimal(buckets.mean().unwrap_or(0.0));
+            format!("n {}, mean {mean}", units::grouped(buckets.count()))
+        }
+        value => scalar(value, show),
+    }
+}
+
 fn scalar(value: &Measure, show: Show) -> String {
     match parts(value, show).as_slice() {
         [(_, only)] | [_, (_, only)] => only.clone(),

@@ -46,7 +46,12 @@ fn field<'a>(got: &[&str], written: Option<&'a str>, known: &[String]) -> Option
 
 /// Is `name` a function, or a method, of the reference?
 pub fn is_method(name: &str) -> bool {
-    signatures(name, true).next().is_some()
+    is_quantile(name) || signatures(name, true).next().is_some()
+}
+
+/// Shares that a histogram has methods for; the reference names them at the first.
+pub fn is_quantile(name: &str) -> bool {
+    matches!(name, "p50" | "p90" | "p95" | "p99" | "p999")
 }
 
 pub fn is_function(name: &str) -> bool {
@@ -125,7 +130,7 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
 }
 
 /// Types with methods of ours.
-fn has_methods(type_name: &str) -> bool {
+pub fn has_methods(type_name: &str) -> bool {
     matches!(type_name, "probe" | "table" | "row" | "histogram" | "unsigned")
 }
 
@@ -140,7 +145,8 @@ pub fn in_words(type_name: &str) -> &str {
         "map" => "a map",
         "()" => "nothing",
         "probe" => "a chain",
-        "table" | "histogram" => "a result",
+        "table" => "a table",
+        "histogram" => "a histogram",
         "row" => "a row",
         "event" => "an event",
         "range" | "range=" => "a range",

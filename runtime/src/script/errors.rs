@@ -63,6 +63,9 @@ impl Failed<'_> {
             ParseErrorType::VariableExpected if before.trim_end().trim_end_matches('(').trim_end().ends_with("for") => {
                 Diagnostic::script("`for` goes over a range, a list or a table").help("for n in 0..10 { … }")
             }
+            ParseErrorType::ModuleUndefined(name) => {
+                Diagnostic::script(format!("no import is called `{name}`")).help(format!("import \"…\" as {name};"))
+            }
             ParseErrorType::AssignmentToConstant(name) => {
                 Diagnostic::script(format!("`{name}` is a constant")).help(format!("let {name} = …;"))
             }
@@ -128,6 +131,9 @@ impl Failed<'_> {
             EvalAltResult::ErrorModuleNotFound(name, _) => Diagnostic::script(format!("no script `{name}` to import"))
                 .span(name.as_str())
                 .help("skep list scripts"),
+            EvalAltResult::ErrorFor(_) => {
+                Diagnostic::script("`for` goes over a range, a list or a table").help("for n in 0..10 { … }")
+            }
             EvalAltResult::ErrorPropertyNotFound(name, _) => Diagnostic::script(format!("there is no `{name}` here")),
             EvalAltResult::ErrorDotExpr(text, _) => self.no_property(text),
             other => Diagnostic::script(ticked(&lower(&bare(other)))),
@@ -163,6 +169,9 @@ impl Failed<'_> {
             return Diagnostic::script(format!("`{name}` is a function: it is called with parentheses"))
                 .help(format!("{name}()"));
         }
+        if own.contains(&name) {
+            return error.help(format!("a function sees nothing but its parameters: pass `{name}`"));
+        }
         match nearest(name, own.into_iter().chain(self.known.iter().map(String::as_str)).filter(|one| *one != name)) {
             // Every other name of one letter is near.
             Some(near) if name.len() > 1 => error.help(format!("did you mean `{near}`?")),
@@ -178,9 +187,8 @@ impl Failed<'_> {
         let types = types.strip_suffix(')').unwrap_or(types);
         let types: Vec<&str> = types.split(", ").filter(|one| !one.is_empty()).collect();
         let written = self.written.arguments(at);
-        if name.starts_with("anon$") {
-            return Diagnostic::script("this closure has other parameters than it is called with")
-                .help(".each(|e| …) has one, every(\"1s\", || …) and at_end(|| …) have none");
+        if name.starts_with(ANONYMOUS) {
+            return other_parameters();
         }
         if !name.starts_with(word) {
             return no_operator(name, &types);
@@ -201,6 +209,12 @@ impl Failed<'_> {
             Some(&FIELD) => {
                 return Diagnostic::script(format!("the kernel has no `{name}`"))
                     .help("it has str, buf, ntop, starts_with; anything else here: .each(|e| …)");
+            }
+            Some(kind) if arguments::is_quantile(name) => {
+                return Diagnostic::script(format!("{} has no `{name}`: a histogram has", arguments::in_words(kind)))
+                    .help(format!(
+                        "for row in table {{ print(row.value.{name}()); }}   (after .hist(…) or .quantiles(…))"
+                    ));
             }
             Some(_) if arguments::is_method(name) && !method => {
                 return Diagnostic::script(format!("`{name}` is a method of chains and results"))
@@ -249,6 +263,10 @@ impl Failed<'_> {
     fn no_property(&self, text: &str) -> Diagnostic {
         let quoted: Vec<&str> = text.split('\'').skip(1).step_by(2).collect();
         let [name, kind, ..] = quoted.as_slice() else { return Diagnostic::script(ticked(&lower(text))) };
+        if text.contains("a setter") {
+            return Diagnostic::script(format!("{} cannot be changed", arguments::in_words(kind)))
+                .help(format!("let {name} = …;"));
+        }
         if arguments::is_method(name) {
             let error = arguments::misfit(name, &[kind], None, self.known);
             let help = error.and_then(|error| error.help.clone()).unwrap_or_else(|| format!(".{name}()"));
@@ -257,7 +275,7 @@ impl Failed<'_> {
         let error = Diagnostic::script(format!("{} has no `{name}`", arguments::in_words(kind)));
         match (*kind, self.known.iter().any(|field| field == name)) {
             ("probe", true) => error.help(format!(".by({name}), or .fields({name}).each(|e| print(e.{name}))")),
-            _ => match nearest(name, arguments::names()) {
+            _ => match nearest(name, arguments::names().filter(|_| arguments::has_methods(kind))) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
                 None => error,
             },
@@ -273,6 +291,15 @@ fn module(error: &EvalAltResult) -> Option<&str> {
         }
         _ => None,
     }
+}
+
+/// How Rhai calls closures.
+pub const ANONYMOUS: &str = "anon$";
+
+/// A closure that does not take what it is called with.
+pub fn other_parameters() -> Diagnostic {
+    Diagnostic::script("this closure has other parameters than it is called with")
+        .help(".each(|e| …) has one, every(\"1s\", || …) and at_end(|| …) have none")
 }
 
 /// The script computes and nobody waits.

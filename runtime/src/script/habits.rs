@@ -118,7 +118,7 @@ pub fn missing(token: &str, before: &str, rest: &str) -> Option<Diagnostic> {
         ";" if rest.starts_with('{') && before.trim_end().ends_with(')') => {
             is("a chain has no block: what is wanted of its events follows as methods", ".by(comm).count();".into())
         }
-        ";" if before.trim_end().ends_with(')') && first_word(rest) != "" && !rest.starts_with("let") => {
+        ";" if before.trim_end().ends_with(')') && !first_word(rest).is_empty() && !rest.starts_with("let") => {
             let name = first_word(rest);
             super::arguments::is_method(name).then(|| {
                 Diagnostic::script(format!("`.` or `;` is missing before `{name}`")).help(format!(".{name}(…)"))
@@ -155,6 +155,7 @@ pub fn reserved(word: &str, before: &str) -> Diagnostic {
         "null" | "nil" => is(format!("`{word}` is `()` here"), "()".into()),
         "var" => is("`var` is `let` here".into(), "let x = 1;".into()),
         "use" => is("`use` is `import` here".into(), "import \"name\" as name;".into()),
+        "$" => is("parameters of a script have names".into(), "param(\"name\", #{ value: 10, help: \"…\" })".into()),
         "#" | "#!" => is("comments begin with `//`".into(), "// …".into()),
         "@" => is("there are no `@` maps: what is counted has a chain of its own".into(), ".by(comm).count()".into()),
         _ if before.trim_end().ends_with('.') => {

@@ -60,6 +60,7 @@ impl Probe {
 
 pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_type_with_name::<Probe>("probe");
+    values::no_order::<Probe>(engine, "a chain", ".value() > 100");
     sources(engine, host);
     filters(engine);
     columns(engine);

@@ -1,5 +1,6 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
+use super::errors;
 use super::event::{Event, Schema};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
@@ -91,8 +92,11 @@ fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: 
             rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(()),
             // Rhai forgets where: the closure is the nearest that is known.
             rhai::EvalAltResult::ErrorTerminated(value, _) if value.is_unit() => {
-                let error = super::errors::endless().label("its closure does not end").at(closure.position);
+                let error = errors::endless().label("its closure does not end").at(closure.position);
                 raise(error, context.call_position())
+            }
+            rhai::EvalAltResult::ErrorFunctionNotFound(name, _) if name.starts_with(errors::ANONYMOUS) => {
+                raise(errors::other_parameters().at(closure.position), context.call_position())
             }
             _ => Err(error),
         },

@@ -142,6 +142,20 @@ pub fn register(engine: &mut Engine) {
     tables(engine);
     histograms(engine);
     unsigned(engine);
+    no_order::<TableValue>(engine, "a table", ".total() > 100, or for row in table { … }");
+    no_order::<HistogramValue>(engine, "a histogram", ".p99() > 100");
+}
+
+/// Rhai finds unlike values neither less nor greater, silently: for what has no order it is an error.
+pub fn no_order<T: Clone + 'static>(engine: &mut Engine, what: &'static str, help: &'static str) {
+    for symbol in ["<", "<=", ">", ">="] {
+        let refuse = move |context: &NativeCallContext| -> Fallible<bool> {
+            let error = Diagnostic::script(format!("{what} is neither less nor greater: one of its numbers is"));
+            raise(error.help(help), context.call_position())
+        };
+        engine.register_fn(symbol, move |context: NativeCallContext, _: T, _: Dynamic| refuse(&context));
+        engine.register_fn(symbol, move |context: NativeCallContext, _: Dynamic, _: T| refuse(&context));
+    }
 }
 
 fn tables(engine: &mut Engine) {
@@ -202,6 +216,15 @@ fn tables(engine: &mut Engine) {
         take(table);
         find(table, &key)
     });
+    let show = |row: &mut RowValue| {
+        let columns = &row.table.spec.key;
+        let pair = |(value, column): (&Value, &ColumnType)| {
+            format!("{}={}", column.name, report::text::value(value, column, &*row.names))
+        };
+        let key: Vec<String> = row.row().key.iter().zip(columns).map(pair).collect();
+        format!("{} {}", key.join(" "), report::text::measured(&row.row().value, row.table.spec.show))
+    };
+    engine.register_fn("to_string", show).register_fn("to_debug", show);
     engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &row.table.spec, &Rc::default()));
     engine.register_get("key", |row: &mut RowValue| {
         let columns = &row.table.spec.key;
