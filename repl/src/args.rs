@@ -47,12 +47,17 @@ Examples:
   skep list 'tracepoint:syscalls:*open*' -v          attach points with their fields
   skep plan syscount                                 what would be attached; needs no privilege";
 
+/// Given twice, the last one holds: an alias may be corrected behind it.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    list_option(name, value, help).overrides_with(name)
+}
+
+fn list_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help).global(true)
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue)
+    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue).overrides_with(name)
 }
 
 fn words() -> Arg {
@@ -89,7 +94,7 @@ pub fn command() -> Command {
         .arg(option("command", "CMD", "start this command, attach before it runs, end with it").short('c'))
         .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
         .arg(
-            option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
+            list_option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
                 .value_parser(value_parser!(PathBuf))
                 .action(ArgAction::Append),
         )
@@ -301,6 +306,13 @@ mod tests {
         );
         let parsed = cli("skep plan -e exit() --code");
         assert_eq!(parsed.job, Job::Plan { script: Source::Inline("exit()".into()), words: vec![], code: true });
+    }
+
+    #[test]
+    fn last_of_two_options_holds_and_folders_add_up() {
+        let parsed = cli("skep --for 5s --quiet run syscount --for 6s --quiet --templates a --templates b");
+        assert_eq!(parsed.longest, Some(Duration::from_secs(6)));
+        assert_eq!(parsed.templates, ["a", "b"].map(PathBuf::from));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Diagnostics: what went wrong, where in the script, and one line that helps. Pure text; no privilege.
 
+use crate::library::Script;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -39,6 +40,8 @@ pub struct Details {
     pub placeless: bool,
     /// Text that the position's line holds and the carets should cover, when it is not the token at the position.
     pub span: Option<String>,
+    /// The imported script that the position is in; without it, the script that was started.
+    pub script: Option<Script>,
 }
 
 impl Diagnostic {
@@ -64,6 +67,7 @@ impl Diagnostic {
             position: None,
             placeless: false,
             span: None,
+            script: None,
         }))
     }
 
@@ -96,9 +100,16 @@ impl Diagnostic {
         self
     }
 
+    /// Says that the place is in this imported script, unless it is in one that this imports.
+    pub fn within(mut self, script: &Script) -> Self {
+        self.script.get_or_insert_with(|| script.clone());
+        self
+    }
+
     /// The whole error as text: message, the script's line with carets under the guilty token, label, help.
     /// `name` is what the script is called, `source` its text.
     pub fn render(&self, name: &str, source: &str) -> String {
+        let (name, source) = self.script.as_ref().map_or((name, source), |script| (&script.name, &script.text));
         let mut out = match self.kind {
             Kind::Bug => format!("bug: {}\n", self.message),
             _ => format!("error: {}\n", self.message),

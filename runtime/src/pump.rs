@@ -5,6 +5,7 @@
 //! counts what it has to drop. Nothing is dropped here.
 
 use crate::kernel::ring::Ring;
+use crate::kernel::signals;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
@@ -65,6 +66,7 @@ impl Pump {
             let _inside = runtime.enter();
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal)
         };
+        signals::watch()?;
         let [interrupt, terminate, hangup] = signals;
         let signals = (interrupt?, terminate?, hangup?);
         let thread = std::thread::Builder::new().name("skep-pump".into()).spawn(move || {

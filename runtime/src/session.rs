@@ -180,6 +180,7 @@ pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
         key: prepared.columns.clone(),
         kind,
         unsigned: prepared.value_unsigned,
+        show: prepared.value_show,
         unit: None,
     }
 }

@@ -11,6 +11,7 @@ pub mod object;
 pub mod perf;
 pub mod privilege;
 pub mod ring;
+pub mod signals;
 pub mod symbols;
 pub mod sys;
 pub mod tracefs;

@@ -3,7 +3,7 @@
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
-use crate::plan::{Entry, Output, Source, Then};
+use crate::plan::{Entry, Output, Setting, Source, Then};
 use crate::prepare::{Prepared, Restrict, Unit};
 use crate::slot::listing;
 use serde_json::{Value as Json, json};
@@ -57,6 +57,7 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     for unit in &prepared.units {
         unit_text(&mut out, unit, code);
     }
+    parameters(&mut out, entry, prepared);
     let filter = filters(entry, restrict);
     let size = |slot: fn(&Unit) -> Option<usize>| prepared.units.iter().filter_map(slot).max().unwrap_or(0);
     if !filter.is_empty() {
@@ -106,6 +107,21 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     out
 }
 
+/// What a template's parameters are, set or not.
+fn parameters(out: &mut String, entry: &Entry, prepared: &Prepared) {
+    let Source::Template { parameters: given, .. } = &entry.source else { return };
+    let manifest = prepared.units.first().and_then(|unit| unit.template.manifest().ok());
+    for known in manifest.into_iter().flat_map(|manifest| manifest.parameters) {
+        let value = match given.iter().find(|(name, ..)| *name == known.name) {
+            Some((_, Setting::Int(value), _)) => value.to_string(),
+            Some((_, Setting::Bool(value), _)) => value.to_string(),
+            Some((_, Setting::Text(value), _)) => format!("{value:?}"),
+            None => "not set".to_owned(),
+        };
+        line(out, "set", &format!("{} {value}   {}", known.name, known.help));
+    }
+}
+
 fn unit_text(out: &mut String, unit: &Unit, code: bool) {
     const SHOWN: usize = 5;
     for program in &unit.programs {
@@ -151,13 +167,22 @@ fn shown(expr: &str, column: &ColumnType) -> String {
 fn map_text(shape: Shape, cpus: usize) -> String {
     let kind = if shape.map_type == PERCPU_ARRAY { "per-CPU array" } else { "per-CPU hash" };
     format!(
-        "{kind}, {} entries of {} + {} B: {} on {cpus} CPU{}",
+        "{kind}, {} {} of {} + {} B: {} on {cpus} CPU{}",
         grouped(shape.max_entries),
+        if shape.max_entries == 1 { "entry" } else { "entries" },
         shape.key_size,
         shape.value_size,
         bytes(shape.memory(cpus)),
         plural(cpus)
     )
+}
+
+fn setting(value: &Setting) -> Json {
+    match value {
+        Setting::Int(value) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Json::from),
+        Setting::Bool(value) => (*value).into(),
+        Setting::Text(value) => value.clone().into(),
+    }
 }
 
 /// The same for machines.
@@ -172,11 +197,17 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     let map = prepared.aggregate.map(|shape| {
         json!({"entries": shape.max_entries, "key_bytes": shape.key_size, "value_bytes": shape.value_size, "memory_bytes": shape.memory(cpus)})
     });
+    let parameters: serde_json::Map<String, Json> = match &entry.source {
+        Source::Template { parameters, .. } => {
+            parameters.iter().map(|(name, value, _)| (name.clone(), setting(value))).collect()
+        }
+        Source::Probe(_) => serde_json::Map::new(),
+    };
     json!({
         "v": 1, "type": "plan", "entry": number, "source": entry.source_text(),
         "line": entry.position.map(|at| at.line), "column": entry.position.map(|at| at.column),
         "units": prepared.units.iter().map(unit).collect::<Vec<_>>(),
-        "filter": filters(entry, restrict), "columns": columns, "map": map,
+        "parameters": parameters, "filter": filters(entry, restrict), "columns": columns, "map": map,
         "record_bytes": prepared.aggregate.is_none().then_some(prepared.record_size),
     })
 }

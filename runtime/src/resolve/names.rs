@@ -64,8 +64,8 @@ fn no_return_value(expr: &Expr, scope: &Scope) -> Diagnostic {
 
 fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
     let error = Diagnostic::script(format!("`{}` has no `{name}`", scope.place)).at(expr.position);
-    if scope.place.starts_with("uretprobe:") {
-        return error.help("arguments are gone when a function returns: probe its entry, uprobe:");
+    if let Some(rest) = scope.place.strip_prefix("uretprobe:") {
+        return error.help(format!("arguments are gone when a function returns: probe its entry, uprobe:{rest}"));
     }
     match &scope.arguments {
         Arguments::Known(list) if !list.is_empty() => {

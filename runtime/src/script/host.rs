@@ -5,6 +5,7 @@ use super::output::Output;
 use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::kernel::signals;
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
@@ -28,11 +29,21 @@ pub enum Mode {
     Plan,
 }
 
+/// How long a closure may go on after a signal: one that prints a report ends it.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A closure of the script, and where it was given.
+#[derive(Clone)]
+pub struct Closure {
+    pub function: FnPtr,
+    pub position: Option<crate::diagnostic::Position>,
+}
+
 /// One chain of the script, with what belongs to the script's side of it.
 pub struct Chain {
     pub entry: Entry,
     /// Of `each`.
-    pub each: Option<FnPtr>,
+    pub each: Option<Closure>,
     pub state: State,
     /// The values after the last run; until then the session has them.
     pub table: Option<Table>,
@@ -73,8 +84,8 @@ pub struct Command {
 pub struct Host {
     pub settings: Settings,
     pub chains: RefCell<Vec<Chain>>,
-    pub timers: RefCell<Vec<(Duration, FnPtr)>>,
-    pub at_end: RefCell<Vec<FnPtr>>,
+    pub timers: RefCell<Vec<(Duration, Closure)>>,
+    pub at_end: RefCell<Vec<Closure>>,
     pub active: RefCell<Option<Active>>,
     pub params: RefCell<Params>,
     pub output: RefCell<Output>,
@@ -88,6 +99,10 @@ pub struct Host {
     pub ran: Cell<bool>,
     /// Since when the script computes without waiting for events.
     pub busy_since: Cell<Instant>,
+    /// The script made a text of a field: its next step fails with this.
+    pub refused: RefCell<Option<Diagnostic>>,
+    /// Since when a signal waits for a closure to end.
+    pub asked_to_end: Cell<Option<Instant>>,
     pub names: Rc<Names>,
 }
 
@@ -107,8 +122,25 @@ impl Host {
             ended: Cell::new(None),
             ran: Cell::new(false),
             busy_since: Cell::new(Instant::now()),
+            refused: RefCell::default(),
+            asked_to_end: Cell::new(None),
             names: Rc::default(),
         })
+    }
+
+    /// A signal came while the script computes, and it went on for too long: it ends as `exit()` would end it.
+    pub fn interrupted(&self) -> bool {
+        if !signals::pending() {
+            return false;
+        }
+        let now = Instant::now();
+        let since = self.asked_to_end.get().unwrap_or(now);
+        self.asked_to_end.set(Some(since));
+        let over = now - since > GRACE;
+        if over && let Some(signal) = signals::take() {
+            self.exit.set(Some(signals::status(signal)));
+        }
+        over
     }
 
     /// Adds a chain; its number is its handle.

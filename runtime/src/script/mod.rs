@@ -1,10 +1,12 @@
 //! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
 
+pub mod arguments;
 pub mod engine;
 pub mod errors;
 pub mod event;
 pub mod fields;
 pub mod functions;
+pub mod habits;
 pub mod host;
 pub mod modules;
 pub mod names;
@@ -14,3 +16,4 @@ pub mod probe;
 pub mod reference;
 pub mod run;
 pub mod values;
+pub mod written;

@@ -1,7 +1,7 @@
 //! Chains: `probe(…)` and `template(…)`, and the methods that say what is wanted of them.
 
 use super::fields::{self, Field};
-use super::host::{Fallible, Host, place, raise};
+use super::host::{Closure, Fallible, Host, place, raise};
 use super::{run, values};
 use crate::aggregate::cell::Kind;
 use crate::attach_point;
@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::plan::{Column, Direction, Entry, Output, Setting, Source, Then};
 use crate::report::{printf, units};
+use crate::resolve::BUILTINS;
 use rhai::{Array, Dynamic, Engine, FnPtr, INT, ImmutableString, Map, NativeCallContext, Position};
 use std::rc::Rc;
 
@@ -59,6 +60,7 @@ impl Probe {
 
 pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_type_with_name::<Probe>("probe");
+    values::no_order::<Probe>(engine, "a chain", ".value() > 100");
     sources(engine, host);
     filters(engine);
     columns(engine);
@@ -86,6 +88,10 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
     });
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, points: Array| {
+        if points.is_empty() {
+            let error = Diagnostic::script("`probe` takes attach points, got an empty list");
+            return raise(error.help("probe([\"t:sched:sched_switch\"])"), context.call_position());
+        }
         add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), context.call_position())
     });
     let template = |host: &Rc<Host>, name: &str, settings: &Map, position: Position| -> Fallible<Probe> {
@@ -151,12 +157,20 @@ fn named(arguments: &[Dynamic], context: &NativeCallContext) -> Fallible<Vec<Col
             continue;
         }
         let expr = fields::expr(argument, context)?;
-        if matches!(&*expr.node, Node::Text(_)) {
-            let help = "a field, such as comm or args.ret";
-            return raise(
-                Diagnostic::script(format!("the text {expr} is no column")).help(help),
-                context.call_position(),
-            );
+        // The same for every event: nobody wants that as a column.
+        let what = match &*expr.node {
+            Node::Text(text) => Some((text.clone(), "text")),
+            Node::Int(_) => Some((String::new(), "number")),
+            _ => None,
+        };
+        if let Some((text, what)) = what {
+            let error = Diagnostic::script(format!("the {what} {expr} is no column"));
+            let name = BUILTINS.iter().any(|(name, _)| *name == text) || text.starts_with("args.");
+            let help = match name && context.fn_name() != "printf" {
+                true => format!(".{}({text})", context.fn_name()),
+                false => "a field, such as comm or args.ret".to_owned(),
+            };
+            return raise(error.help(help), context.call_position());
         }
         let name = expr.column_name();
         let same = columns.iter().filter(|column| column.name == name).count();
@@ -266,7 +280,8 @@ fn streams(engine: &mut Engine) {
             default_columns(entry);
             Ok(())
         })?;
-        probe.host.chains.borrow_mut()[probe.chain].each = Some(closure);
+        let position = place(context.call_position());
+        probe.host.chains.borrow_mut()[probe.chain].each = Some(Closure { function: closure, position });
         Ok(probe)
     });
     engine.register_fn("printf", move |context: NativeCallContext, probe: Probe, text: ImmutableString| {
@@ -295,8 +310,9 @@ fn formatted(context: &NativeCallContext, probe: Probe, text: &str, arguments: &
         }
     };
     if format.arguments() != columns.len() {
-        let message = format!("the format wants {} values and gets {}", format.arguments(), columns.len());
-        return raise(Diagnostic::script(message), context.call_position());
+        let message = printf::miscounted(format.arguments(), columns.len());
+        let help = ".printf(\"%-16s %6d\\n\", comm, pid)";
+        return raise(Diagnostic::script(message).help(help), context.call_position());
     }
     probe.change(context, |entry| stream(entry, columns, Then::Printf(text.to_owned())))
 }
@@ -320,7 +336,7 @@ fn views(engine: &mut Engine) {
     });
     engine.register_fn("top", |context: NativeCallContext, probe: Probe, n: INT| {
         probe.change(&context, |entry| {
-            entry.view.top = usize::try_from(n).ok();
+            entry.view.top = Some(values::rows(n)?);
             Ok(())
         })
     });

@@ -51,6 +51,7 @@ pub const SECTIONS: &[Section] = &[
             ("user_name(number)", "a user's id, shown by name"),
             ("starts_with(text, \"prefix\")", "a condition: `starts_with(comm, \"ba\")`"),
             ("not(condition)", "turns a condition; `and`, `or` join two"),
+            ("field in [value, …]", "a condition: equal to one of them; `cpu in 0..4` for a range"),
         ],
     ),
     (
@@ -227,12 +228,25 @@ mod tests {
         let named: BTreeSet<String> =
             SECTIONS.iter().flat_map(|(_, list)| *list).map(|(signature, _)| name(signature).to_owned()).collect();
         // Statements and Rhai's own.
-        let language = ["for", "table", "print"];
+        let language = ["for", "table", "print", "field"];
         for name in named.iter().filter(|name| !language.contains(&name.as_str())) {
             assert!(registered.contains(name), "the reference has `{name}`, the engine has not");
         }
         // Operators, property access, conversions that Rhai calls by itself; further percentiles stand with p50.
-        let implied = ["and", "or", "to_string", "to_debug", "to_int", "p90", "p95", "p99", "p999", "is_event"];
+        let implied = [
+            "and",
+            "or",
+            "to_string",
+            "to_debug",
+            "to_int",
+            "p90",
+            "p95",
+            "p99",
+            "p999",
+            "is_event",
+            "sleep",
+            "contains",
+        ];
         for name in registered.iter().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
             let known = named.contains(name) || implied.contains(&name.as_str()) || name.contains('$');
             assert!(known, "the engine has `{name}`, the reference has not");

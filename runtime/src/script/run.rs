@@ -1,14 +1,15 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
+use super::errors;
 use super::event::{Event, Schema};
-use super::host::{Active, Chain, Fallible, Host, Mode, State, arranged, raise};
+use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
 use super::probe::Probe;
 use super::values;
 use crate::aggregate::column::{ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
-use crate::kernel::ring;
+use crate::kernel::{ring, signals};
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
@@ -16,7 +17,7 @@ use crate::pump::{Happening, Pump, Watch};
 use crate::report::printf::Format;
 use crate::session::{self, Session};
 use crate::trust::Trust;
-use rhai::{Dynamic, FnPtr, NativeCallContext};
+use rhai::{Dynamic, NativeCallContext};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -83,17 +84,23 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
 }
 
 /// Calls a closure; `exit()` inside ends the run and is no error.
-fn call(context: &NativeCallContext, host: &Host, closure: &FnPtr, arguments: Vec<Dynamic>) -> Fallible<()> {
+fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<()> {
     host.busy_since.set(Instant::now());
-    match closure.call_raw(context, None, arguments) {
+    host.asked_to_end.set(None);
+    match closure.function.call_raw(context, None, arguments) {
         Ok(_) => Ok(()),
-        Err(error)
-            if host.exit.get().is_some()
-                && matches!(error.unwrap_inner(), rhai::EvalAltResult::ErrorTerminated(..)) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.unwrap_inner() {
+            rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(()),
+            // Rhai forgets where: the closure is the nearest that is known.
+            rhai::EvalAltResult::ErrorTerminated(value, _) if value.is_unit() => {
+                let error = errors::endless().label("its closure does not end").at(closure.position);
+                raise(error, context.call_position())
+            }
+            rhai::EvalAltResult::ErrorFunctionNotFound(name, _) if name.starts_with(errors::ANONYMOUS) => {
+                raise(errors::other_parameters().at(closure.position), context.call_position())
+            }
+            _ => Err(error),
+        },
     }
 }
 
@@ -108,6 +115,10 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     }
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
+    }
+    if let Some(signal) = signals::take() {
+        // Between two runs.
+        host.ended.set(Some(signals::status(signal)));
     }
     if host.ended.get().is_some() {
         // A signal came, or the command ended: no further run begins, and the script is over.
@@ -201,7 +212,7 @@ fn snapshot(prepared: &[Prepared]) -> bool {
 
 /// What happens to one chain's events.
 struct Consumer {
-    each: Option<FnPtr>,
+    each: Option<Closure>,
     format: Option<Format>,
     schema: Rc<Schema>,
     widths: Vec<usize>,
@@ -267,7 +278,8 @@ impl Driver<'_> {
                 Happening::Deadline => return Ok(()),
                 Happening::Signal(signal) => {
                     // Ctrl-C is the usual way to end a run without a time; a request to terminate is passed on.
-                    self.host.ended.set(Some(if signal == libc::SIGINT { 0 } else { 128 + signal }));
+                    signals::take();
+                    self.host.ended.set(Some(signals::status(signal)));
                     return Ok(());
                 }
                 Happening::ChildEnded(_) => {
