@@ -1,10 +1,12 @@
 //! The machine that a plan is made for: this one, or one whose tracefs was captured into a folder.
 
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::kernel::functions::Functions;
 use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
 use crate::kernel::{arch, attach, btf};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
+use crate::types::KernelTypes;
 use skep_templates::btf::Btf;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -12,11 +14,17 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+mod functions;
+
 /// Facts are looked up once, when they are first needed.
 pub struct Machine {
     tracefs: OnceCell<Result<Tracefs, io::ErrorKind>>,
     captured: bool,
     btf: OnceCell<Option<Btf<'static>>>,
+    types: KernelTypes,
+    functions: Functions,
+    fentry: OnceCell<Result<(), io::ErrorKind>>,
+    kprobe_multi: OnceCell<bool>,
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
@@ -40,6 +48,10 @@ impl Machine {
             tracefs: OnceCell::new(),
             captured: false,
             btf: OnceCell::new(),
+            types: KernelTypes::live(),
+            functions: Functions::live(),
+            fentry: OnceCell::new(),
+            kprobe_multi: OnceCell::new(),
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
@@ -47,9 +59,12 @@ impl Machine {
         }
     }
 
-    /// A folder that holds `tracing/events/CATEGORY/NAME/format`; taken to be as able as the newest kernel.
+    /// A folder that holds `tracing/events/CATEGORY/NAME/format`, `tracing/available_filter_functions`, `kallsyms`,
+    /// `blacklist` and `btf/vmlinux`, as far as a plan needs them; taken to be as able as the newest kernel.
     pub fn captured(folder: &Path) -> Machine {
-        let machine = Machine { captured: true, ..Machine::live() };
+        let types = KernelTypes::folder(&folder.join("btf"));
+        let functions = Functions::captured(folder);
+        let machine = Machine { captured: true, types, functions, ..Machine::live() };
         machine.tracefs.get_or_init(|| Ok(Tracefs::captured(&folder.join("tracing"))));
         machine
     }
