@@ -90,7 +90,7 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
         }
         Err(error) => return Err(error),
     };
-    let points = points::expand(&point, pattern, Uses { named: true, numbered: 0 }, pid, machine)?;
+    let points = points::expand(&point, pattern, Uses { named: true, ..Uses::default() }, pid, machine)?;
     Ok(points.into_iter().map(|point| point.shown).collect())
 }
 

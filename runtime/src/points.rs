@@ -63,6 +63,8 @@ pub struct Uses {
     pub named: bool,
     /// Bit n: `arg<n>`.
     pub numbered: u8,
+    /// The stack pointer as it is when the function begins.
+    pub stack: bool,
 }
 
 /// Ids of `probe` for system calls: their number on top of this.

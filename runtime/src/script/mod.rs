@@ -13,4 +13,5 @@ pub mod params;
 pub mod probe;
 pub mod reference;
 pub mod run;
+mod spans;
 pub mod values;

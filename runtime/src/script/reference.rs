@@ -15,6 +15,15 @@ pub const SECTIONS: &[Section] = &[
                 "watches an attach point; globs are expanded: `probe(\"tracepoint:sched:sched*\")`",
             ),
             ("probe([attach_point, …])", "any of several"),
+            (
+                "span(start, end)",
+                "two attach points, or arrays of them, as one event with `elapsed`; by the thread, and calls of one function by their frame too",
+            ),
+            (
+                ".on(key, key)",
+                "which start belongs to an end: a field or an array of them, at the start and at the end",
+            ),
+            (".spans(n)", "room for n starts that wait for their ends (10,240 unless said); the oldest give way"),
             ("template(name)", "a dedicated template: `skep list templates`"),
             ("template(name, #{ parameter: value })", "with its parameters set"),
         ],
