@@ -159,7 +159,7 @@ pub fn prepare(
     let here = Here { catalog, machine, restrict };
     let drafts = match &entry.source {
         Source::Probe(written) => {
-            span::only_there(entry)?;
+            span::none_of(entry, &[])?;
             let expressions: Vec<&Expr> = entry.expressions().collect();
             drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
                 .map_err(|error| error.at(entry.position))?
@@ -167,6 +167,7 @@ pub fn prepare(
         Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
             let mut draft = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
+            span::none_of(entry, &draft.scope.fields)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
             vec![draft]
         }

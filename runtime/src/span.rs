@@ -46,6 +46,9 @@ const STARTED: usize = 8;
 const ELAPSED: usize = 8;
 const KEY_LONGEST: usize = 128;
 const KEPT_LONGEST: usize = 1008;
+/// A chain that has all of it.
+pub const EXAMPLE: &str =
+    "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
 /// The name that expressions have for the frame.
 const FRAME: &str = "frame";
 
@@ -90,6 +93,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
 
     let Guards { start: start_restrict, end: end_restrict, event: event_restrict } = guards(here.restrict, pairing);
     let threads = if pairing == Pairing::Given { None } else { split_off_threads(&mut lifted) };
+    let start_scope = starts.first().map(|draft| draft.scope.clone());
     let mut units = Vec::new();
     for ((draft, key_typed), kept_typed) in starts.into_iter().zip(&start_keys).zip(&keeps) {
         let slots = Slots {
@@ -118,7 +122,9 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
         draft.scope.fields.extend(kept.iter().zip(&kept_types).zip(offsets).map(field));
         drafts.push(draft);
     }
-    let mut prepared = prepare::from_drafts(&lifted, index, drafts, here.machine, &event_restrict)?;
+    let first = drafts.first().map(|draft| draft.scope.clone());
+    let mut prepared = prepare::from_drafts(&lifted, index, drafts, here.machine, &event_restrict)
+        .map_err(|error| hint(error, &lifted, first, start_scope))?;
     let shape = Shape {
         map_type: map::LRU_HASH,
         key_size: key_size as u32,
@@ -267,24 +273,42 @@ fn at_start(expr: &Expr) -> Expr {
     })
 }
 
-/// Of a probe, these names are a mistake.
+/// Names of spans in a chain that is none; a template may have a field of that name.
 ///
 /// # Errors
 /// A script diagnostic at the name.
-pub fn only_there(entry: &Entry) -> Result<(), Diagnostic> {
+pub fn none_of(entry: &Entry, fields: &[Argument]) -> Result<(), Diagnostic> {
     for name in ["start", "elapsed"] {
         let named = |node: &Node| matches!(node, Node::Name(found) if found == name);
-        if let Some(expr) = entry.expressions().find(|expr| expr.any(&named)) {
-            let help =
-                "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
-            return Err(Diagnostic::script(format!("`{name}` belongs to spans: a probe has no start and no end"))
+        let found = entry.expressions().find(|expr| expr.any(&named));
+        if let Some(expr) = found.filter(|_| fields.iter().all(|field| field.name != name)) {
+            return Err(Diagnostic::script(format!("`{name}` belongs to spans: this chain has no start and no end"))
                 .span(name)
-                .help(help)
+                .help(EXAMPLE)
                 .at(expr.position)
                 .at(entry.position));
         }
     }
     Ok(())
+}
+
+/// What an end lacks and a start has is asked for as `start.…`.
+fn hint(error: Diagnostic, entry: &Entry, end: Option<Scope>, start: Option<Scope>) -> Diagnostic {
+    let (Some(end), Some(start)) = (end, start) else { return error };
+    let found = RefCell::new(None);
+    for expr in entry.expressions() {
+        expr.replaced(&|part| {
+            let field = matches!(&*part.node, Node::Name(_) | Node::Member(..));
+            if field && resolve::resolve(part, &end).is_err() && resolve::resolve(part, &start).is_ok() {
+                found.borrow_mut().get_or_insert(part.to_string());
+            }
+            field.then(|| part.clone())
+        });
+    }
+    match found.into_inner() {
+        Some(part) => error.help(format!("start.{part}   (as it was at the start)")).span(part),
+        None => error,
+    }
 }
 
 fn resolved(expressions: &[Expr], drafts: &[Draft]) -> Result<Vec<Vec<Typed>>, Diagnostic> {
@@ -310,13 +334,6 @@ fn common(
     end_key: &[Expr],
     entry: &Entry,
 ) -> Result<Vec<ColumnType>, Diagnostic> {
-    if starts.len() != ends.len() {
-        let message = format!("the key has {} parts at the start and {} at the end", starts.len(), ends.len());
-        return Err(Diagnostic::script(message)
-            .help(".on([args.dev, args.sector], [args.dev, args.sector])")
-            .at(start_key.first().and_then(|expr| expr.position))
-            .at(entry.position));
-    }
     for (n, (start, end)) in starts.iter_mut().zip(ends).enumerate() {
         start.kind = match (start.kind, end.kind) {
             (same @ ColumnKind::Int { .. }, ColumnKind::Int { .. }) => same,
@@ -328,7 +345,8 @@ fn common(
                     "`{}` is {start} at the start, `{}` is {end} at the end: they are never equal",
                     start_key[n], end_key[n]
                 );
-                return Err(Diagnostic::script(message).at(end_key[n].position).at(entry.position));
+                let end = &end_key[n];
+                return Err(Diagnostic::script(message).span(end.to_string()).at(end.position).at(entry.position));
             }
         };
     }
@@ -344,13 +362,15 @@ fn what(kind: ColumnKind) -> String {
 }
 
 fn check_sizes(key: usize, kept: usize) -> Result<(), Diagnostic> {
-    let (what, size, most) = match (key, kept) {
-        (KEY_LONGEST.., _) if key > KEY_LONGEST => ("a key", key, KEY_LONGEST),
-        (_, KEPT_LONGEST..) if kept > KEPT_LONGEST => ("what the start keeps is too long: a value", kept, KEPT_LONGEST),
-        _ => return Ok(()),
-    };
-    Err(Diagnostic::script(format!("{what} of {size} bytes: a span has room for {most}"))
-        .help("shorter texts: str(start.args.filename, 64)"))
+    if key > KEY_LONGEST {
+        return Err(Diagnostic::script(format!("a span's key of {key} bytes is too long: at most {KEY_LONGEST}"))
+            .help("shorter texts: str(args.filename, 64)"));
+    }
+    if kept > KEPT_LONGEST {
+        let message = format!("a start keeps {kept} bytes for its end, which is too long: at most {KEPT_LONGEST}");
+        return Err(Diagnostic::script(message).help("shorter texts: str(start.args.filename, 64)"));
+    }
+    Ok(())
 }
 
 /// Which of the command line's restrictions hold where.

@@ -69,7 +69,9 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     let filter = filters(entry, restrict);
     let size = |slot: fn(&Unit) -> Option<usize>| prepared.units.iter().filter_map(slot).max().unwrap_or(0);
     if !filter.is_empty() {
-        let code = size(|unit| unit.slots.filter.as_ref().map(Vec::len));
+        let starts = prepared.span.iter().flat_map(|span| &span.units);
+        let guards = prepared.units.iter().chain(starts).filter_map(|unit| unit.slots.guard.as_ref().map(Vec::len));
+        let code = guards.max().unwrap_or(0) + size(|unit| unit.slots.filter.as_ref().map(Vec::len));
         line(&mut out, "kernel", &format!("filter {filter}   {code} instructions"));
     }
     match &entry.output {
@@ -124,6 +126,9 @@ fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
         _ => "thread, one span at a time".to_owned(),
     };
     line(out, "pair", &pair);
+    if span.pairing == Pairing::Given && span.units.iter().any(|unit| unit.slots.guard.is_some()) {
+        line(out, "", "restrictions of the command line hold at the start: any task may end a span");
+    }
     if !span.kept.is_empty() {
         let kept: Vec<String> = span.kept.iter().map(|(expr, kind)| shown(&expr.to_string(), kind)).collect();
         line(out, "keep", &kept.join(", "));

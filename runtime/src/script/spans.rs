@@ -6,11 +6,11 @@ use super::probe::{Probe, parsed};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::plan::{DEFAULT_ENTRIES, Entry, Source, Span};
+use crate::span::EXAMPLE;
 use rhai::{Array, Dynamic, Engine, INT, ImmutableString, NativeCallContext};
 use std::rc::Rc;
 
-const EXAMPLE: &str =
-    "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
+const KEYS: &str = ".on([args.dev, args.sector], [args.dev, args.sector])";
 
 pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
     let own = host.clone();
@@ -28,6 +28,10 @@ pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
         "on",
         |context: NativeCallContext, probe: Probe, start: Dynamic, end: Dynamic| -> Fallible<Probe> {
             let on = (key(&start, &context)?, key(&end, &context)?);
+            if on.0.len() != on.1.len() {
+                let message = format!("the key has {} parts at the start and {} at the end", on.0.len(), on.1.len());
+                return raise(Diagnostic::script(message).help(KEYS), context.call_position());
+            }
             change(probe, &context, "on", |span| {
                 span.on = Some(on);
                 Ok(())
@@ -36,7 +40,7 @@ pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
     );
     engine.register_fn("on", |context: NativeCallContext, _: Probe, _: Dynamic| -> Fallible<Probe> {
         let error = Diagnostic::script("`on` needs the key at the start and the key at the end");
-        raise(error.help(".on([args.dev, args.sector], [args.dev, args.sector])"), context.call_position())
+        raise(error.help(KEYS), context.call_position())
     });
     engine.register_fn("spans", |context: NativeCallContext, probe: Probe, room: INT| -> Fallible<Probe> {
         change(probe, &context, "spans", |span| {
@@ -56,7 +60,7 @@ fn change(
 ) -> Fallible<Probe> {
     probe.change(context, |entry| match &mut entry.source {
         Source::Span(span) => change(span),
-        _ => Err(Diagnostic::script(format!("`{name}` belongs to spans")).help(EXAMPLE)),
+        _ => Err(Diagnostic::script(format!("`{name}` is for chains that begin with `span(…)`")).help(EXAMPLE)),
     })
 }
 
@@ -68,7 +72,7 @@ fn texts(value: &Dynamic, context: &NativeCallContext) -> Fallible<Vec<String>> 
         (Some(text), _) => Ok(vec![text]),
         (None, Some(Some(texts))) if !texts.is_empty() => Ok(texts),
         _ => raise(
-            Diagnostic::script("`span` takes two attach points, or an array of them in a place of one").help(EXAMPLE),
+            Diagnostic::script("`span` takes two attach points, or arrays of them").help(EXAMPLE),
             context.call_position(),
         ),
     }
