@@ -75,6 +75,16 @@ fn chains_do_not_mix_up_each_others_names() {
 }
 
 #[test]
+fn attach_points_of_two_kinds_have_their_names() {
+    privileged!();
+    let text = script(r#"probe(["uprobe:BIN:workload_double", "t:syscalls:sys_enter_getpgid"]).by(probe).count()"#);
+    let output = Skep::on("double 101 getpgid 23", &text).run().ok();
+    let double = format!("uprobe:{}:workload_double", workload::path());
+    let getpgid = "tracepoint:syscalls:sys_enter_getpgid".to_owned();
+    assert_eq!(output.rows(), [(double, json!(101)), (getpgid, json!(23))]);
+}
+
+#[test]
 fn process_is_told_apart_from_others_that_run_the_same_file() {
     privileged!();
     let (ours, other) = (Workload::stopped("double 101"), Workload::stopped("double 1009"));

@@ -217,6 +217,27 @@ impl Expr {
             }
     }
 
+    /// The same expression with other parts: those that `other` gives, looked for from the outside in.
+    pub fn replaced(&self, other: &dyn Fn(&Expr) -> Option<Expr>) -> Expr {
+        if let Some(other) = other(self) {
+            return other;
+        }
+        let node = match &*self.node {
+            Node::Int(_) | Node::Text(_) | Node::Name(_) => return self.clone(),
+            Node::Member(inner, name) => Node::Member(inner.replaced(other), name.clone()),
+            Node::Index(inner, n) => Node::Index(inner.replaced(other), *n),
+            Node::Cast(inner, to) => Node::Cast(inner.replaced(other), to.clone()),
+            Node::FirstOf(list) => Node::FirstOf(list.iter().map(|one| one.replaced(other)).collect()),
+            Node::Negate(inner) => Node::Negate(inner.replaced(other)),
+            Node::Not(inner) => Node::Not(inner.replaced(other)),
+            Node::Binary(operator, left, right) => Node::Binary(*operator, left.replaced(other), right.replaced(other)),
+            Node::Call(function, arguments) => {
+                Node::Call(*function, arguments.iter().map(|argument| argument.replaced(other)).collect())
+            }
+        };
+        Expr::new(node, self.position)
+    }
+
     fn write(&self, f: &mut fmt::Formatter<'_>, outer: u8) -> fmt::Result {
         match &*self.node {
             Node::Int(value) => write!(f, "{value}"),

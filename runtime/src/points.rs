@@ -85,6 +85,8 @@ pub struct Uses {
     pub numbered: u8,
     /// `retval`
     pub returned: bool,
+    /// The stack pointer as it is when the function begins.
+    pub stack: bool,
 }
 
 /// Ids of `probe` for system calls: their number on top of this.

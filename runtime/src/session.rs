@@ -12,7 +12,8 @@ use crate::machine::Machine;
 use crate::plan::{Entry, Output};
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Load, Prepared, Program, Unit};
-use crate::trust::Trust;
+use crate::span;
+use crate::trust::{self, Trust};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,6 +42,7 @@ struct Running {
     links: Vec<Link>,
     _programs: Vec<OwnedFd>,
     aggregate: Option<Map>,
+    spans: Option<Map>,
     trust: Map,
     spec: Option<Spec>,
 }
@@ -80,15 +82,21 @@ impl Session {
         machine: &Machine,
     ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
-        let trust = Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 40, max_entries: 1 };
+        let trust =
+            Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * trust::WORDS as u32, max_entries: 1 };
         let trust = Map::create("trust", trust).map_err(refused)?;
         let aggregate =
             prepared.aggregate.map(|shape| Map::create_sparse("aggregate", shape)).transpose().map_err(refused)?;
+        let spans = prepared.span.as_ref().map(|span| Map::create("spans", span.shape)).transpose().map_err(refused)?;
         let mut programs = Vec::new();
-        for unit in &prepared.units {
+        // Ends are attached before their starts: what starts in between would never be ended.
+        for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
             if let Some(map) = &aggregate {
                 maps.insert("aggregate".into(), map.try_clone().map_err(refused)?);
+            }
+            if let Some(map) = &spans {
+                maps.insert("spans".into(), map.try_clone().map_err(refused)?);
             }
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);
@@ -97,7 +105,7 @@ impl Session {
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
         let spec = prepared.aggregate.map(|_| spec(entry, prepared));
-        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, trust, spec }, programs))
+        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec }, programs))
     }
 
     /// The reading end of the ring buffer; `None` where nothing streams.
@@ -140,10 +148,10 @@ impl Session {
     /// # Errors
     /// The kernel's.
     pub fn trust(&self, n: usize) -> io::Result<Trust> {
-        match self.running.get(n) {
-            Some(running) => Trust::read(&running.trust, running.aggregate.is_none()),
-            None => Ok(Trust::default()),
-        }
+        let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
+        let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
+        let open = running.spans.as_ref().map(span::open).transpose()?;
+        Ok(Trust { open: open.unwrap_or(0), ..trust })
     }
 
     /// How many attachments there are.
@@ -196,9 +204,7 @@ fn load_unit(
         // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
         constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
     }
-    let written =
-        [("slot_filter", &unit.slots.filter), ("slot_value", &unit.slots.value), ("slot_columns", &unit.slots.columns)];
-    let slots: Vec<_> = written.into_iter().filter_map(|(name, code)| Some((name, code.clone()?))).collect();
+    let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
     let mut programs = Vec::new();
     for program in &unit.programs {
         let kind = match &program.load {
@@ -262,7 +268,7 @@ fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnost
 
 fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
     // A cookie that nobody asks for would only exclude older kernels.
-    let cookie = if program.attach.len() > 1 { one.cookie } else { 0 };
+    let cookie = if one.by_cookie { one.cookie } else { 0 };
     match &one.mechanism {
         Mechanism::Tracepoint { id } => attach::tracepoint(fd.as_fd(), *id, cookie),
         Mechanism::RawTracepoint { name } => match program.load {

@@ -85,6 +85,10 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     }
     let mut maps = HashMap::with_capacity(8);
     for wanted in linker.maps() {
+        // Spans come with their map; programs of events have no use for one, and a table is dear to set up.
+        if wanted.name == "spans" && !request.maps.contains_key(wanted.name) {
+            continue;
+        }
         let map = match (request.maps.get(wanted.name), wanted.content) {
             (Some(map), _) => map.try_clone(),
             (None, Content::Constants(data)) => Map::constants(wanted.name, data),
@@ -98,6 +102,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
         };
         maps.insert(wanted.name.to_owned(), map.map_err(|error| refused(request.template, &error))?);
     }
+    linker.keep(request.programs.iter().map(|(name, _)| name.as_str()).collect());
     linker.link(&maps).map_err(broken)?;
     let mut programs = Vec::with_capacity(request.programs.len());
     for (name, kind) in request.programs {

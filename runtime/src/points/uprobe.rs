@@ -64,7 +64,8 @@ pub fn expand(
         return Err(nothing(text, "function", None));
     }
     let read = (0..6).filter(|n| uses.numbered >> n & 1 != 0);
-    let needed = read.fold(ArgumentRegisters::NONE, ArgumentRegisters::and_argument);
+    let none = if uses.stack { ArgumentRegisters::NONE.and_stack() } else { ArgumentRegisters::NONE };
+    let needed = read.fold(none, ArgumentRegisters::and_argument);
     let functions: Vec<&Function> = places.iter().map(|(_, function, ..)| *function).collect();
     let placed = placement::place_all(&binary, &functions, returns, needed)?;
     let all = places.into_iter().zip(placed).map(|((name, function, extra, may_move), placed): (_, Placement)| {

@@ -131,6 +131,8 @@ pub const BUILTINS: &[(&str, &str)] = &[
     ("arg4", "fifth argument"),
     ("arg5", "sixth argument"),
     ("args", "arguments by name: args.NAME (tracepoint)"),
+    ("elapsed", "nanoseconds from the start to the end (span)"),
+    ("start", "any field as it was at the start: start.comm, start.arg0, start.args.NAME (span)"),
 ];
 
 /// Length of a text where `str()` does not say, its NUL included.

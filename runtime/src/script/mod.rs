@@ -15,5 +15,6 @@ pub mod params;
 pub mod probe;
 pub mod reference;
 pub mod run;
+mod spans;
 pub mod values;
 pub mod written;

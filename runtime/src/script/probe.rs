@@ -2,9 +2,10 @@
 
 use super::fields::{self, Field};
 use super::host::{Closure, Fallible, Host, place, raise};
+use super::spans::spans;
 use super::{run, values};
 use crate::aggregate::cell::Kind;
-use crate::attach_point;
+use crate::attach_point::{self, AttachPoint};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::plan::{Column, Direction, Entry, Output, Setting, Source, Then};
@@ -22,7 +23,7 @@ pub struct Probe {
 
 impl Probe {
     /// Changes the chain, which must not run yet.
-    fn change(
+    pub fn change(
         self,
         context: &NativeCallContext,
         change: impl FnOnce(&mut Entry) -> Result<(), Diagnostic>,
@@ -72,16 +73,10 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
 
 fn sources(engine: &mut Engine, host: &Rc<Host>) {
     let add = |host: &Rc<Host>, points: &[String], position: Position| -> Fallible<Probe> {
-        let mut parsed = Vec::new();
-        for text in points {
-            match attach_point::parse(text) {
-                Ok(point) => parsed.push((text.clone(), point)),
-                Err(diagnostic) => return raise(diagnostic, position),
-            }
-        }
-        let chain = host.add(Entry::new(Source::Probe(parsed), place(position)));
+        let chain = host.add(Entry::new(Source::Probe(parsed(points, position)?), place(position)));
         Ok(Probe { host: host.clone(), chain })
     };
+    spans(engine, host);
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, point: ImmutableString| {
         add(&own, &[point.to_string()], context.call_position())
@@ -123,6 +118,14 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString, settings: Map| {
         template(&own, &name, &settings, context.call_position())
     });
+}
+
+pub fn parsed(points: &[String], position: Position) -> Fallible<Vec<(String, AttachPoint)>> {
+    let parse = |text: &String| match attach_point::parse(text) {
+        Ok(point) => Ok((text.clone(), point)),
+        Err(diagnostic) => raise(diagnostic, position),
+    };
+    points.iter().map(parse).collect()
 }
 
 fn filters(engine: &mut Engine) {
