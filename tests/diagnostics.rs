@@ -34,7 +34,7 @@ fn attach_points_that_are_not_there() {
         &[
             r#"probe("tracepiont:sched:sched_switch").count();"#,
             r#"probe("banana:sched").count();"#,
-            r#"probe("kprobe:vfs_read").count();"#,
+            r#"probe("usdt:libc:setjmp").count();"#,
             r#"probe("tracepoint").count();"#,
             r#"probe("tracepoint:sched").count();"#,
             r#"probe("tracepoint:syscalls:sys_enter_getpgdi").count();"#,
@@ -45,6 +45,30 @@ fn attach_points_that_are_not_there() {
             r#"probe("software:faults:none").count();"#,
             r#"probe("profile:min:1").count();"#,
             r#"probe("profile:hz:0").count();"#,
+        ],
+    );
+}
+
+#[test]
+fn kernel_functions_that_cannot_be_watched() {
+    errors(
+        "kernel_functions",
+        &[
+            r#"probe("kprobe:vfs_raed").count();"#,
+            r#"probe("kretprobe:something_else_entirely").count();"#,
+            r#"probe("kprobe:nothing_*").count();"#,
+            r#"probe("kprobe:match_id").count();"#,
+            r#"probe("kprobe:asm_exc_divide_error").count();"#,
+            r#"probe("fentry:entry_SYSCALL_64").count();"#,
+            r#"probe("kprobe:__die*").count();"#,
+            r#"probe("kretprobe:vfs_read+4").count();"#,
+            r#"probe("kprobe:vfs_read+four").count();"#,
+            r#"probe("kprobe:0xwhere").count();"#,
+            r#"probe("kprobe:a:b:c").count();"#,
+            r#"probe("kprobe:vfs_read").by(retval).count();"#,
+            r#"probe("fentry:vfs_read").by(retval).count();"#,
+            r#"probe("kretprobe:vfs_read").by(arg0).count();"#,
+            r#"probe("kprobe:vfs_read").by(arg7).count();"#,
         ],
     );
 }

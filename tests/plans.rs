@@ -56,6 +56,20 @@ fn tracepoints_are_planned_by_what_is_read_of_them() {
 }
 
 #[test]
+fn functions_of_the_kernel_are_planned_by_the_cheapest_way() {
+    on_x86_64!();
+    let script = r#"
+        probe("kprobe:vfs_read").filter(arg2 > 4096).by(comm).count();
+        probe("kr:vfs_read").hist(retval).named("bytes");
+        probe("fexit:tcp_*connect").by(arg0, retval).count();
+        probe("k:vfs_*").by(probe).count();
+        probe("kprobe:vfs_read+0x4").count();
+        probe("kprobe:nf_tables:nft_do_chain").count();
+    "#;
+    golden("plans/kernel_functions", &plan(script, &[]));
+}
+
+#[test]
 fn timers_and_counters_are_planned() {
     let script = r#"
         probe("profile:hz:99").by(comm).count();

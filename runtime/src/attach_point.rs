@@ -140,7 +140,7 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
             let (module, function) = if parts.len() > 1 { (part(0)?, part(1)?) } else { (String::new(), part(0)?) };
             let way = if long.starts_with('f') { Way::Trampoline } else { Way::Any };
             if (function.starts_with("0x") || function.contains('+')) && *long != "kprobe" {
-                return Err(Diagnostic::script(format!("`{long}` is of whole functions"))
+                return Err(Diagnostic::script(format!("`{long}` takes a whole function, no place in it"))
                     .span(function.as_str())
                     .help(format!("kprobe:{rest}")));
             }

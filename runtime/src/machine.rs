@@ -31,6 +31,8 @@ pub struct Machine {
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
     pub avoid_raw: bool,
+    /// For trials of what is taken where a trampoline is not to be had.
+    pub avoid_trampolines: bool,
     /// Fields that this process may not look up are taken for granted: for plans, which run nothing.
     pub assume_fields: bool,
 }
@@ -57,6 +59,7 @@ impl Machine {
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
+            avoid_trampolines: false,
             assume_fields: false,
         }
     }

@@ -29,3 +29,13 @@ macro_rules! privileged {
         }
     };
 }
+
+/// Ends a test of what only emulated kernels have: see xtask vm.
+#[macro_export]
+macro_rules! in_guest {
+    () => {
+        if !$crate::machine::guest() {
+            return;
+        }
+    };
+}

@@ -174,14 +174,9 @@ fn pressure() -> Fact {
     Fact { name: "psi", value: there.into(), text: text.into() }
 }
 
-/// A source of later versions: only whether the kernel has it.
 fn kprobe() -> Fact {
     let there = Path::new("/sys/bus/event_source/devices/kprobe").exists();
-    let text = if there {
-        "in this kernel (not a source of this version)"
-    } else {
-        "not in this kernel (CONFIG_KPROBE_EVENTS)"
-    };
+    let text = if there { "in this kernel" } else { "not in this kernel (CONFIG_KPROBE_EVENTS)" };
     Fact { name: "kprobe_events", value: there.into(), text: text.into() }
 }
 

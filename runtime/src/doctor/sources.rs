@@ -20,11 +20,16 @@ use std::hint::black_box;
 type Try = fn(&Bench) -> Result<Verdict, Diagnostic>;
 
 /// Sources in the order of the table; `true`: required.
-const SOURCES: [(&str, bool, Try); 14] = [
+const SOURCES: [(&str, bool, Try); 19] = [
     ("tracepoint", true, tracepoint),
     ("rawtracepoint", true, raw_tracepoint),
     ("syscalls", true, syscalls),
     ("tp_btf", false, tp_btf),
+    ("kprobe", false, |bench| function(bench, &bench.plain, "kprobe:vfs_read", "arg2")),
+    ("kretprobe", false, |bench| function(bench, &bench.plain, "kretprobe:vfs_read", "retval")),
+    ("kprobe.multi", false, kprobe_multi),
+    ("fentry", false, |bench| function(bench, &bench.machine, "fentry:vfs_read", "arg2")),
+    ("fexit", false, |bench| function(bench, &bench.machine, "fexit:vfs_read", "retval")),
     ("uprobe", true, |bench| uprobe(bench, false)),
     ("uretprobe", false, |bench| uprobe(bench, true)),
     ("uprobe.multi", false, uprobe_multi),
@@ -83,6 +88,7 @@ fn try_all(catalog: Catalog) -> Result<Vec<Check>, Diagnostic> {
     let trials = move || {
         let mut plain = Machine::live();
         plain.avoid_raw = true;
+        plain.avoid_trampolines = true;
         let bench = Bench { catalog, comm, machine: Machine::live(), plain };
         let check = |(source, required, attempt): &(&'static str, bool, Try)| {
             let Verdict { state, reason, next } = attempt(&bench).unwrap_or_else(trial::failed);
@@ -161,6 +167,22 @@ fn tp_btf(bench: &Bench) -> Result<Verdict, Diagnostic> {
         return Ok(verdict);
     }
     degraded("no BTF: arguments come from each call's own tracepoint, 100 ns more an event", "a kernel with BTF")
+}
+
+/// The kernel's function behind read(2): `value` is how much is to be read, or was.
+fn function(bench: &Bench, machine: &Machine, text: &str, value: &str) -> Result<Verdict, Diagnostic> {
+    let what = if value == "retval" { "results" } else { "arguments" };
+    let entry = bench.entry(text, Some(equal(Expr::name(value), Expr::int(LENGTH as i128))))?;
+    let prepared = bench.prepare(0, &entry, machine)?;
+    all_of(bench.count(&entry, &prepared, |_| trial::read())?, what)
+}
+
+fn kprobe_multi(bench: &Bench) -> Result<Verdict, Diagnostic> {
+    if bench.plain.has_kprobe() && !bench.plain.has_kprobe_multi() {
+        let next = "Linux 5.18 with CONFIG_FPROBE has one link for all";
+        return degraded("a perf event for each function: globs attach slowly", next);
+    }
+    function(bench, &bench.plain, "kprobe:vfs_*", "arg2")
 }
 
 fn uprobe(bench: &Bench, returns: bool) -> Result<Verdict, Diagnostic> {

@@ -85,7 +85,8 @@ pub fn some_of(counted: u64, what: &str) -> Result<Verdict, Diagnostic> {
 pub struct Bench {
     pub catalog: Catalog,
     pub machine: Machine,
-    /// The same machine, its tracepoints taken by their records where a raw one would be cheaper.
+    /// The same machine, its tracepoints taken by their records where a raw one would be cheaper, its functions by
+    /// kprobes where trampolines would be.
     pub plain: Machine,
     /// This thread's name: a pid would be another number in a container.
     pub comm: String,

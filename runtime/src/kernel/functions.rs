@@ -27,7 +27,10 @@ pub struct Function<'a> {
 /// What the kernel says of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    Traceable,
+    /// A function of this module; empty: of the kernel proper.
+    Traceable {
+        module: String,
+    },
     /// It is there, but was built without the call at its start that tracing takes.
     Untraceable,
     /// The compiler made another function of it, with this name: `NAME.isra.0`.
@@ -110,14 +113,14 @@ impl Functions {
     pub fn standing(&self, tracefs: Result<&Tracefs, io::ErrorKind>, module: &str, name: &str) -> Standing {
         let here = |function: &Function<'_>| module.is_empty() || function.module == kernel_or(module);
         let Ok(mut traceable) = self.traceable(tracefs) else { return Standing::Unknown };
-        if traceable.any(|function| function.name == name && here(&function)) {
-            return Standing::Traceable;
+        if let Some(found) = traceable.find(|function| function.name == name && here(function)) {
+            return Standing::Traceable { module: found.module.to_owned() };
         }
         let Some(symbols) = self.symbols() else { return Standing::Missing };
         let mut changed = None;
         for (address, function) in code(symbols).filter(|(_, function)| here(function)) {
             match function.name.strip_prefix(name) {
-                Some("") => return self.by_another_name(tracefs, symbols, address),
+                Some("") => return self.by_another_name(tracefs, symbols, address, function.module),
                 Some(rest) if is_suffix(rest) && changed.is_none() => changed = Some(function.name.to_owned()),
                 _ => {}
             }
@@ -126,7 +129,13 @@ impl Functions {
     }
 
     /// A function may have several names, as system calls without arguments do; one of them is listed.
-    fn by_another_name(&self, tracefs: Result<&Tracefs, io::ErrorKind>, symbols: &str, address: &str) -> Standing {
+    fn by_another_name(
+        &self,
+        tracefs: Result<&Tracefs, io::ErrorKind>,
+        symbols: &str,
+        address: &str,
+        module: &str,
+    ) -> Standing {
         // Hidden from this process: kptr_restrict.
         if address.bytes().all(|digit| digit == b'0') {
             return Standing::Unknown;
@@ -134,7 +143,7 @@ impl Functions {
         let names: Vec<&str> =
             code(symbols).filter(|(at, _)| *at == address).map(|(_, function)| function.name).collect();
         match self.traceable(tracefs).is_ok_and(|mut all| all.any(|function| names.contains(&function.name))) {
-            true => Standing::Traceable,
+            true => Standing::Traceable { module: module.to_owned() },
             false => Standing::Untraceable,
         }
     }

@@ -5,6 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::kernel::attach;
 use crate::kernel::functions::{Function, Standing};
 use crate::kernel::load::{self, ProgramKind};
+use crate::kernel::privilege;
 use crate::slot::assembler::{Alu, Insn, Operand};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,8 +18,12 @@ impl Machine {
     pub fn functions(&self) -> Result<impl Iterator<Item = Function<'_>>, Diagnostic> {
         self.functions.traceable(self.tracefs()).map_err(|kind| match kind {
             io::ErrorKind::PermissionDenied => {
-                Diagnostic::machine("only root may read which functions of this kernel can be traced")
-                    .help("sudo skep list 'kprobe:*'   (a single name works without the list)")
+                let error =
+                    Diagnostic::machine("this process may not read which functions of the kernel can be traced");
+                match privilege::missing(&["CAP_DAC_READ_SEARCH"]).is_empty() {
+                    true => error.help("name a single one, without * and ?"),
+                    false => error.help("with sudo, or a single name, without * and ?"),
+                }
             }
             io::ErrorKind::NotFound => Diagnostic::machine("this kernel does not say which functions can be traced")
                 .help("name a single one, without * and ?"),
@@ -67,6 +72,9 @@ impl Machine {
     /// `NotFound`: it has no type information; `PermissionDenied`: it does not allow them to this process, though it
     /// allows others.
     pub fn has_fentry(&self) -> Result<(), io::ErrorKind> {
+        if self.avoid_trampolines {
+            return Err(io::ErrorKind::Unsupported);
+        }
         *self.fentry.get_or_init(|| {
             if self.captured {
                 return Ok(());

@@ -3,18 +3,20 @@
 //! A trampoline (fentry, fexit) costs some 25 ns an event, a kprobe about 140, so a few functions whose types are known
 //! are watched by trampolines. Many are not: each takes a program of its own.
 
-use super::{Mechanism, Point, Uses, context, nothing, scope, typed};
+use self::refusal::{no_fentry, no_number, protected};
+use super::{Mechanism, Point, Uses, context, scope, typed};
 use crate::attach_point::Way;
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::arch::REGISTERS;
-use crate::kernel::functions::{Function, Standing, kernel_or};
+use crate::kernel::functions::{Function, kernel_or};
 use crate::machine::Machine;
 use crate::resolve::{self, Arguments, Typed};
 use crate::slot::ir::{Int, Memory, Size};
 use crate::types::{Prototype, Type};
 use std::collections::HashMap;
-use std::io;
+
+mod refusal;
 
 /// More functions than these are watched by kprobes where either would do: a trampoline takes milliseconds to set up.
 const FEW: usize = 8;
@@ -45,6 +47,8 @@ pub struct Asked<'a> {
 /// One function, and how it is declared where that is known and of use.
 struct Candidate<'a> {
     name: &'a str,
+    /// Empty: the kernel proper, or not known.
+    module: &'a str,
     prototype: Option<Prototype>,
 }
 
@@ -55,23 +59,28 @@ struct Candidate<'a> {
 pub fn expand(asked: Asked<'_>, uses: Uses, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
     let place = asked.function;
     if let Some(digits) = place.strip_prefix("0x") {
-        let address = u64::from_str_radix(digits, 16).map_err(|_| no_number(place, "address"))?;
+        let address =
+            u64::from_str_radix(digits, 16).map_err(|_| no_number(place, "address", "kprobe:0xffffffff81430990"))?;
         return Ok(vec![asked.instruction(None, address, machine)?]);
     }
     if let Some((name, digits)) = place.split_once('+') {
         let parsed = digits.strip_prefix("0x").map_or_else(|| digits.parse(), |hex| u64::from_str_radix(hex, 16));
-        let offset = parsed.map_err(|_| no_number(digits, "offset"))?;
+        let offset = parsed.map_err(|_| no_number(digits, "offset", "kprobe:FUNCTION+0x1f, or +31"))?;
         asked.require(name, machine)?;
         return Ok(vec![asked.instruction(Some(name), offset, machine)?]);
     }
     if !glob::is_glob(place) {
-        asked.require(place, machine)?;
-        let prototype = machine.types().function(asked.module, place);
-        return Ok(vec![asked.point(Candidate { name: place, prototype }, "", machine)?]);
+        let module = asked.require(place, machine)?;
+        let prototype = machine.types().function(&module, place);
+        return Ok(vec![asked.point(Candidate { name: place, module: kernel_or(&module), prototype }, "", machine)?]);
+    }
+    if asked.way == Way::Any && !machine.has_kprobe() && machine.has_fentry().is_err() {
+        return Err(asked.no_kprobes(place));
     }
     let (candidates, note) = asked.matching(uses, machine)?;
     let batch = match (asked.way, candidates.len() > FEW) {
         (Way::Trampoline, _) | (_, false) => None,
+        _ if !machine.has_kprobe() => None,
         _ if machine.has_kprobe_multi() => Some("kprobe.multi: one link for all of them"),
         _ => Some("a kprobe each: this kernel has no kprobe.multi"),
     };
@@ -91,25 +100,28 @@ impl<'a> Asked<'a> {
         };
         let all = machine.functions()?;
         let found = all.filter(|function| glob::matches(self.function, function.name) && module(function));
-        let mut names: Vec<&str> = found.map(|function| function.name).collect();
+        let mut names: Vec<Function<'a>> = found.collect();
         names.sort_unstable();
-        names.dedup();
+        names.dedup_by_key(|function| function.name);
         if names.is_empty() {
-            return Err(nothing(self.text, "kernel function", None));
+            let all = self.way.provider(self.returns);
+            return Err(Diagnostic::script(format!("no kernel function matches `{}`", self.text))
+                .span(self.text)
+                .help(format!("skep list '{all}:*'   (all that can be watched)")));
         }
         let matched = names.len();
         match self.way {
-            Way::Any => names.retain(|name| !machine.is_protected(name)),
+            Way::Any => names.retain(|function| !machine.is_protected(function.name)),
             Way::Trampoline => {
-                machine.has_fentry().map_err(|kind| self.no_trampoline(self.function, no_fentry(kind)))?;
+                machine.has_fentry().map_err(|kind| self.no_trampoline(self.function, no_fentry(kind), machine))?;
             }
         }
         let mut declared = HashMap::new();
         if self.way == Way::Trampoline || names.len() <= FEW || uses.named || uses.numbered != 0 || uses.returned {
-            let of = |name: &str| names.binary_search(&name).is_ok();
+            let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
             declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
         }
-        let candidate = |name| Candidate { name, prototype: declared.remove(name) };
+        let candidate = |Function { name, module }| Candidate { name, module, prototype: declared.remove(name) };
         let mut candidates: Vec<Candidate<'a>> = names.into_iter().map(candidate).collect();
         if self.way == Way::Trampoline {
             candidates.retain(|one| trampoline(one, machine).is_ok());
@@ -118,8 +130,14 @@ impl<'a> Asked<'a> {
         candidates.retain(|one| has(one, uses));
         let lacking = matched - unwatched - candidates.len();
         if candidates.is_empty() {
-            let message = format!("no function that matches `{}` can be watched for this", self.text);
-            return Err(Diagnostic::machine(message).span(self.text).help(format!("skep list -v '{}'", self.text)));
+            let (what, instead) = match (lacking, self.way) {
+                (0, Way::Any) => ("can be watched by kprobes", Way::Trampoline),
+                (0, Way::Trampoline) => ("can be watched by trampolines", Way::Any),
+                (_, way) => ("has such an argument or result", way),
+            };
+            let help = format!("skep list -v '{}:{}'", instead.provider(self.returns), self.function);
+            let message = format!("no function that matches `{}` {what}", self.text);
+            return Err(Diagnostic::machine(message).span(self.text).help(help));
         }
         let mut note = String::new();
         if unwatched > 0 {
@@ -136,12 +154,8 @@ impl<'a> Asked<'a> {
         let name = candidate.name;
         match (trampoline(&candidate, machine), self.way) {
             (Ok(()), _) => Ok(self.trampoline(candidate, note)),
-            (Err(reason), Way::Trampoline) => Err(self.no_trampoline(name, reason)),
-            (Err(_), Way::Any) if machine.is_protected(name) => {
-                Err(Diagnostic::machine(format!("the kernel allows no kprobe on `{name}`: it would not survive one"))
-                    .span(name)
-                    .help("watch a function that calls it"))
-            }
+            (Err(reason), Way::Trampoline) => Err(self.no_trampoline(name, reason, machine)),
+            (Err(_), Way::Any) if machine.is_protected(name) => Err(protected(name)),
             (Err(reason), Way::Any) => self.kprobe(candidate, &format!("a kprobe: {reason}{note}"), false, machine),
         }
     }
@@ -218,55 +232,6 @@ impl<'a> Asked<'a> {
             module => format!("{provider}:{module}:{name}"),
         }
     }
-
-    /// Says why a function cannot be watched, before anything is attached.
-    fn require(&self, name: &str, machine: &Machine) -> Result<(), Diagnostic> {
-        let written = |name: &str| format!("{}:{name}", self.way.provider(self.returns));
-        match machine.function(self.module, name) {
-            Standing::Traceable | Standing::Unknown => Ok(()),
-            Standing::Untraceable => Err(Diagnostic::machine(format!(
-                "function `{name}` exists, but this kernel was built without tracing it"
-            ))
-            .span(name)
-            .help("watch a function that calls it, or that it calls")),
-            Standing::Changed(copy) => {
-                Err(Diagnostic::script(format!("the compiler made other functions of `{name}`"))
-                    .span(name)
-                    .label("may be inlined elsewhere")
-                    .help(format!("one of them: {}", written(&copy))))
-            }
-            Standing::Missing => {
-                let error = Diagnostic::script(format!("no kernel function matches `{name}`")).span(name);
-                let all = machine.functions()?.map(|function| function.name);
-                Err(match nearest(name, all) {
-                    Some(near) => error.help(format!("did you mean `{}`?", written(near))),
-                    None => error
-                        .label("misspelt, of another kernel, or inlined by the compiler")
-                        .help(format!("skep list '{}'", written(&format!("*{name}*")))),
-                })
-            }
-        }
-    }
-
-    fn no_kprobes(&self, name: &str) -> Diagnostic {
-        let error = Diagnostic::machine("this kernel has no kprobes (CONFIG_KPROBES)").span(self.text);
-        // `__x64_sys_read` -> `read`
-        match name.split_once("_sys_").filter(|(arch, _)| arch.starts_with("__")) {
-            Some((_, call)) => {
-                let direction = if self.returns { "exit" } else { "enter" };
-                error.help(format!("tracepoint:syscalls:sys_{direction}_{call}"))
-            }
-            None => error.help("a tracepoint may show the same: skep list 'tracepoint:*'"),
-        }
-    }
-
-    fn no_trampoline(&self, name: &str, reason: String) -> Diagnostic {
-        let provider = self.way.provider(self.returns);
-        let kprobe = if self.returns { "kretprobe" } else { "kprobe" };
-        Diagnostic::machine(format!("no {provider} of `{name}`: {reason}"))
-            .span(self.text)
-            .help(format!("{kprobe}:{name}"))
-    }
 }
 
 /// Has this function all that the script reads of it? Yes, where it is not known.
@@ -282,37 +247,29 @@ fn has(candidate: &Candidate<'_>, uses: Uses) -> bool {
 /// Why not, in words.
 fn trampoline(candidate: &Candidate<'_>, machine: &Machine) -> Result<(), String> {
     machine.has_fentry().map_err(no_fentry)?;
+    let name = candidate.name;
+    let module = candidate.prototype.as_ref().map_or(candidate.module, |prototype| &prototype.module);
+    if !module.is_empty() {
+        return Err(format!("`{name}` belongs to module `{module}`"));
+    }
     if machine.types().vmlinux().is_none() {
         return Ok(());
     }
-    let name = candidate.name;
     let Some(prototype) = &candidate.prototype else {
         return Err(format!("the kernel's type information lacks `{name}`"));
     };
-    if !prototype.module.is_empty() {
-        return Err(format!("`{name}` belongs to module `{}`", prototype.module));
-    }
     if TRAMPOLINES_OWN.contains(&name) {
         return Err(format!("trampolines themselves call `{name}`"));
     }
     // Behind the fixed arguments of a function with `...` stands one without a type.
-    let fits = |of: &Type| !of.is_struct() && of.size().is_some();
+    let fits = |of: &Type| !of.is_struct() && of.size().is_some_and(|size| size <= 8);
     if prototype.arguments.len() > MOST_ARGUMENTS || !prototype.arguments.iter().all(|(_, of)| fits(of)) {
         return Err(format!("`{name}` takes arguments that trampolines do not hand on"));
     }
-    Ok(())
-}
-
-fn no_fentry(kind: io::ErrorKind) -> String {
-    match kind {
-        io::ErrorKind::NotFound => "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)".into(),
-        io::ErrorKind::PermissionDenied => "this machine does not allow such programs".into(),
-        _ => "this kernel cannot load such programs".into(),
+    if prototype.returns.is_struct() {
+        return Err(format!("`{name}` returns what trampolines do not hand on"));
     }
-}
-
-fn no_number(text: &str, what: &str) -> Diagnostic {
-    Diagnostic::script(format!("`{text}` is no {what}")).span(text).help("0x1f, or 31")
+    Ok(())
 }
 
 fn registers() -> impl Iterator<Item = usize> {
@@ -350,4 +307,82 @@ fn result(offset: usize, of: Option<&Type>) -> Option<Typed> {
 fn by_name(prototype: Option<&Prototype>, place: impl Fn(usize) -> Option<usize>) -> Arguments {
     let word = |n: usize| place(n).map(|offset| context(offset, Size::B8, false));
     prototype.map_or(Arguments::None, |prototype| Arguments::Known(typed::arguments(prototype, word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attach_point::{self, AttachPoint};
+    use std::path::Path;
+
+    fn machine() -> Machine {
+        Machine::captured(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/machine"))
+    }
+
+    fn points(text: &str, uses: Uses) -> Result<Vec<Point>, Diagnostic> {
+        match attach_point::parse(text)? {
+            AttachPoint::Function { way, module, function, returns } => {
+                expand(Asked { way, module: &module, function: &function, returns, text }, uses, &machine())
+            }
+            other => panic!("{other} is no function"),
+        }
+    }
+
+    fn refused(text: &str) -> (String, String) {
+        let error = points(text, Uses::default()).unwrap_err();
+        (error.message.clone(), error.help.clone().unwrap_or_default())
+    }
+
+    #[test]
+    fn few_functions_are_watched_by_trampolines_and_many_by_one_link() {
+        let one = points("kretprobe:vfs_read", Uses::default()).unwrap();
+        assert!(matches!(one[0].mechanism, Mechanism::Trampoline { returns: true, .. }), "{one:?}");
+        let few = points("kprobe:tcp_*connect", Uses::default()).unwrap();
+        assert!(few.len() == 2 && few.iter().all(|point| matches!(point.mechanism, Mechanism::Trampoline { .. })));
+        let many = points("kprobe:vfs_*", Uses::default()).unwrap();
+        assert!(
+            many.len() > FEW && many.iter().all(|one| matches!(one.mechanism, Mechanism::Kprobe { many: true, .. }))
+        );
+        assert_eq!(many[0].shown, "kprobe:vfs_fstat");
+    }
+
+    #[test]
+    fn place_inside_a_function_takes_a_kprobe() {
+        let at = points("kprobe:vfs_read+0x4", Uses::default()).unwrap();
+        let wanted = Mechanism::Kprobe { function: Some("vfs_read".into()), offset: 4, returns: false, many: false };
+        assert_eq!((&at[0].mechanism, at[0].shown.as_str()), (&wanted, "kprobe:vfs_read+0x4"));
+        let at = points("kprobe:0xffffffff81430990", Uses::default()).unwrap();
+        let wanted = Mechanism::Kprobe { function: None, offset: 0xffff_ffff_8143_0990, returns: false, many: false };
+        assert_eq!(at[0].mechanism, wanted);
+    }
+
+    #[test]
+    fn function_with_several_names_is_found_by_each() {
+        assert!(points("kprobe:__x64_sys_getppid", Uses::default()).is_ok());
+    }
+
+    #[test]
+    fn protected_functions_are_left_out_of_globs_and_refused_by_name() {
+        assert_eq!(refused("kprobe:__die*").0, "no function that matches `kprobe:__die*` can be watched by kprobes");
+        assert!(refused("kprobe:asm_exc_divide_error").0.contains("protects `asm_exc_divide_error`"));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_from_what_cannot_be_traced() {
+        assert_eq!(refused("kprobe:vfs_raed").1, "did you mean `kprobe:vfs_read`?");
+        assert_eq!(refused("kretprobe:match_id").1, "one of them: kretprobe:match_id.isra.0");
+        assert!(refused("fentry:entry_SYSCALL_64").0.contains("exists, but"));
+        assert_eq!(refused("kprobe:jiffies").0, "no kernel function matches `jiffies`");
+        assert_eq!(refused("kprobe:nf_tables:vfs_read").0, "no kernel function matches `vfs_read`");
+        assert!(points("kprobe:nf_tables:nft_do_chain", Uses::default()).is_ok());
+    }
+
+    #[test]
+    fn only_as_many_bits_count_as_a_type_has() {
+        let types = crate::types::KernelTypes::folder(Path::new(crate::kernel::btf::FOLDER));
+        let Some(getattr) = types.function("vmlinux", "vfs_getattr") else { return println!("skipped: no BTF here") };
+        let narrow = value(0, Some(&getattr.returns));
+        assert_eq!(narrow, context(0, Size::B4, true), "an int is negative where its 32 bits say so");
+        assert_eq!(value(8, Some(&getattr.arguments[0].1)), context(8, Size::B8, true));
+    }
 }

@@ -53,12 +53,17 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
 
 fn no_return_value(expr: &Expr, scope: &Scope) -> Diagnostic {
     let error = Diagnostic::script(format!("`{}` has no return value", scope.place)).at(expr.position);
-    match scope.place.strip_prefix("uprobe:") {
-        Some(rest) => error.help(format!("watch the return: uretprobe:{rest}")),
+    const RETURNS: [(&str, &str); 3] = [("uprobe:", "uretprobe"), ("kprobe:", "kretprobe"), ("fentry:", "fexit")];
+    let entry = |(entry, returns): &(&str, _)| Some((scope.place.strip_prefix(entry)?.to_owned(), *returns));
+    match RETURNS.iter().find_map(entry) {
+        Some((rest, returns)) => error.help(format!("watch the return: {returns}:{rest}")),
+        None if ["kretprobe:", "fexit:", "uretprobe:"].iter().any(|returns| scope.place.starts_with(returns)) => {
+            error.help("this function returns nothing")
+        }
         None if matches!(&scope.arguments, Arguments::Known(list) if list.iter().any(|argument| argument.name == "ret")) => {
             error.help("args.ret")
         }
-        None => error.help("`retval` belongs to uretprobe"),
+        None => error.help("`retval` belongs to kretprobe, fexit and uretprobe"),
     }
 }
 
@@ -67,11 +72,16 @@ fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
     if let Some(rest) = scope.place.strip_prefix("uretprobe:") {
         return error.help(format!("arguments are gone when a function returns: probe its entry, uprobe:{rest}"));
     }
+    if let Some(function) = scope.place.strip_prefix("kretprobe:") {
+        return error.help(format!("arguments are gone when a function returns; fexit:{function} keeps them"));
+    }
     match &scope.arguments {
         Arguments::Known(list) if !list.is_empty() => {
             error.help(format!("its arguments have names: args.{}", list[0].name))
         }
-        _ if scope.numbered.is_empty() => error.help("numbered arguments belong to uprobe and rawtracepoint"),
+        _ if scope.numbered.is_empty() => {
+            error.help("numbered arguments belong to kprobe, fentry, uprobe and rawtracepoint")
+        }
         _ => error.help(format!("it has arg0 to arg{}", scope.numbered.len() - 1)),
     }
 }

@@ -144,11 +144,12 @@ impl KernelTypes {
         names
     }
 
-    /// How a function is declared; `module` empty: anywhere.
+    /// How a function is declared; `module` empty: anywhere, `vmlinux`: in the kernel proper.
     pub fn function(&self, module: &str, name: &str) -> Option<Prototype> {
         let vmlinux = self.vmlinux()?;
         let (module, function) = match module {
-            "" | "vmlinux" => match vmlinux.find(Kind::Function, name) {
+            "vmlinux" => (String::new(), Type::new(vmlinux, vmlinux.find(Kind::Function, name)?)),
+            "" => match vmlinux.find(Kind::Function, name) {
                 Some(id) => (String::new(), Type::new(vmlinux, id)),
                 None => self.module_names().into_iter().find_map(|module| {
                     let found = self.find_in_module(&module, Kind::Function, name)?;

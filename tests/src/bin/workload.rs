@@ -64,6 +64,7 @@ getpgid N           system calls that always succeed
 getppid N           the same, through libc's function
 badpgid N           getpgid(-1): each fails with ESRCH (3)
 open N PATH         opened for reading and closed
+stat N PATH         asked for by newfstatat
 read N SIZE         from /dev/zero, descriptor 100
 lseek N OFFSET      in an empty file; negative ones fail with EINVAL (22)
 double N            workload_double(n, 7) for n from 1 to N
@@ -135,6 +136,14 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
                 if fd >= 0 {
                     libc::close(fd);
                 }
+            });
+        }
+        "stat" => {
+            let path = text(word());
+            // SAFETY: all zeros is a valid value of a struct of integers.
+            let mut found: libc::stat = unsafe { std::mem::zeroed() };
+            (0..n).for_each(|_| {
+                black_box(unsafe { libc::fstatat(libc::AT_FDCWD, path.as_ptr(), &mut found, 0) });
             });
         }
         "read" => {

@@ -1,0 +1,197 @@
+//! Functions of the kernel, by each way there is to watch them: exact counts, arguments, return values, names. They run in
+//! guests, on kernels that have kprobes; what one of those lacks is said.
+
+use serde_json::json;
+use skep_tests::{Output, Skep, in_guest};
+use std::path::Path;
+
+/// What the kernel's functions of system calls are called.
+const CALL: &str = if cfg!(target_arch = "x86_64") { "__x64_sys_" } else { "__arm64_sys_" };
+
+/// A script with CALL for the prefix of a system call's function.
+fn script(text: &str) -> String {
+    text.replace("CALL", CALL)
+}
+
+/// Runs a script on a workload and shows what its plan says of the way.
+#[track_caller]
+fn on(verbs: &str, text: &str) -> Output {
+    let text = script(text);
+    let plan = Skep::new(&["plan", "--format", "json", "-e", &text]).run().ok();
+    for one in plan.objects("plan") {
+        println!("{}: {}", one["source"], one["units"][0]["why"]);
+    }
+    Skep::on(verbs, &text).run().ok()
+}
+
+/// How the first chain of a script would be watched.
+#[track_caller]
+fn why(text: &str) -> String {
+    let plan = Skep::new(&["plan", "--format", "json", "-e", &script(text)]).run().ok();
+    plan.objects("plan")[0]["units"][0]["why"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn calls_of_one_function_are_exact_by_every_way() {
+    in_guest!();
+    let output = on(
+        "getpgid 1009",
+        r#"
+        probe("kprobe:CALLgetpgid").count();
+        probe("kprobe:CALLgetpgid+0").count();
+        probe("kretprobe:CALLgetpgid").count();
+        probe("fentry:CALLgetpgid").count();
+        probe("fexit:CALLgetpgid").count();
+    "#,
+    );
+    for n in 0..5 {
+        assert_eq!(output.table(n)["rows"][0]["value"], 1009, "chain {n}: {output}");
+    }
+}
+
+#[test]
+fn trampoline_is_chosen_for_a_single_function() {
+    in_guest!();
+    assert!(why(r#"probe("kprobe:vfs_read").count()"#).starts_with("fentry"));
+    assert!(why(r#"probe("kretprobe:vfs_read").count()"#).starts_with("fexit"));
+    assert!(why(r#"probe("kprobe:vfs_read+0").count()"#).starts_with("a kprobe"));
+    // One of several names of one function, and none that the type information has.
+    assert!(why(r#"probe("kprobe:CALLgetppid").count()"#).starts_with("a kprobe"));
+    let output = Skep::on("getppid 101", &script(r#"probe("kprobe:CALLgetppid").count()"#)).run().ok();
+    assert_eq!(output.value(), 101);
+}
+
+#[test]
+fn results_are_exact_and_signed() {
+    in_guest!();
+    let output = on(
+        "badpgid 23 read 101 4241 stat 29 /nothing/here",
+        r#"
+        probe("kretprobe:CALLgetpgid").by(retval).count();
+        probe("kretprobe:vfs_read").filter(retval == 4241).count();
+        probe("kretprobe:vfs_statx").filter(retval < 0).by(retval).count();
+        probe("fexit:vfs_read").filter(arg2 == 4241).by(arg2).sum(retval);
+        probe("fexit:vfs_read").filter(arg2 == 4241).hist(retval);
+    "#,
+    );
+    let row = |key: &str, value: i64, count: u64| json!([{ "key": { key: value }, "value": count }]);
+    assert_eq!(output.table(0)["rows"], row("retval", -3, 23));
+    assert_eq!(output.table(1)["rows"][0]["value"], 101);
+    // An int: its 32 bits alone would be 4294967294.
+    assert_eq!(output.table(2)["rows"], row("retval", -2, 29));
+    assert_eq!(output.table(3)["rows"], row("arg2", 4241, 101 * 4241));
+    let buckets = output.table(4)["rows"][0]["buckets"].clone();
+    assert!(buckets.to_string().contains("101"), "{output}");
+}
+
+#[test]
+fn arguments_are_exact_by_every_way() {
+    in_guest!();
+    let output = on(
+        "read 101 4241 read 23 4243",
+        r#"
+        probe("kprobe:vfs_read").filter(arg2 == 4241).count();
+        probe("kprobe:vfs_read+0").filter(arg2 == 4241).count();
+        probe("fentry:vfs_read").filter(arg2 > 4240 and arg2 < 4244).by(arg2).count();
+        probe("kprobe:vfs_*").filter(arg2 == 4243).by(probe).count();
+    "#,
+    );
+    let value = |n: usize| output.table(n)["rows"][0]["value"].clone();
+    assert_eq!([value(0), value(1)], [101, 101].map(|value| json!(value)));
+    let row = |value: u64, count: u64| json!({ "key": { "arg2": value }, "value": count });
+    assert_eq!(output.table(2)["rows"], json!([row(4241, 101), row(4243, 23)]));
+    assert_eq!(output.table(3)["rows"], json!([{ "key": { "probe": "kprobe:vfs_read" }, "value": 23 }]));
+}
+
+#[test]
+fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
+    in_guest!();
+    if !why(r#"probe("kprobe:vfs_*").count()"#).starts_with("kprobe.multi") {
+        println!("kernel lacks: kprobe.multi; a kprobe for each function instead");
+    }
+    let output = on(
+        "read 101 4241",
+        r#"
+        probe("kprobe:vfs_*").by(probe).count();
+        probe("kretprobe:vfs_*").filter(retval == 4241).by(probe).count();
+    "#,
+    );
+    let read = |table: usize, probe: &str| {
+        let rows = output.table(table)["rows"].as_array().cloned().unwrap_or_default();
+        rows.iter().find(|row| row["key"]["probe"] == probe).map(|row| row["value"].clone())
+    };
+    // The workload's start reads libraries, if it has any, before it makes its own calls.
+    assert!(read(0, "kprobe:vfs_read").and_then(|count| count.as_u64()) >= Some(101), "{output}");
+    assert_eq!(read(1, "kretprobe:vfs_read"), Some(json!(101)), "{output}");
+    assert_eq!(output.table(1)["rows"].as_array().map(Vec::len), Some(1), "{output}");
+}
+
+#[test]
+fn few_functions_of_a_glob_have_their_names() {
+    in_guest!();
+    let output = on("getpgid 101", r#"probe(["kprobe:CALLgetpg*", "kretprobe:CALLgetpg*"]).by(probe).count()"#);
+    let mut rows = output.rows();
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let row = |provider: &str| (format!("{provider}:{CALL}getpgid"), json!(101));
+    assert_eq!(rows, [row("kprobe"), row("kretprobe")]);
+}
+
+#[test]
+fn address_is_a_place_too() {
+    in_guest!();
+    let symbols = std::fs::read_to_string("/proc/kallsyms").expect("the guest has it");
+    let wanted = format!(" T {CALL}getpgid");
+    let address = symbols.lines().find_map(|line| line.strip_suffix(wanted.as_str())).expect("the kernel has it");
+    let output = on("getpgid 1009", &format!(r#"probe("kprobe:0x{address}").count()"#));
+    assert_eq!(output.value(), 1009);
+}
+
+#[test]
+fn functions_of_modules_take_kprobes() {
+    in_guest!();
+    if !Path::new("/sys/module/veth").exists() {
+        return println!("kernel lacks: the module veth");
+    }
+    for point in ["kprobe:veth_xmit", "kretprobe:veth:veth_xmit", "kprobe:veth:veth_[xo]*"] {
+        Skep::script(&format!(r#"probe("{point}").count().run("10ms");"#)).run().ok();
+    }
+    let output = Skep::script(r#"probe("fentry:veth_xmit").count()"#).run().status_is(1);
+    assert!(output.err.ends_with("  = help: kprobe:veth_xmit\n"), "{output}");
+}
+
+#[test]
+fn what_cannot_be_watched_is_refused_with_its_reason() {
+    in_guest!();
+    let cases = [
+        ("kprobe:vfs_raed", "no kernel function matches `vfs_raed`", "did you mean `kprobe:vfs_read`?"),
+        ("kprobe:vfs_read+1", "no instruction begins there", "objdump"),
+        ("kprobe:no_such_function_here", "no kernel function matches", "skep list 'kprobe:*no_such_function_here*'"),
+        ("kprobe:asm_exc_divide_error", "protects `asm_exc_divide_error`", "watch a function that calls it"),
+        ("fentry:CALLgetppid", "lacks `CALLgetppid`", "kprobe:CALLgetppid"),
+    ];
+    for (point, message, help) in cases.map(|(point, message, help)| (script(point), script(message), script(help))) {
+        let output = Skep::new(&["-e", &format!(r#"probe("{point}").count()"#)]).run().status_is(1);
+        assert!(output.err.contains(&message) && output.err.contains(&help), "{point}: {output}");
+    }
+    let gone = Skep::new(&["-e", r#"probe("kretprobe:vfs_read").by(arg0).count()"#]).run().status_is(1);
+    assert!(gone.err.contains("fexit:vfs_read keeps them"), "{gone}");
+}
+
+#[test]
+fn list_shows_what_can_be_watched() {
+    in_guest!();
+    for provider in ["kprobe", "kretprobe", "fentry", "fexit"] {
+        let listed = Skep::new(&["list", &format!("{provider}:vfs_rea*")]).run().ok();
+        assert!(listed.out.contains(&format!("{provider}:vfs_read\n")), "{listed}");
+    }
+}
+
+#[test]
+fn kernel_without_kprobes_says_so() {
+    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        return println!("skipped: this kernel has kprobes");
+    }
+    let output = Skep::new(&["-e", r#"probe("kprobe:vfs_read").count()"#]).run().status_is(1);
+    assert!(output.err.starts_with("error: "), "{output}");
+    assert!(output.err.contains("this kernel has no kprobes (CONFIG_KPROBES)"), "{output}");
+}
