@@ -170,7 +170,8 @@ fn list_shows_functions_and_offsets_stand_behind_them() {
     let name = |function: &str| format!("uprobe:{}:workload_{function}\n", workload::path());
     let mut lines: Vec<_> = listed.out.lines().collect();
     lines.sort_unstable();
-    assert_eq!(lines.join("\n") + "\n", [name("double"), name("greet"), name("negate")].concat());
+    let functions = ["begin", "double", "erase", "finish", "greet", "negate", "recurse"];
+    assert_eq!(lines.join("\n") + "\n", functions.map(name).concat());
     privileged!();
     let output = Skep::on("double 101", &script(r#"probe("uprobe:BIN:workload_double+0").count()"#)).run().ok();
     assert_eq!(output.value(), 101);
