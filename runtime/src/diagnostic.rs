@@ -81,9 +81,9 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the place unless a more exact one is known already.
+    /// Sets the place unless a more exact one is known already, or the fault lies in an imported script.
     pub fn at(mut self, position: Option<Position>) -> Self {
-        if !self.placeless {
+        if !self.placeless && self.script.is_none() {
             self.position = self.position.or(position);
         }
         self

@@ -143,6 +143,15 @@ impl Host {
         over
     }
 
+    /// A signal came: no further run begins, and the one that there is ends.
+    pub fn ended_by_signal(&self) -> bool {
+        let signal = signals::take();
+        if let Some(signal) = signal {
+            self.ended.set(Some(signals::status(signal)));
+        }
+        signal.is_some()
+    }
+
     /// Adds a chain; its number is its handle.
     pub fn add(&self, entry: Entry) -> usize {
         let mut chains = self.chains.borrow_mut();
