@@ -34,6 +34,7 @@ pub struct Cli {
     pub longest: Option<Duration>,
     pub templates: Vec<PathBuf>,
     pub machine: Option<PathBuf>,
+    pub btf: Option<PathBuf>,
     pub ring: Option<u64>,
     pub strict: bool,
     pub quiet: bool,
@@ -100,6 +101,11 @@ pub fn command() -> Command {
         .arg(
             option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing")
                 .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            option("btf", "FILE", "plan for the kernel whose /sys/kernel/btf/vmlinux was copied to FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("machine"),
         )
         .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
         .arg(flag("strict", "exit with status 3 if any event was lost"))
@@ -224,6 +230,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         longest: inner.get_one::<Duration>("for").copied(),
         templates: inner.get_many::<PathBuf>("templates").into_iter().flatten().cloned().collect(),
         machine: inner.get_one::<PathBuf>("machine").cloned(),
+        btf: inner.get_one::<PathBuf>("btf").cloned(),
         ring: inner.get_one::<u64>("ring").copied(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),

@@ -5,18 +5,21 @@ use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
 use crate::kernel::{arch, attach, btf};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
-use skep_templates::btf::Btf;
+use crate::types::{KernelTypes, Record};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Facts are looked up once, when they are first needed.
 pub struct Machine {
     tracefs: OnceCell<Result<Tracefs, io::ErrorKind>>,
     captured: bool,
-    btf: OnceCell<Option<Btf<'static>>>,
+    /// Nothing is known of the machine but its kernel's types.
+    only_types: bool,
+    types: OnceCell<Rc<KernelTypes>>,
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
@@ -39,7 +42,8 @@ impl Machine {
         Machine {
             tracefs: OnceCell::new(),
             captured: false,
-            btf: OnceCell::new(),
+            only_types: false,
+            types: OnceCell::new(),
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
@@ -47,11 +51,29 @@ impl Machine {
         }
     }
 
-    /// A folder that holds `tracing/events/CATEGORY/NAME/format`; taken to be as able as the newest kernel.
+    /// A folder that holds `tracing/events/CATEGORY/NAME/format`, and perhaps `btf/vmlinux`; taken to be as able as the
+    /// newest kernel.
     pub fn captured(folder: &Path) -> Machine {
         let machine = Machine { captured: true, ..Machine::live() };
         machine.tracefs.get_or_init(|| Ok(Tracefs::captured(&folder.join("tracing"))));
+        let btf = folder.join("btf");
+        let btf = if btf.is_dir() { btf } else { PathBuf::new() };
+        machine.types.get_or_init(|| Rc::new(KernelTypes::folder(&btf)));
         machine
+    }
+
+    /// A machine of which only the kernel's types are at hand, in a file.
+    ///
+    /// # Errors
+    /// A machine diagnostic: the file cannot be read, or holds no types.
+    pub fn with_types(file: &Path) -> Result<Machine, Diagnostic> {
+        let types = KernelTypes::file(file).map_err(|error| {
+            Diagnostic::machine(format!("`{}` holds no types of a kernel: {}", file.display(), load::text(&error)))
+                .help("a copy of its /sys/kernel/btf/vmlinux, or its vmlinux with a .BTF section")
+        })?;
+        let machine = Machine { captured: true, only_types: true, ..Machine::live() };
+        machine.types.get_or_init(|| Rc::new(types));
+        Ok(machine)
     }
 
     fn tracefs(&self) -> Result<&Tracefs, io::ErrorKind> {
@@ -62,6 +84,14 @@ impl Machine {
     /// # Errors
     /// A machine diagnostic: tracefs is neither mounted nor mountable, or cannot be read.
     pub fn tracepoint(&self, category: &str, name: &str) -> Result<Lookup, Diagnostic> {
+        if self.only_types {
+            let near = || nearest(name, self.types().tracepoint_names().iter().map(String::as_str)).map(str::to_owned);
+            return Ok(match self.types().record(category, name) {
+                Record::Known(format) => Lookup::Found(format),
+                Record::Exists => Lookup::Unreadable,
+                Record::Missing => Lookup::Missing(near().map(|near| format!("tracepoint:{category}:{near}"))),
+            });
+        }
         let tracefs = match self.tracefs() {
             Ok(tracefs) => tracefs,
             Err(io::ErrorKind::PermissionDenied) => return Ok(Lookup::Unreadable),
@@ -98,6 +128,9 @@ impl Machine {
     /// # Errors
     /// As [`Machine::tracepoint`].
     pub fn tracepoints(&self) -> Result<BTreeMap<String, Vec<String>>, Diagnostic> {
+        if self.only_types {
+            return Ok(BTreeMap::from([("?".to_owned(), self.types().tracepoint_names())]));
+        }
         match self.tracefs() {
             Ok(tracefs) => match tracefs.tracepoints() {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(BTreeMap::new()),
@@ -177,16 +210,13 @@ fn no_tracefs(kind: io::ErrorKind) -> Diagnostic {
 }
 
 impl Machine {
-    /// The running kernel's type information, read once.
-    pub fn btf(&self) -> Option<&Btf<'static>> {
-        if self.captured {
-            return None;
-        }
-        self.btf.get_or_init(|| btf::kernel().ok()).as_ref()
+    /// The kernel's types; nothing is read before it is asked for.
+    pub fn types(&self) -> Rc<KernelTypes> {
+        self.types.get_or_init(|| Rc::new(KernelTypes::folder(Path::new(btf::FOLDER)))).clone()
     }
 
     /// How many arguments a tracepoint gives to its programs; `None` where it is not known.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        btf::tracepoint_arguments(self.btf()?, name)
+        Some(self.types().tracepoint(name)?.arguments.len())
     }
 }

@@ -8,8 +8,10 @@ use crate::resolve::{Arguments, Scope};
 use crate::slot::ir::{Current, Int, Memory, Place, Size};
 use std::path::PathBuf;
 
+pub mod iterator;
 mod perf;
 mod tracepoint;
+mod typed;
 mod uprobe;
 
 /// How a program gets to an attach point.
@@ -33,6 +35,10 @@ pub enum Mechanism {
         offset: u64,
         returns: bool,
         pid: Option<u32>,
+    },
+    /// One look at all objects of a kind.
+    Iterator {
+        target: String,
     },
     /// On every CPU, or on one.
     Perf {
@@ -83,14 +89,16 @@ pub fn expand(
     pid: Option<u32>,
     machine: &Machine,
 ) -> Result<Vec<Point>, Diagnostic> {
-    let points = match point {
+    let mut points = match point {
         AttachPoint::Tracepoint { category, name } => tracepoint::expand(category, name, text, uses, machine)?,
-        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, machine)?,
+        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, uses, machine)?,
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
+        AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         timed => vec![perf::point(timed)],
     };
+    points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
     if points.len() > MOST {
         return Err(
             Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
@@ -108,6 +116,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),
+        types: None,
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Load {
     /// A tracing program on a tracepoint's prototype.
     TracepointPrototype(String),
     UprobeMulti,
+    /// A tracing program on an iterator's prototype.
+    Iterator(String),
 }
 
 /// One attachment; `cookie` is what `probe` reads there.
@@ -225,6 +227,7 @@ fn program_type(mechanism: &Mechanism) -> u32 {
         Mechanism::Tracepoint { .. } => load::TRACEPOINT,
         Mechanism::RawTracepoint { .. } | Mechanism::Syscall { .. } => load::RAW_TRACEPOINT,
         Mechanism::Uprobe { .. } => load::KPROBE,
+        Mechanism::Iterator { .. } => load::TRACING,
         Mechanism::Perf { .. } => load::PERF_EVENT,
     }
 }
@@ -248,6 +251,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
             ("uprobe", "hit", Load::UprobeMulti)
         }
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
+        Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
     };
     let template =
@@ -301,7 +305,7 @@ impl Resolved {
             Output::Stream { columns, .. } => (None, columns.as_slice()),
             _ => (None, [].as_slice()),
         };
-        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::resolve(&column.expr, scope)? {
+        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::column(&column.expr, scope)? {
             Typed::Test(test) => Ok(Typed::int(Int::Truth(Box::new(test)))),
             other => Ok(other),
         });
@@ -345,7 +349,8 @@ fn unify(resolved: &[Resolved], entry: &Entry) -> Result<Vec<ColumnType>, Diagno
                 Typed::Int { unsigned, show, .. } => ColumnKind::Int { size: 8, signed: !unsigned, show: *show },
                 Typed::Text { size, .. } => ColumnKind::Text { size: *size },
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
-                Typed::Test(_) => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
+                // Of those left, pointers and structures were settled.
+                _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };
             kind = Some(match (kind, found) {
                 (None, found) => found,

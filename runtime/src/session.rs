@@ -208,6 +208,11 @@ fn load_unit(
                 expected_attach_type: load::TRACE_UPROBE_MULTI,
                 attach_btf_id: 0,
             },
+            Load::Iterator(target) => ProgramKind {
+                prog_type: load::TRACING,
+                expected_attach_type: load::TRACE_ITER,
+                attach_btf_id: machine.function_id(&format!("bpf_iter_{target}"))?,
+            },
             Load::TracepointPrototype(name) => ProgramKind {
                 prog_type: load::TRACING,
                 expected_attach_type: load::TRACE_RAW_TP,
@@ -254,6 +259,7 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
         Mechanism::Uprobe { path, offset, returns, pid } => {
             attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, *offset, cookie)
         }
+        Mechanism::Iterator { .. } => attach::iterator(fd.as_fd()),
         Mechanism::Perf { kind, config, every, one_cpu } => {
             let mut cpus = sys::online_cpus()?;
             if *one_cpu {
@@ -315,5 +321,16 @@ impl Machine {
         };
         let found = btf::tracepoint_id(name).map_err(|_| none())?;
         found.ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
+    }
+
+    /// The function of the kernel's BTF that a tracing program attaches to.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no BTF, or no such function.
+    pub fn function_id(&self, name: &str) -> Result<u32, Diagnostic> {
+        let found = self.types().function("", name);
+        found
+            .map(|found| found.function.id())
+            .ok_or_else(|| Diagnostic::machine(format!("this kernel's types have no function `{name}`")))
     }
 }

@@ -78,6 +78,7 @@ pub fn draft(
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: manifest.fields.iter().map(field).collect(),
+        types: Some(machine.types()),
     };
     Ok(Draft { template: template.clone(), programs, constants, scope, reason: manifest.help })
 }

@@ -27,6 +27,8 @@ pub const RAW_TRACEPOINT: u32 = 17;
 pub const TRACING: u32 = 26;
 /// expected_attach_type of `tp_btf` programs.
 pub const TRACE_RAW_TP: u32 = 23;
+/// expected_attach_type of iterators' programs.
+pub const TRACE_ITER: u32 = 28;
 /// expected_attach_type of programs for a multi-uprobe link.
 pub const TRACE_UPROBE_MULTI: u32 = 48;
 

@@ -2,6 +2,8 @@
 
 use crate::aggregate::column::{BytesShow, Show};
 use crate::slot::ir::{Int, Memory, Place, Test, Text};
+use crate::types::{KernelTypes, Type};
+use std::rc::Rc;
 
 /// What an expression comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,18 @@ pub enum Typed {
         show: BytesShow,
     },
     Test(Test),
+    /// A pointer whose type is known: `stars` of them to `to`.
+    Pointer {
+        int: Int,
+        to: Type,
+        stars: u8,
+        memory: Memory,
+    },
+    /// A structure, a union or an array in memory.
+    Object {
+        place: Place,
+        of: Type,
+    },
 }
 
 impl Typed {
@@ -54,6 +68,8 @@ impl Typed {
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
             Typed::Test(_) => "a condition",
+            Typed::Pointer { .. } => "a pointer",
+            Typed::Object { .. } => "a structure or an array",
         }
     }
 }
@@ -92,6 +108,8 @@ pub struct Scope {
     pub probe: Int,
     /// A template's fields; they stand without `args.`.
     pub fields: Vec<Argument>,
+    /// The kernel's types, for members and casts.
+    pub types: Option<Rc<KernelTypes>>,
 }
 
 /// Names that every source has, with what they are.

@@ -3,7 +3,7 @@
 use super::host::{Fallible, Host, place, raise};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node, Operator};
-use rhai::{Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
+use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
 use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
@@ -33,6 +33,20 @@ const OPERATORS: &[(&str, Operator)] = &[
     (">=", Operator::GreaterOrEqual),
     ("and", Operator::And),
     ("or", Operator::Or),
+];
+
+const ONE_ARGUMENT: [Function; 11] = [
+    Function::Ntohs,
+    Function::Ntohl,
+    Function::Ntohll,
+    Function::UserPointer,
+    Function::KernelPointer,
+    Function::Strerror,
+    Function::SignalName,
+    Function::SyscallName,
+    Function::CgroupPath,
+    Function::UserName,
+    Function::Ksym,
 ];
 
 /// Deeper expressions fit no slot, and recursion over them no stack.
@@ -176,6 +190,26 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
         },
     );
+    engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, n: INT| -> Fallible<Field> {
+        let position = place(context.call_position()).or(field.0.position);
+        Ok(Field(Expr::new(Node::Index(field.0.clone(), n), position)))
+    });
+    engine.register_fn("cast", |context: NativeCallContext, field: Field, to: ImmutableString| {
+        Field(Expr::new(Node::Cast(field.0, to.to_string()), place(context.call_position())))
+    });
+    engine.register_fn("enum_name", |context: NativeCallContext, field: Field, name: ImmutableString| {
+        let name = if name.starts_with("enum ") { name.to_string() } else { format!("enum {name}") };
+        Field(Expr::new(Node::Cast(field.0, name), place(context.call_position())))
+    });
+    engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Field> {
+        let list: Vec<Expr> = fields.iter().map(|field| expr(field, &context)).collect::<Fallible<_>>()?;
+        Ok(Field(Expr::new(Node::FirstOf(list), place(context.call_position()))))
+    });
+    for function in ONE_ARGUMENT {
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
+            call(function, field, None, &context)
+        });
+    }
     for function in [Function::Str, Function::Buf, Function::Ntop] {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
             call(function, field, None, &context)

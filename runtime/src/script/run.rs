@@ -11,6 +11,7 @@ use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::ring;
 use crate::plan::{Output, Then};
+use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
 use crate::report::printf::Format;
@@ -165,12 +166,15 @@ fn attach(
     let session = Session::start(&entries, &settings.machine, settings.sizes)?;
     let ring = session.events()?;
     let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
+    // A look at what is there is over when it was taken.
+    let time = if snapshot(&prepared) { Some(Duration::ZERO) } else { time };
     let deadline = match (time, settings.longest) {
         (Some(time), Some(longest)) => Some(time.min(longest)),
         (time, longest) => time.or(longest),
     };
     let until = match deadline {
         None => "Ctrl-C to end".to_owned(),
+        Some(Duration::ZERO) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
         Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
     };
     let pump = Pump::start(Watch { ring, timers, deadline })
@@ -193,6 +197,13 @@ fn attach(
         });
     }
     Ok(pump)
+}
+
+/// Are there iterators only?
+fn snapshot(prepared: &[Prepared]) -> bool {
+    let mut attached =
+        prepared.iter().flat_map(|one| &one.units).flat_map(|unit| &unit.programs).flat_map(|one| &one.attach);
+    !prepared.is_empty() && attached.all(|one| matches!(one.mechanism, Mechanism::Iterator { .. }))
 }
 
 /// What happens to one chain's events.
