@@ -2,10 +2,10 @@
 
 use super::fields::{self, FIELD, Field};
 use super::host::place;
+use super::modules::{self, Imports};
 use super::written::Written;
 use super::{arguments, habits};
 use crate::diagnostic::Diagnostic;
-use crate::library::Library;
 use rhai::{Engine, EvalAltResult, LexError, ParseError, ParseErrorType};
 
 /// The script that failed, and what may be named in it.
@@ -14,8 +14,7 @@ pub struct Failed<'a> {
     /// Fields.
     pub known: &'a [String],
     pub engine: &'a Engine,
-    /// Where imported scripts come from.
-    pub library: &'a Library,
+    pub imports: &'a Imports,
 }
 
 impl Failed<'_> {
@@ -89,11 +88,16 @@ impl Failed<'_> {
     /// A script that failed while it ran.
     pub fn of_run(&self, error: &EvalAltResult) -> Diagnostic {
         // A function of an imported script: the place is in that script's text.
-        if let Some(script) = module(error).and_then(|name| self.library.find(name)) {
+        if let Some(script) = module(error).and_then(|number| self.imports.get(number)) {
             let there = Failed { written: Written(&script.text), ..*self };
             return there.of_error(error).within(&script);
         }
-        self.of_error(error)
+        let diagnostic = self.of_error(error);
+        // A chain or an expression that was built in one.
+        match diagnostic.position.and_then(|at| self.imports.get(at.script)) {
+            Some(script) => diagnostic.within(&script),
+            None => diagnostic,
+        }
     }
 
     fn of_error(&self, error: &EvalAltResult) -> Diagnostic {
@@ -149,11 +153,9 @@ impl Failed<'_> {
 }
 
 /// The imported script whose function failed.
-fn module(error: &EvalAltResult) -> Option<&str> {
+fn module(error: &EvalAltResult) -> Option<u16> {
     match error {
-        EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => {
-            module(inner).or((!source.is_empty()).then_some(source.as_str()))
-        }
+        EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => module(inner).or_else(|| modules::number(source)),
         _ => None,
     }
 }

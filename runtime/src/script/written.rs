@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn at(line: usize, column: usize) -> Option<Position> {
-        Some(Position { line, column })
+        Some(Position::new(line, column))
     }
 
     #[test]
