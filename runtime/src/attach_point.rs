@@ -14,6 +14,14 @@ pub enum AttachPoint {
     RawTracepoint {
         name: String,
     },
+    /// A function of the kernel. `function` is a name or glob, `name+offset` or `0xaddress`; `module` is empty where it
+    /// was not said.
+    Function {
+        way: Way,
+        module: String,
+        function: String,
+        returns: bool,
+    },
     /// `target` is a path, a command or a library's name; empty: the program of `-p`. `function` is a symbol,
     /// `symbol+offset` or `0xaddress`.
     Uprobe {
@@ -46,10 +54,23 @@ pub enum AttachPoint {
     },
 }
 
+/// How a function of the kernel was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// `kprobe`, `kretprobe`: by whatever is cheapest there.
+    Any,
+    /// `fentry`, `fexit`: by a trampoline or not at all.
+    Trampoline,
+}
+
 /// What can be probed: long name, short name, spelling, what it is.
 pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("tracepoint", "t", "tracepoint:CATEGORY:NAME", "a static point in the kernel, its fields as `args.NAME`"),
     ("rawtracepoint", "rt", "rawtracepoint:NAME", "the same before its record is made, arguments as `arg0` …"),
+    ("kprobe", "k", "kprobe:[MODULE:]FUNCTION[+OFFSET]", "entry of a function of the kernel, `arg0` …"),
+    ("kretprobe", "kr", "kretprobe:[MODULE:]FUNCTION", "return of a function, its value as `retval`"),
+    ("fentry", "f", "fentry:[MODULE:]FUNCTION", "entry, by its types: `arg0` …; it takes BTF"),
+    ("fexit", "fr", "fexit:[MODULE:]FUNCTION", "return, `retval` and the arguments too; it takes BTF"),
     ("uprobe", "u", "uprobe:BINARY:FUNCTION[+OFFSET]", "entry of a function of a program or library, `arg0` …"),
     ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
     ("iter", "it", "iter:task | task_file | tcp | …", "what is there: every task, open file or socket, once"),
@@ -60,24 +81,10 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Providers of bpftrace that this version does not serve.
-const NOT_YET: &[&str] = &[
-    "kprobe",
-    "k",
-    "kretprobe",
-    "kr",
-    "fentry",
-    "f",
-    "kfunc",
-    "fexit",
-    "fr",
-    "kretfunc",
-    "usdt",
-    "U",
-    "watchpoint",
-    "w",
-    "asyncwatchpoint",
-    "aw",
-];
+const NOT_YET: &[&str] = &["usdt", "U", "watchpoint", "w", "asyncwatchpoint", "aw"];
+
+/// What bpftrace called fentry and fexit before.
+const FORMER: [(&str, &str); 2] = [("kfunc", "fentry"), ("kretfunc", "fexit")];
 
 /// Parses one attach point, `tracepoint:sched:sched_switch` or short `t:sched:*`. Short forms become long ones; globs
 /// are kept.
@@ -88,6 +95,7 @@ const NOT_YET: &[&str] = &[
 pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
     let (provider, rest) = text.split_once(':').unwrap_or((text, ""));
     let provider = provider.trim();
+    let provider = FORMER.iter().find(|(former, _)| *former == provider).map_or(provider, |(_, now)| now);
     let found = PROVIDERS.iter().find(|(long, short, ..)| *long == provider || *short == provider);
     let Some((long, _, spelling, _)) = found else {
         if NOT_YET.contains(&provider) {
@@ -126,6 +134,17 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
         "rawtracepoint" => {
             no_more_than(1)?;
             Ok(AttachPoint::RawTracepoint { name: part(0)? })
+        }
+        "kprobe" | "kretprobe" | "fentry" | "fexit" => {
+            no_more_than(2)?;
+            let (module, function) = if parts.len() > 1 { (part(0)?, part(1)?) } else { (String::new(), part(0)?) };
+            let way = if long.starts_with('f') { Way::Trampoline } else { Way::Any };
+            if (function.starts_with("0x") || function.contains('+')) && *long != "kprobe" {
+                return Err(Diagnostic::script(format!("`{long}` is of whole functions"))
+                    .span(function.as_str())
+                    .help(format!("kprobe:{rest}")));
+            }
+            Ok(AttachPoint::Function { way, module, function, returns: matches!(*long, "kretprobe" | "fexit") })
         }
         "uprobe" | "uretprobe" => {
             // With one part it is the function: the binary is the process's own.
@@ -181,11 +200,27 @@ pub fn every(unit: &str, count: u64) -> Option<Every> {
     }
 }
 
+impl Way {
+    /// The name of the attach points that ask for it.
+    pub fn provider(self, returns: bool) -> &'static str {
+        match (self, returns) {
+            (Way::Any, false) => "kprobe",
+            (Way::Any, true) => "kretprobe",
+            (Way::Trampoline, false) => "fentry",
+            (Way::Trampoline, true) => "fexit",
+        }
+    }
+}
+
 impl fmt::Display for AttachPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AttachPoint::Tracepoint { category, name } => write!(f, "tracepoint:{category}:{name}"),
             AttachPoint::RawTracepoint { name } => write!(f, "rawtracepoint:{name}"),
+            AttachPoint::Function { way, module, function, returns } => {
+                write!(f, "{}:", way.provider(*returns))?;
+                if module.is_empty() { write!(f, "{function}") } else { write!(f, "{module}:{function}") }
+            }
             AttachPoint::Uprobe { target, function, returns } => {
                 let provider = if *returns { "uretprobe" } else { "uprobe" };
                 if target.is_empty() {
@@ -215,6 +250,10 @@ mod tests {
         for (short, long) in [
             ("t:sched:sched_switch", "tracepoint:sched:sched_switch"),
             ("rt:sys_enter", "rawtracepoint:sys_enter"),
+            ("k:vfs_*", "kprobe:vfs_*"),
+            ("kr:nf_tables:nft_do_chain", "kretprobe:nf_tables:nft_do_chain"),
+            ("kfunc:vfs_read", "fentry:vfs_read"),
+            ("fr:vfs_read", "fexit:vfs_read"),
             ("u:libc:malloc+4", "uprobe:libc:malloc+4"),
             ("ur:/bin/bash:readline", "uretprobe:/bin/bash:readline"),
             ("p:hz:99", "profile:hz:99"),
@@ -233,9 +272,18 @@ mod tests {
 
     #[test]
     fn attach_point_with_an_empty_part_is_rejected() {
-        for text in
-            ["tracepoint:sched", "tracepoint::x", "profile:hz:0", "profile:min:1", "software:nothing", "uprobe:"]
-        {
+        for text in [
+            "tracepoint:sched",
+            "tracepoint::x",
+            "profile:hz:0",
+            "profile:min:1",
+            "software:nothing",
+            "uprobe:",
+            "kprobe",
+            "kprobe:a:b:c",
+            "kretprobe:vfs_read+4",
+            "fentry:0xffffffff81000000",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

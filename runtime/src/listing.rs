@@ -96,7 +96,7 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
         }
         Err(error) => return Err(error),
     };
-    let points = points::expand(&point, pattern, Uses { named: true, numbered: 0 }, pid, machine)?;
+    let points = points::expand(&point, pattern, Uses { named: true, ..Uses::default() }, pid, machine)?;
     Ok(points.into_iter().map(|point| point.shown).collect())
 }
 
@@ -116,7 +116,7 @@ fn fields(point: &str, machine: &Machine) -> String {
         }
         return out;
     }
-    let Ok(points) = points::expand(&parsed, point, Uses { named: true, numbered: 0 }, None, machine) else {
+    let Ok(points) = points::expand(&parsed, point, Uses { named: true, ..Uses::default() }, None, machine) else {
         return out;
     };
     for point in points {

@@ -1,17 +1,21 @@
 //! The machine that a plan is made for: this one, or one whose tracefs was captured into a folder.
 
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::kernel::functions::Functions;
 use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
 use crate::kernel::{arch, attach, btf};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
 use crate::types::{KernelTypes, Record};
+use skep_templates::btf::Kind;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+mod functions;
 
 /// Facts are looked up once, when they are first needed.
 pub struct Machine {
@@ -20,6 +24,9 @@ pub struct Machine {
     /// Nothing is known of the machine but its kernel's types.
     only_types: bool,
     types: OnceCell<Rc<KernelTypes>>,
+    functions: Functions,
+    fentry: OnceCell<Result<(), io::ErrorKind>>,
+    kprobe_multi: OnceCell<bool>,
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
@@ -44,6 +51,9 @@ impl Machine {
             captured: false,
             only_types: false,
             types: OnceCell::new(),
+            functions: Functions::live(),
+            fentry: OnceCell::new(),
+            kprobe_multi: OnceCell::new(),
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             avoid_raw: false,
@@ -51,10 +61,11 @@ impl Machine {
         }
     }
 
-    /// A folder that holds `tracing/events/CATEGORY/NAME/format`, and perhaps `btf/vmlinux`; taken to be as able as the
-    /// newest kernel.
+    /// A folder that holds `tracing/events/CATEGORY/NAME/format`, `tracing/available_filter_functions`, `kallsyms`,
+    /// `blacklist` and `btf/vmlinux`, as far as a plan needs them; taken to be as able as the newest kernel.
     pub fn captured(folder: &Path) -> Machine {
-        let machine = Machine { captured: true, ..Machine::live() };
+        let functions = Functions::captured(folder);
+        let machine = Machine { captured: true, functions, ..Machine::live() };
         machine.tracefs.get_or_init(|| Ok(Tracefs::captured(&folder.join("tracing"))));
         let btf = folder.join("btf");
         let btf = if btf.is_dir() { btf } else { PathBuf::new() };
@@ -71,7 +82,8 @@ impl Machine {
             Diagnostic::machine(format!("`{}` holds no types of a kernel: {}", file.display(), load::text(&error)))
                 .help("a copy of its /sys/kernel/btf/vmlinux, or its vmlinux with a .BTF section")
         })?;
-        let machine = Machine { captured: true, only_types: true, ..Machine::live() };
+        let functions = Functions::named(&types.names(&[Kind::Function]));
+        let machine = Machine { captured: true, only_types: true, functions, ..Machine::live() };
         machine.types.get_or_init(|| Rc::new(types));
         Ok(machine)
     }

@@ -8,6 +8,7 @@ use crate::resolve::{Arguments, Scope};
 use crate::slot::ir::{Current, Int, Memory, Place, Size};
 use std::path::PathBuf;
 
+mod function;
 pub mod iterator;
 mod perf;
 mod tracepoint;
@@ -29,6 +30,19 @@ pub enum Mechanism {
         number: u32,
         enter: bool,
         arguments: bool,
+    },
+    /// By a breakpoint, or the call that the compiler left at a function's start. Without a function, `offset` is an
+    /// address; `many`: one link holds all functions of a program.
+    Kprobe {
+        function: Option<String>,
+        offset: u64,
+        returns: bool,
+        many: bool,
+    },
+    /// At the entry or return of the function with this id in the kernel's BTF.
+    Trampoline {
+        id: u32,
+        returns: bool,
     },
     Uprobe {
         path: PathBuf,
@@ -69,6 +83,8 @@ pub struct Uses {
     pub named: bool,
     /// Bit n: `arg<n>`.
     pub numbered: u8,
+    /// `retval`
+    pub returned: bool,
 }
 
 /// Ids of `probe` for system calls: their number on top of this.
@@ -92,6 +108,10 @@ pub fn expand(
     let mut points = match point {
         AttachPoint::Tracepoint { category, name } => tracepoint::expand(category, name, text, uses, machine)?,
         AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, uses, machine)?,
+        AttachPoint::Function { way, module, function, returns } => {
+            let asked = function::Asked { way: *way, module, function, returns: *returns, text };
+            function::expand(asked, uses, machine)?
+        }
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }

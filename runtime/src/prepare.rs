@@ -72,6 +72,12 @@ pub enum Load {
     Plain(u32),
     /// A tracing program on a tracepoint's prototype.
     TracepointPrototype(String),
+    /// A tracing program on a function of the kernel's BTF.
+    Function {
+        id: u32,
+        returns: bool,
+    },
+    KprobeMulti,
     UprobeMulti,
     /// A tracing program on an iterator's prototype.
     Iterator(String),
@@ -183,6 +189,7 @@ fn uses(entry: &Entry) -> Uses {
     let mut uses = Uses::default();
     for expr in entry.expressions() {
         uses.named |= expr.any(&|node| matches!(node, Node::Member(inner, _) if matches!(&*inner.node, Node::Name(name) if name == "args")));
+        uses.returned |= expr.any(&|node| matches!(node, Node::Name(name) if name == "retval"));
         for n in 0..6 {
             let name = format!("arg{n}");
             if expr.any(&|node| matches!(node, Node::Name(found) if *found == name)) {
@@ -216,7 +223,8 @@ fn number(points: &mut [Point], chain: usize, uses_probe: bool, machine: &Machin
         }
         // All chains share one table of names.
         point.id = (chain as u64) << 16 | (n as u64 + 1);
-        let cookie = uses_probe && many && machine.has_cookies(program_type(&point.mechanism));
+        let own_program = matches!(point.mechanism, Mechanism::Trampoline { .. });
+        let cookie = uses_probe && many && !own_program && machine.has_cookies(program_type(&point.mechanism));
         // Without cookies each point has a program of its own, with its number in it.
         point.scope.probe = if cookie { Int::Current(Current::Cookie) } else { Int::Constant(point.id) };
     }
@@ -226,8 +234,8 @@ fn program_type(mechanism: &Mechanism) -> u32 {
     match mechanism {
         Mechanism::Tracepoint { .. } => load::TRACEPOINT,
         Mechanism::RawTracepoint { .. } | Mechanism::Syscall { .. } => load::RAW_TRACEPOINT,
-        Mechanism::Uprobe { .. } => load::KPROBE,
-        Mechanism::Iterator { .. } => load::TRACING,
+        Mechanism::Uprobe { .. } | Mechanism::Kprobe { .. } => load::KPROBE,
+        Mechanism::Trampoline { .. } | Mechanism::Iterator { .. } => load::TRACING,
         Mechanism::Perf { .. } => load::PERF_EVENT,
     }
 }
@@ -244,6 +252,11 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
             ("syscall", "enter_arguments", Load::TracepointPrototype("sys_enter".into()))
         }
         Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
+        Mechanism::Kprobe { many: true, .. } => ("kprobe", "hit", Load::KprobeMulti),
+        Mechanism::Kprobe { .. } => ("kprobe", "hit", Load::Plain(load::KPROBE)),
+        Mechanism::Trampoline { id, returns } => {
+            ("fentry", if *returns { "leave" } else { "enter" }, Load::Function { id: *id, returns: *returns })
+        }
         // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON.
         Mechanism::Uprobe { .. }
             if !privilege::missing(&["CAP_SYS_ADMIN"]).is_empty() && machine.has_uprobe_multi() =>
@@ -459,11 +472,15 @@ fn constants_of(
 /// Adds a unit, or its attach points to one that runs the same code.
 fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
     let [program] = unit.programs.as_slice() else { return units.push(unit) };
+    if matches!(program.load, Load::Function { .. }) {
+        return units.push(unit);
+    }
     let generic = |one: &Unit| one.programs.len() == 1;
     let same = units.iter_mut().filter(|one| generic(one)).find(|one| {
         one.template.name == unit.template.name
             && one.slots == unit.slots
             && one.programs[0].name == program.name
+            && (one.programs[0].load == program.load || one.programs[0].load == Load::UprobeMulti)
             && without_syscall(&one.constants) == without_syscall(&unit.constants)
     });
     let Some(same) = same else { return units.push(unit) };

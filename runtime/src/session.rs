@@ -213,6 +213,16 @@ fn load_unit(
                 expected_attach_type: load::TRACE_ITER,
                 attach_btf_id: machine.function_id(&format!("bpf_iter_{target}"))?,
             },
+            Load::KprobeMulti => ProgramKind {
+                prog_type: load::KPROBE,
+                expected_attach_type: load::TRACE_KPROBE_MULTI,
+                attach_btf_id: 0,
+            },
+            Load::Function { id, returns } => ProgramKind {
+                prog_type: load::TRACING,
+                expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
+                attach_btf_id: *id,
+            },
             Load::TracepointPrototype(name) => ProgramKind {
                 prog_type: load::TRACING,
                 expected_attach_type: load::TRACE_RAW_TP,
@@ -234,6 +244,9 @@ fn load_unit(
 fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
     if program.load == Load::UprobeMulti {
         return attach_many(program, fd);
+    }
+    if program.load == Load::KprobeMulti {
+        return attach_functions(program, fd);
     }
     // One raw tracepoint stands for all system calls of the program.
     if let Some(Attach { mechanism: Mechanism::Syscall { enter, .. }, shown, .. }) = program.attach.first() {
@@ -260,6 +273,12 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
             attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, *offset, cookie)
         }
         Mechanism::Iterator { .. } => attach::iterator(fd.as_fd()),
+        Mechanism::Kprobe { function, offset, returns, .. } => {
+            attach::kprobe(fd.as_fd(), function.as_deref(), *offset, *returns, cookie)
+        }
+        Mechanism::Trampoline { returns, .. } => {
+            attach::tracing(fd.as_fd(), if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY }, 0)
+        }
         Mechanism::Perf { kind, config, every, one_cpu } => {
             let mut cpus = sys::online_cpus()?;
             if *one_cpu {
@@ -269,6 +288,25 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
         }
         Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
     }
+}
+
+/// One link for all functions of the kernel, one more for their returns.
+fn attach_functions(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
+    let mut links = Vec::new();
+    for wanted in [false, true] {
+        let chosen = program.attach.iter().filter_map(|one| match &one.mechanism {
+            Mechanism::Kprobe { function: Some(function), returns, .. } if *returns == wanted => {
+                Some((function.as_str(), one.cookie))
+            }
+            _ => None,
+        });
+        let (functions, cookies): (Vec<&str>, Vec<u64>) = chosen.unzip();
+        if let Some(first) = functions.first() {
+            let link = attach::kprobe_multi(fd.as_fd(), &functions, wanted, &cookies);
+            links.push(link.map_err(|error| failed(&format!("{first} and {} more", functions.len() - 1), &error))?);
+        }
+    }
+    Ok(links)
 }
 
 /// One link for all functions of a binary.
@@ -298,6 +336,12 @@ fn failed(place: &str, error: &io::Error) -> Diagnostic {
             "{message}: this machine has no such counter (virtual machines often have none)"
         ))
         .help("software:cpu-clock counts time instead"),
+        Some(libc::EILSEQ) => Diagnostic::script(format!("{message}: no instruction begins there"))
+            .help("objdump -d vmlinux shows where they begin"),
+        Some(libc::EADDRNOTAVAIL) => {
+            Diagnostic::script(format!("{message}: several functions of this kernel are called that"))
+                .help("grep its name in /proc/kallsyms, and probe one by its address: kprobe:0x…")
+        }
         Some(libc::ENOENT) => Diagnostic::machine(format!("{message}: this kernel has no such place"))
             .help(format!("skep list '{place}'")),
         Some(libc::EPERM | libc::EACCES) => {

@@ -2,7 +2,8 @@
 
 use super::perf::{self, Every};
 use super::sys::{
-    self, Command, IteratorCreate, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink, bpf_fd,
+    self, Command, IteratorCreate, KprobeMultiLink, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink,
+    bpf_fd,
 };
 use std::ffi::CString;
 use std::io;
@@ -83,6 +84,59 @@ pub fn perf_event(program: BorrowedFd<'_>, event: PerfEvent, cpus: &[u32], cooki
     Ok(Link { _fds: fds })
 }
 
+/// A function of the kernel, or an instruction `offset` bytes into it; without a function, at an address.
+///
+/// # Errors
+/// The kernel's; `NotFound` too where it has no kprobes.
+pub fn kprobe(
+    program: BorrowedFd<'_>,
+    function: Option<&str>,
+    offset: u64,
+    returns: bool,
+    cookie: u64,
+) -> io::Result<Link> {
+    let function = function.map(CString::new).transpose()?;
+    let mut event = PerfEvent {
+        kind: source("kprobe", "type")? as u32,
+        config: if returns { 1 << source("kprobe", "format/retprobe")? } else { 0 },
+        config1: function.as_ref().map_or(0, |function| function.as_ptr() as u64),
+        config2: offset,
+        ..Default::default()
+    };
+    perf_link(program, sys::perf_event_open(&mut event, -1, 0)?, cookie)
+}
+
+/// Functions of the kernel, all at once; Linux 5.18 with CONFIG_FPROBE. The program must be loaded for it.
+///
+/// # Errors
+/// The kernel's; `ESRCH`: one of them does not exist, and none is attached.
+pub fn kprobe_multi(program: BorrowedFd<'_>, functions: &[&str], returns: bool, cookies: &[u64]) -> io::Result<Link> {
+    let names = functions.iter().map(|name| CString::new(*name)).collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<u64> = names.iter().map(|name| name.as_ptr() as u64).collect();
+    let mut attributes = KprobeMultiLink {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: super::load::TRACE_KPROBE_MULTI,
+        multi_flags: u32::from(returns),
+        cnt: addresses.len().min(cookies.len()) as u32,
+        syms: sys::address(&addresses),
+        cookies: sys::address(cookies),
+        ..Default::default()
+    };
+    Ok(Link { _fds: vec![bpf_fd(Command::LinkCreate, &mut attributes)?] })
+}
+
+/// Has the kernel kprobes, as perf events?
+pub fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe").exists()
+}
+
+/// A number that a kind of perf events is described by.
+fn source(kind: &str, name: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/sys/bus/event_source/devices/{kind}/{name}"))?;
+    let digits = text.trim().trim_start_matches("config:");
+    digits.parse().map_err(|_| io::Error::other(format!("unexpected {name} of the {kind} events: {text:?}")))
+}
+
 /// Places in one user binary.
 #[derive(Clone, Debug)]
 pub struct Uprobe<'a> {
@@ -98,15 +152,10 @@ pub struct Uprobe<'a> {
 /// # Errors
 /// The kernel's; `NotFound` too where it has no uprobes.
 pub fn uprobe(program: BorrowedFd<'_>, at: &Uprobe<'_>, offset: u64, cookie: u64) -> io::Result<Link> {
-    let number = |name: &str| -> io::Result<u64> {
-        let text = std::fs::read_to_string(format!("/sys/bus/event_source/devices/uprobe/{name}"))?;
-        let digits = text.trim().trim_start_matches("config:");
-        digits.parse().map_err(|_| io::Error::other(format!("unexpected {name} of the uprobe events: {text:?}")))
-    };
     let path = CString::new(at.path.as_os_str().as_encoded_bytes())?;
     let mut event = PerfEvent {
-        kind: number("type")? as u32,
-        config: if at.returns { 1 << number("format/retprobe")? } else { 0 },
+        kind: source("uprobe", "type")? as u32,
+        config: if at.returns { 1 << source("uprobe", "format/retprobe")? } else { 0 },
         config1: path.as_ptr() as u64,
         config2: offset,
         ..Default::default()

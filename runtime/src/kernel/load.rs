@@ -29,6 +29,11 @@ pub const TRACING: u32 = 26;
 pub const TRACE_RAW_TP: u32 = 23;
 /// expected_attach_type of iterators' programs.
 pub const TRACE_ITER: u32 = 28;
+/// expected_attach_type of programs at a function's entry, and at its return.
+pub const TRACE_FENTRY: u32 = 24;
+pub const TRACE_FEXIT: u32 = 25;
+/// expected_attach_type of programs for one link to many kernel functions.
+pub const TRACE_KPROBE_MULTI: u32 = 42;
 /// expected_attach_type of programs for a multi-uprobe link.
 pub const TRACE_UPROBE_MULTI: u32 = 48;
 
@@ -155,7 +160,8 @@ pub fn text(error: &io::Error) -> String {
     long.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn is_privilege(error: &io::Error) -> bool {
+/// Does this process lack what it takes to load programs at all?
+pub fn is_privilege(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES))
         && !super::privilege::missing(&["CAP_BPF", "CAP_PERFMON"]).is_empty()
 }

@@ -60,6 +60,8 @@ attributes! {
     RawTracepoint { name: u64, prog_fd: u32, pad: u32, cookie: u64 }
     PerfLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, cookie: u64 }
     TracingLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, target_btf_id: u32, pad: u32, cookie: u64 }
+    KprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, multi_flags: u32, cnt: u32, syms: u64,
+        addrs: u64, cookies: u64 }
     UprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, path: u64, offsets: u64,
         ref_ctr_offsets: u64, cookies: u64, cnt: u32, multi_flags: u32, pid: u32, pad: u32 }
     ObjectInfo { fd: u32, info_len: u32, info: u64 }

@@ -101,6 +101,14 @@ impl Tracefs {
         folders(&events)?.into_iter().map(|category| Ok((category.clone(), folders(&events.join(category))?))).collect()
     }
 
+    /// The functions that can be traced, one a line: `name` or `name [module]`.
+    ///
+    /// # Errors
+    /// `NotFound`: the kernel was built without a function tracer; no permission to look.
+    pub fn functions(&self) -> io::Result<String> {
+        fs::read_to_string(self.root.join("available_filter_functions"))
+    }
+
     /// One tracepoint's record; `None` where there is no such tracepoint.
     ///
     /// # Errors

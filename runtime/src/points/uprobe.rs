@@ -7,6 +7,7 @@ use crate::binary::process::{Resolved, Target};
 use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::arch::REGISTERS;
+use crate::resolve::Typed;
 use crate::slot::ir::{Int, Memory, Place, Size};
 
 /// Functions of a program or library: by name, glob, `name+offset` or `0xaddress`.
@@ -83,7 +84,7 @@ fn point((name, offset): (String, u64), reason: String, found: &Resolved, return
     let mut scope = scope(&shown, Memory::User);
     let register = |offset: &i16| Int::Load { place: Place::Context(*offset), size: Size::B8, signed: true };
     if returns {
-        scope.return_value = Some(register(&REGISTERS.return_value));
+        scope.return_value = Some(Typed::int(register(&REGISTERS.return_value)));
     } else {
         scope.numbered = REGISTERS.arguments.iter().map(register).collect();
     }

@@ -23,7 +23,7 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         "probe" => Typed::shown(scope.probe.clone(), Show::Probe),
         "comm" => Typed::Text { text: Text::Comm, size: COMM_SIZE },
         "retval" => match &scope.return_value {
-            Some(int) => Typed::int(int.clone()),
+            Some(typed) => typed.clone(),
             None => return Err(no_return_value(expr, scope)),
         },
         "args" => {

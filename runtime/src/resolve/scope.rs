@@ -101,7 +101,7 @@ pub struct Scope {
     pub arguments: Arguments,
     /// `arg0` …
     pub numbered: Vec<Int>,
-    pub return_value: Option<Int>,
+    pub return_value: Option<Typed>,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
     /// `probe`

@@ -157,8 +157,14 @@ impl KernelTypes {
             },
             module => (module.to_owned(), self.find_in_module(module, Kind::Function, name)?),
         };
-        let prototype = function.with(function.btf.target(function.id));
-        Some(Prototype { name: name.to_owned(), module, ..Prototype::of(function, prototype, 0) })
+        Some(Prototype { module, ..Prototype::of_function(function) })
+    }
+
+    /// How the kernel's own functions are declared whose names are `wanted`: one pass over all of them.
+    pub fn functions(&self, wanted: impl Fn(&str) -> bool) -> Vec<Prototype> {
+        let Some(btf) = self.vmlinux() else { return Vec::new() };
+        let chosen = btf.ids().filter(|id| btf.kind(*id) == Kind::Function && wanted(btf.name(*id)));
+        chosen.map(|id| Prototype::of_function(Type::new(btf, id))).collect()
     }
 
     /// What a tracepoint hands to its programs; the kernel's own first argument is left out.
@@ -178,6 +184,12 @@ impl KernelTypes {
 }
 
 impl Prototype {
+    fn of_function(function: Type) -> Prototype {
+        let name = function.btf.name(function.id).to_owned();
+        let prototype = function.with(function.btf.target(function.id));
+        Prototype { name, ..Prototype::of(function, prototype, 0) }
+    }
+
     fn of(function: Type, prototype: Type, skip: usize) -> Prototype {
         let own = |(name, id): (&str, Id)| (name.to_owned(), prototype.with(id));
         let arguments = prototype.btf.arguments(prototype.id).into_iter().skip(skip).map(own).collect();
