@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
+/// Test targets of tests/Cargo.toml that belong in guests; the others compare with tools or files of the host.
+pub const TESTS: [&str; 2] = ["kernel_matrix", "kernel_templates"];
+
 /// Built binaries.
 pub struct Binaries {
     folder: PathBuf,

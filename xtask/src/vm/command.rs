@@ -1,11 +1,11 @@
-//! `cargo xtask vm …`: its arguments, and one guest.
+//! `cargo xtask vm …`: its arguments, and one guest or all of them.
 
 use super::binaries::Binaries;
 use super::cache::Cache;
-use super::fetch;
 use super::guest::Guest;
 use super::image::Put;
 use super::kernels::Kernel;
+use super::{fetch, matrix};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,12 +15,15 @@ pub const USAGE: &str = "       cargo xtask vm KERNEL [OPTION...] -- COMMAND... 
          --root DIR              DIR becomes the guest's root (a copy; it may write)
          --cpus N --mem SIZE     (2 and 1G); --timeout SECONDS (120)
          --env NAME=VALUE        --append TEXT: for the kernel's command line
-         exit status: COMMAND's; 124 it took too long; 125 the guest crashed";
+         exit status: COMMAND's; 124 it took too long; 125 the guest crashed
+       cargo xtask vm --matrix [--kernels A,B] [--write|--check]   the kernel tests on every kernel
+         --write                 the result to docs/kernel-matrix.md; --check: fail where it differs from that";
 
 /// # Errors
-/// Wrong arguments; a kernel that cannot be had; a guest that does not start.
+/// Wrong arguments; a kernel that cannot be had; a guest that does not start; tests that fail.
 pub fn run(root: &Path, words: &[&str]) -> Result<ExitCode, String> {
     match words {
+        ["--matrix", options @ ..] => matrix::run(root, options),
         [kernel, options @ ..] if !kernel.starts_with('-') => one(root, Kernel::named(kernel)?, options),
         _ => Err(format!("usage:\n{USAGE}")),
     }
