@@ -10,6 +10,7 @@ use crate::expr::{Expr, Node};
 use crate::kernel::map::{self, Shape};
 use crate::kernel::{load, privilege};
 use crate::machine::Machine;
+use crate::membership;
 use crate::plan::{Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
 use crate::resolve::{self, Scope, Typed};
@@ -127,9 +128,10 @@ pub fn prepare(
             vec![draft]
         }
     };
+    let membership = restrict.cgroup.map(|(id, level)| membership::test(id, level, machine)).transpose()?;
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
-        resolved.push(Resolved::new(entry, &draft.scope, restrict)?);
+        resolved.push(Resolved::new(entry, &draft.scope, restrict, membership.as_ref())?);
     }
     let columns = unify(&resolved, entry)?;
     let sizes: Vec<usize> = columns.iter().map(|column| column.kind.size()).collect();
@@ -271,7 +273,12 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn new(entry: &Entry, scope: &Scope, restrict: &Restrict) -> Result<Resolved, Diagnostic> {
+    fn new(
+        entry: &Entry,
+        scope: &Scope,
+        restrict: &Restrict,
+        membership: Option<&Test>,
+    ) -> Result<Resolved, Diagnostic> {
         let mut tests = Vec::new();
         let current = |name: &str| Expr::name(name);
         if let Some(pid) = restrict.pid {
@@ -280,14 +287,7 @@ impl Resolved {
                 scope,
             )?);
         }
-        if let Some((id, level)) = restrict.cgroup {
-            tests.push(Test::Compare {
-                op: crate::slot::ir::Comparison::Equal,
-                reading: crate::slot::ir::Reading::Unsigned,
-                left: Int::Current(Current::CgroupAncestor(level)),
-                right: Int::Constant(id),
-            });
-        }
+        tests.extend(membership.cloned());
         if let Some(comm) = &restrict.comm {
             let literal = comm.as_bytes().iter().copied().take(15).collect();
             tests.push(Test::TextIs { text: crate::slot::ir::Text::Comm, literal, prefix: false });
