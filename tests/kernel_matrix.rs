@@ -110,6 +110,20 @@ fn one_program_serves_a_glob_by_cookies() {
 }
 
 #[test]
+fn cgroup_restriction_takes_those_below_it() {
+    guest!();
+    let (group, below) = ("/sys/fs/cgroup/skep-tests", "/sys/fs/cgroup/skep-tests/below");
+    std::fs::create_dir_all(below).expect("cgroup v2 is mounted");
+    let (ours, other) = (Workload::stopped("getpgid 101"), Workload::stopped("getpgid 1009"));
+    std::fs::write(format!("{below}/cgroup.procs"), ours.pid()).expect("a process moves to a cgroup");
+    let script = r#"probe("tracepoint:syscalls:sys_enter_getpgid").count()"#;
+    let run = Skep::script(script).arguments(&["--cgroup", group]).start().attached();
+    other.go();
+    ours.go();
+    assert_eq!(run.interrupt().ok().value(), 101);
+}
+
+#[test]
 fn profile_samples_what_runs() {
     guest!();
     let output = run("spin 1000", r#"probe("profile:hz:99").by(comm).count()"#);
@@ -129,8 +143,8 @@ fn software_counters_overflow() {
     guest!();
     let script =
         r#"probe("software:page-faults:1").by(comm).count(); probe("software:context-switches:1").by(comm).count();"#;
-    let output = run("touch 1009 sleep 10 sleep 10 sleep 10", script);
-    assert!(output.row(workload::NAME).as_u64() >= Some(1009), "{output}");
+    let output = run("touch 101 sleep 10 sleep 10 sleep 10", script);
+    assert!(output.row(workload::NAME).as_u64() >= Some(101), "{output}");
     assert!(output.table(1)["rows"][0]["value"].as_u64() >= Some(3), "{output}");
 }
 
@@ -156,7 +170,7 @@ fn aggregations_are_exact() {
     let output = run("double 1009", &(script + more));
     let value = |n: usize| output.table(n)["rows"][0]["value"].clone();
     assert_eq!([0, 1, 3, 4].map(value), [1009, 1009 * 505, 1, 1009], "{output}");
-    assert_eq!(value(2).as_f64(), Some(505.0), "{output}");
+    assert_eq!(value(2)["avg"], 505.0, "{output}");
     for n in [5, 6] {
         let buckets = value(n)["buckets"].as_array().cloned().unwrap_or_default();
         let total: u64 = buckets.iter().filter_map(|bucket| bucket["count"].as_u64()).sum();
@@ -210,8 +224,11 @@ fn template_runqlat_sees_every_wakeup() {
 #[test]
 fn template_biolatency_sees_23_reads_of_the_disk() {
     guest!();
-    let output =
-        run("block 23 /dev/nvme0n1", r#"template("biolatency", #{ disk: "nvme0n1" }).by(kind, disk, size).count()"#);
+    let workload = Workload::stopped("block 23 /dev/nvme0n1");
+    let run =
+        Skep::script(r#"template("biolatency", #{ disk: "nvme0n1" }).by(kind, disk, size).count()"#).start().attached();
+    workload.go();
+    let output = run.interrupt().ok();
     assert_eq!(output.row("read nvme0n1 4096"), 23, "{output}");
 }
 

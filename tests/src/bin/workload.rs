@@ -44,7 +44,7 @@ greet N NAME        workload_greet(NAME)
 exec N              /bin/true, waited for
 kill N SIGNAL       to itself
 block N PATH        blocks of 4096 bytes read from a disk, past the page cache
-touch N             pages of new memory
+touch N             pages of new memory, too few for a huge one
 spin MS             computes
 sleep MS            waits
 exit STATUS         at once";

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Shared by every boot: reports by the last serial line, nothing that takes time and that no test needs.
-const APPEND: &str = "console=ttyS0 quiet panic=-1 cryptomgr.notests initcall_blacklist=load_system_certificate_list,\
-    init_encrypted,jent_mod_init,crypto_kdf108_init,vga_arb_device_init";
+/// Shared by every boot: reports by the last serial line, nothing that takes time and that no test needs. Without
+/// multipath the disk of a request is the one that users see.
+const APPEND: &str = "console=ttyS0 quiet panic=-1 nvme_core.multipath=N cryptomgr.notests \
+    initcall_blacklist=load_system_certificate_list,init_encrypted,jent_mod_init,crypto_kdf108_init,vga_arb_device_init";
 
 pub struct Qemu<'a> {
     /// Program and data folders, as [`super::fetch::qemu`] gives them.
