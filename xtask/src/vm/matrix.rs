@@ -96,11 +96,12 @@ fn guest(binaries: &Binaries) -> Result<Guest, String> {
     })
 }
 
-/// Runs kernels, a few at a time, the newest first: they take longest.
+/// Runs kernels, a few at a time, the oldest first: it takes longest, since skep relocates there by itself.
 fn run_all(
-    kernels: Vec<Fetched>,
+    mut kernels: Vec<Fetched>,
     boot: impl Fn(&Fetched) -> Result<(Ended, Vec<u8>, Vec<u8>), String> + Sync,
 ) -> Result<Vec<Run>, String> {
+    kernels.reverse();
     let (queue, runs) = (Mutex::new(kernels), Mutex::new(Vec::new()));
     let next = || queue.lock().ok()?.pop();
     let worker = || -> Result<(), String> {
