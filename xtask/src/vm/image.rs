@@ -46,6 +46,9 @@ pub fn initramfs(agent: &Path, modules: &Path, files: &[Put], job: &Job) -> Resu
     let top = if job.has_root { "layer" } else { "" };
     if !job.has_root {
         let busybox = on_path("busybox").ok_or("vm: no busybox\nrun: apt-get install -y busybox-static")?;
+        if !libraries(&busybox)?.is_empty() {
+            return Err("vm: busybox needs libraries\nrun: apt-get install -y busybox-static".to_owned());
+        }
         archive.copy(&busybox, "bin/busybox")?;
         APPLETS.split_whitespace().for_each(|applet| archive.link(&format!("bin/{applet}"), "busybox"));
     }

@@ -169,7 +169,7 @@ fn text(runs: &[Run], table: &str) -> String {
          What works on which kernel: each row is a test with a workload of known size, run in an emulated guest. Written by\n\
          `cargo xtask vm --matrix --write`; CI runs it with `--check`, which fails where a row differs or a test fails. `no`\n\
          is what a kernel cannot do by design, with what skep does instead where it does something.\n\n\
-         To try something on one of them: `cargo xtask vm 5.10 -- skep doctor`. It takes Debian on x86-64, no KVM and no root;\n\
+         To try something on one of them: `cargo xtask vm 5.10 -- skep doctor`. It takes Debian on x86-64, and no KVM;\n\
          `cargo xtask` lists the options. Kernels come from Debian's archive and stay in `~/.cache/skep-vm`; remove a folder\n\
          there to have its newest version. Emulated processors have no performance counters and no meaningful time, so that\n\
          hardware events and overhead are not in the table.\n\n\
