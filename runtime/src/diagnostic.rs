@@ -201,9 +201,12 @@ impl std::error::Error for Diagnostic {}
 
 /// The candidate nearest to `wrong`, if it is near enough to be what was meant.
 pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (wrong.chars().count() / 3).clamp(1, 4);
+    let length = wrong.chars().count();
+    let limit = (length / 3).clamp(1, 4);
     candidates
         .into_iter()
+        // A kernel has 40,000 functions: most differ in length already.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (distance(wrong, candidate), candidate))
         .filter(|(far, _)| *far <= limit)
         .min_by_key(|(far, candidate)| (*far, candidate.len()))

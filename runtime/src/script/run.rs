@@ -182,6 +182,9 @@ fn attach(
     for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
         host.output.borrow_mut().tell(&line);
     }
+    for line in crate::report::plan::refused(session.refused()) {
+        host.output.borrow_mut().tell(&line);
+    }
     drop(entries);
     for n in numbers {
         chains[*n].state = State::Running;
