@@ -129,6 +129,17 @@ fn missing_script_and_cgroup_are_errors() {
 }
 
 #[test]
+fn process_that_does_not_exist_is_an_error_before_anything_is_attached() {
+    for arguments in
+        [&["plan", "--pid", "2147483647", "-e", "print(1)"][..], &["--pid", "2147483647", "-e", "print(1)"]]
+    {
+        let output = Skep::new(arguments).run().status_is(1);
+        assert_eq!(output.err, "error: there is no process 2147483647\n  = help: pgrep -a NAME\n");
+        assert!(output.out.is_empty());
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for arguments in [&["--help"][..], &["run", "--help"], &["plan", "--help"], &["--version"]] {
         let output = Skep::new(arguments).run().ok();

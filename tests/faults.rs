@@ -86,17 +86,46 @@ fn end_of_the_command_begins_no_further_run() {
 }
 
 #[test]
-fn second_interrupt_ends_a_closure_that_does_not() {
+fn signals_end_a_closure_that_does_not() {
     privileged!();
-    let script =
-        format!(r#"probe("uprobe:{}:workload_double").each(|e| {{ print("in"); loop {{}} }});"#, workload::path());
-    let workload = Workload::stopped("double 1");
-    let run = Skep::script(&script).start().attached();
-    workload.go();
+    for (signal, status) in [(libc::SIGINT, 0), (libc::SIGTERM, 128 + libc::SIGTERM)] {
+        let script = format!(
+            r#"probe("uprobe:{}:workload_double").each(|e| {{ loop {{}} }}); at_end(|| print("end"));"#,
+            workload::path()
+        );
+        let workload = Workload::stopped("double 3");
+        let run = Skep::script(&script).start().attached();
+        let loaded = kernel::programs_of(run.pid());
+        workload.go();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let since = std::time::Instant::now();
+        let output = run.signal(signal).end().status_is(status);
+        // Its limit would be 10 seconds.
+        assert!(since.elapsed().as_secs() < 5, "it went on for {:?} after signal {signal}", since.elapsed());
+        assert_eq!(output.texts(), ["end"]);
+        kernel::assert_gone(&loaded);
+    }
+}
+
+#[test]
+fn interrupt_between_two_runs_ends_the_script() {
+    privileged!();
+    let script = r#"probe("t:syscalls:sys_enter_getpgid").count().run("50ms"); print("between"); loop {}"#;
+    let run = Skep::new(&["-e", script]).start().attached();
     std::thread::sleep(std::time::Duration::from_millis(500));
-    // The first waits for the closure, which the limit of 10 seconds ends at the latest.
-    let output = run.signal(libc::SIGINT).interrupt();
-    assert!(matches!(output.status, Some(1 | 130)), "{output}");
+    let since = std::time::Instant::now();
+    let output = run.interrupt().ok();
+    assert!(since.elapsed().as_secs() < 5 && !output.err.contains("error"), "{output}");
+}
+
+#[test]
+fn closure_that_does_not_end_is_an_error_at_its_chain() {
+    privileged!();
+    let output = Skep::new(&["-q", "-e", "print(1);\nevery(\"50ms\", || loop {});"]).run().status_is(1);
+    assert!(
+        output.err.contains(" --> -e:2:1\n") && output.err.contains("^^^^^ its closure does not end\n"),
+        "{output}"
+    );
 }
 
 #[test]

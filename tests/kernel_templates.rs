@@ -135,6 +135,30 @@ fn every_generic_template_loads_with_every_output() {
 }
 
 #[test]
+fn every_generic_template_loads_as_both_halves_of_a_span() {
+    privileged!();
+    let names = "start.pid, start.comm, uid, start.cgroup, nsecs, start.nsecs, probe, start.probe";
+    let sources = [
+        ("t:sched:sched_process_exec", "t:sched:sched_process_exec", "str(start.args.filename, 200)"),
+        ("rt:sched_process_fork", "rt:sched_process_exit", "start.comm"),
+        ("t:syscalls:sys_enter_openat", "t:syscalls:sys_exit_openat", "str(start.args.filename, 200)"),
+        ("t:syscalls:sys_exit_openat", "t:syscalls:sys_enter_close", "start.comm"),
+        ("u:libc:getenv", "ur:libc:getenv", "str(start.arg0, 500)"),
+        ("u:libc:*env", "ur:libc:*env", "str(start.arg0)"),
+        ("u:libc:getenv", "t:syscalls:sys_enter_exit_group", "str(start.arg0)"),
+        ("p:hz:99", "i:ms:5", "start.comm"),
+    ];
+    for (start, end, text) in sources {
+        let mut chains = outputs("elapsed", text, names);
+        let keys = ["[tid, comm], [tid, comm]", "[pid, cpu, buf(nsecs, 100)], [tid, cpu, buf(nsecs, 100)]"];
+        chains.extend(keys.map(|keys| format!(".on({keys}).by({text}).hist(elapsed)")));
+        chains.push(".spans(1).by(buf(start.nsecs, 500), buf(start.pid, 500)).count()".into());
+        chains.push(".filter(pid == 1 and tid > 0 and start.comm == comm).count()".into());
+        assert_loads(&format!("span(\"{start}\", \"{end}\")"), &chains);
+    }
+}
+
+#[test]
 fn restrictions_load_with_every_source() {
     privileged!();
     let sources = [
@@ -144,7 +168,9 @@ fn restrictions_load_with_every_source() {
         "u:libc:getenv",
         "p:hz:99",
     ];
-    let script: String = sources.map(|source| format!("probe(\"{source}\").by(comm).count().quiet();\n")).concat();
+    let mut script: String = sources.map(|source| format!("probe(\"{source}\").by(comm).count().quiet();\n")).concat();
+    script += "span(\"u:libc:getenv\", \"ur:libc:getenv\").by(comm).count().quiet();\n";
+    script += "span(\"u:libc:getenv\", \"p:hz:99\").on(cpu, cpu).by(comm).count().quiet();\n";
     let own = std::process::id().to_string();
     let restrict = ["--pid", &own, "--comm", "init", "--cgroup", "/sys/fs/cgroup"];
     let mut restrict = restrict.as_slice();

@@ -90,6 +90,25 @@ fn streams_are_planned_with_the_size_of_their_records() {
 }
 
 #[test]
+fn spans_are_planned_with_what_pairs_them() {
+    on_x86_64!();
+    let script = r#"
+        span("t:syscalls:sys_enter_openat", "t:syscalls:sys_exit_openat").filter(pid == 23 and args.ret >= 0).by(str(start.args.filename)).hist(elapsed);
+        span("t:block:block_rq_issue", "t:block:block_rq_complete").on([args.dev, args.sector], [args.dev, args.sector]).spans(4096).quantiles(elapsed / 1_000);
+        span(["t:sched:sched_process_exec", "t:sched:sched_process_fork"], "t:sched:sched_switch").fields(start.probe, start.comm, elapsed);
+    "#;
+    golden("plans/spans", &plan(script, &["--comm", "bash"]));
+}
+
+#[test]
+fn calls_of_a_function_are_planned_by_their_frame() {
+    let path = skep_tests::workload::path();
+    let script = format!(r#"span("uprobe:{path}:workload_double", "uretprobe:{path}:workload_double").hist(elapsed)"#);
+    let plan = plan(&script, &[]);
+    assert!(plan.contains("pair    thread and frame of the function: calls may be nested"), "{plan}");
+}
+
+#[test]
 fn templates_are_planned_with_their_programs() {
     golden(
         "plans/templates",

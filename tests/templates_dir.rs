@@ -10,31 +10,59 @@ fn folder() -> String {
     here("fixtures/templates").display().to_string()
 }
 
-/// Compiles the fixture as docs/templates.md says; `None` where there is no clang.
-fn compile(into: &Path) -> Option<Vec<u8>> {
+/// Compiles a fixture as docs/templates.md says; `None` where there is no clang.
+fn compile(name: &str, into: &Path) -> Option<Vec<u8>> {
     let (clang, strip) = (program("clang-19")?, program("llvm-strip-19")?);
     let flags =
         "-target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -g -O2 -Wall -Wextra -Werror -fdebug-compilation-dir=. -Iinclude";
     let mut compile = Command::new(clang);
     compile.current_dir(here("../ebpf-templates/bpf")).args(flags.split(' '));
-    compile.args(["-c", "../../tests/fixtures/templates/forks.bpf.c", "-o"]).arg(into);
+    compile.args(["-c", &format!("../../tests/fixtures/templates/{name}.bpf.c"), "-o"]).arg(into);
     assert!(compile.status().is_ok_and(|status| status.success()), "{compile:?}");
     assert!(Command::new(strip).arg("-g").arg(into).status().is_ok_and(|status| status.success()));
     Some(std::fs::read(into).expect("clang wrote it"))
 }
 
 #[test]
-fn object_is_what_its_source_compiles_to() {
+fn objects_are_what_their_sources_compile_to() {
     let scratch = Folder::new();
-    let Some(compiled) = compile(&scratch.0.join("forks.bpf.o")) else { return };
-    let object = here("fixtures/templates/forks.bpf.o");
-    if std::env::var_os("SKEP_BLESS").is_some_and(|value| value == "1") {
-        return std::fs::write(object, compiled).expect("the object can be written");
+    for name in ["forks", "beyond"] {
+        let Some(compiled) = compile(name, &scratch.0.join(format!("{name}.bpf.o"))) else { return };
+        let object = here("fixtures/templates").join(format!("{name}.bpf.o"));
+        if std::env::var_os("SKEP_BLESS").is_some_and(|value| value == "1") {
+            std::fs::write(object, compiled).expect("the object can be written");
+            continue;
+        }
+        assert!(
+            std::fs::read(object).is_ok_and(|bytes| bytes == compiled),
+            "{name} drifted from its source (SKEP_BLESS=1 rewrites it)"
+        );
     }
-    assert!(
-        std::fs::read(object).is_ok_and(|bytes| bytes == compiled),
-        "it drifted from its source (SKEP_BLESS=1 rewrites it)"
+}
+
+#[test]
+fn program_that_the_verifier_refuses_is_an_error_in_our_words() {
+    privileged!();
+    let script = |words: u32| {
+        format!(
+            "probe(\"t:syscalls:sys_enter_getpgid\").count();\ntemplate(\"beyond\", #{{ words: {words} }}).by(found).count();"
+        )
+    };
+    let run = |words: u32| Skep::new(&["--templates", &folder(), "--for", "100ms", "-e", &script(words)]).run();
+    run(0).ok();
+    let output = run(4096).status_is(1);
+    let lines: Vec<&str> = output.err.lines().collect();
+    assert_eq!(
+        lines[0], "error: the kernel refused program `forked` of template `beyond`: permission denied",
+        "{output}"
     );
+    assert_eq!(lines[1], " --> -e:2:1", "{output}");
+    // Not even the chain before it was attached, and nothing of the verifier is on the screen.
+    assert!(output.out.is_empty() && lines.len() == 6 && !output.err.contains("attached"), "{output}");
+    let path = lines[5].strip_prefix("  = help: what the verifier says is in ").expect("the help names a file");
+    let said = std::fs::read_to_string(path).expect("the file is there");
+    assert!(said.contains("invalid access to map value"), "{said}");
+    std::fs::remove_file(path).expect("it is ours");
 }
 
 #[test]

@@ -75,6 +75,16 @@ fn chains_do_not_mix_up_each_others_names() {
 }
 
 #[test]
+fn attach_points_of_two_kinds_have_their_names() {
+    privileged!();
+    let text = script(r#"probe(["uprobe:BIN:workload_double", "t:syscalls:sys_enter_getpgid"]).by(probe).count()"#);
+    let output = Skep::on("double 101 getpgid 23", &text).run().ok();
+    let double = format!("uprobe:{}:workload_double", workload::path());
+    let getpgid = "tracepoint:syscalls:sys_enter_getpgid".to_owned();
+    assert_eq!(output.rows(), [(double, json!(101)), (getpgid, json!(23))]);
+}
+
+#[test]
 fn process_is_told_apart_from_others_that_run_the_same_file() {
     privileged!();
     let (ours, other) = (Workload::stopped("double 101"), Workload::stopped("double 1009"));
@@ -160,7 +170,8 @@ fn list_shows_functions_and_offsets_stand_behind_them() {
     let name = |function: &str| format!("uprobe:{}:workload_{function}\n", workload::path());
     let mut lines: Vec<_> = listed.out.lines().collect();
     lines.sort_unstable();
-    assert_eq!(lines.join("\n") + "\n", [name("double"), name("greet"), name("negate")].concat());
+    let functions = ["begin", "double", "erase", "finish", "greet", "negate", "recurse"];
+    assert_eq!(lines.join("\n") + "\n", functions.map(name).concat());
     privileged!();
     let output = Skep::on("double 101", &script(r#"probe("uprobe:BIN:workload_double+0").count()"#)).run().ok();
     assert_eq!(output.value(), 101);

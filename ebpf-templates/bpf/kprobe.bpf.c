@@ -1,7 +1,7 @@
 // kprobe: a function of the kernel, on entry or on return, or an instruction in it. Linux 5.10+.
-#include "skep.bpf.h"
+#include "span.bpf.h"
 
 struct event {}; /* none: slots read the context */
 
-SEC("kprobe") int hit(void *ctx) { return consume(ctx, 0); }
+PROGRAMS("kprobe")
 TEMPLATE("a function of the kernel, on entry or on return, or an instruction in it");

@@ -3,13 +3,19 @@
 //
 // The kernel's own tracepoint of a single system call goes the same way and then writes a record: about 100 ns more an
 // event. Programs of 32-bit processes number their calls differently and are left out, as the kernel's tracepoints do.
-#include "skep.bpf.h"
+#include "span.bpf.h"
 #include "syscall.bpf.h"
 
 struct event {}; /* none: slots read the context */
 
-SEC("raw_tp/sys_enter") int enter(u64 *ctx) { return chosen(ctx[1]) ? consume(ctx, 0) : 0; }
-/* The twin whose pt_regs the verifier knows: arguments are plain loads. */
-SEC("tp_btf/sys_enter") int enter_arguments(u64 *ctx) { return chosen(ctx[1]) ? consume(ctx, 0) : 0; }
-SEC("tp_btf/sys_exit") int leave(u64 *ctx) { return chosen(number((void *)ctx[0])) ? consume(ctx, 0) : 0; }
+/* An event as it is, the start of a span, the end of one. */
+#define SYSCALL_PROGRAMS(section, name, id)                                                                            \
+	SEC(section) int name(u64 *ctx) { return chosen(id) ? consume(ctx, 0) : 0; }                                   \
+	SEC(section) int name##_start(u64 *ctx) { return chosen(id) ? start_span(ctx) : 0; }                           \
+	SEC(section) int name##_end(u64 *ctx) { return chosen(id) ? end_span(ctx) : 0; }
+
+SYSCALL_PROGRAMS("raw_tp/sys_enter", enter, ctx[1])
+/* The twins whose pt_regs the verifier knows: arguments are plain loads. */
+SYSCALL_PROGRAMS("tp_btf/sys_enter", enter_arguments, ctx[1])
+SYSCALL_PROGRAMS("tp_btf/sys_exit", leave, number((void *)ctx[0]))
 TEMPLATE("chosen system calls, on entry or on return");

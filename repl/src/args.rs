@@ -34,6 +34,7 @@ pub struct Cli {
     pub longest: Option<Duration>,
     pub templates: Vec<PathBuf>,
     pub machine: Option<PathBuf>,
+    pub btf: Option<PathBuf>,
     pub ring: Option<u64>,
     pub strict: bool,
     pub quiet: bool,
@@ -46,12 +47,17 @@ Examples:
   skep list 'tracepoint:syscalls:*open*' -v          attach points with their fields
   skep plan syscount                                 what would be attached; needs no privilege";
 
+/// Given twice, the last one holds: an alias may be corrected behind it.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    list_option(name, value, help).overrides_with(name)
+}
+
+fn list_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help).global(true)
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue)
+    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue).overrides_with(name)
 }
 
 fn words() -> Arg {
@@ -88,13 +94,18 @@ pub fn command() -> Command {
         .arg(option("command", "CMD", "start this command, attach before it runs, end with it").short('c'))
         .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
         .arg(
-            option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
+            list_option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
                 .value_parser(value_parser!(PathBuf))
                 .action(ArgAction::Append),
         )
         .arg(
             option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing")
                 .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            option("btf", "FILE", "plan for the kernel whose /sys/kernel/btf/vmlinux was copied to FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("machine"),
         )
         .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
         .arg(flag("strict", "exit with status 3 if any event was lost"))
@@ -219,6 +230,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         longest: inner.get_one::<Duration>("for").copied(),
         templates: inner.get_many::<PathBuf>("templates").into_iter().flatten().cloned().collect(),
         machine: inner.get_one::<PathBuf>("machine").cloned(),
+        btf: inner.get_one::<PathBuf>("btf").cloned(),
         ring: inner.get_one::<u64>("ring").copied(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
@@ -294,6 +306,13 @@ mod tests {
         );
         let parsed = cli("skep plan -e exit() --code");
         assert_eq!(parsed.job, Job::Plan { script: Source::Inline("exit()".into()), words: vec![], code: true });
+    }
+
+    #[test]
+    fn last_of_two_options_holds_and_folders_add_up() {
+        let parsed = cli("skep --for 5s --quiet run syscount --for 6s --quiet --templates a --templates b");
+        assert_eq!(parsed.longest, Some(Duration::from_secs(6)));
+        assert_eq!(parsed.templates, ["a", "b"].map(PathBuf::from));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use skep_runtime::report::text::Style;
 use std::io::IsTerminal;
 
 pub fn doctor(cli: &Cli, json: bool) -> u8 {
-    if cli.machine.is_some() {
-        let error = Diagnostic::script("`--machine` is for plans: the doctor tries the kernel that runs here");
+    if cli.machine.is_some() || cli.btf.is_some() {
+        let error =
+            Diagnostic::script("`--machine` and `--btf` are for plans: the doctor tries the kernel that runs here");
         return show(&error.help("skep doctor"), None);
     }
     let report = match catalog(cli).and_then(sources::examine) {

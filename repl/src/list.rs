@@ -14,7 +14,7 @@ pub fn list(cli: &Cli, pattern: &Option<String>, verbose: bool) -> u8 {
     let listed = match pattern.as_deref() {
         Some("templates") => Ok(listing::templates(&catalog, verbose)),
         Some("scripts") => Ok(listing::scripts(Library::embedded())),
-        pattern => listing::attach_points(pattern, cli.pid, &machine(cli), verbose),
+        pattern => machine(cli).and_then(|machine| listing::attach_points(pattern, cli.pid, &machine, verbose)),
     };
     match listed {
         Ok(text) => put(&text),

@@ -15,6 +15,7 @@ use skep_runtime::script::params::Params;
 use skep_runtime::session::Sizes;
 use skep_templates::catalog::Catalog;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Exit status when events were lost and `--strict` was given.
@@ -114,7 +115,18 @@ pub fn runner(
             }
         },
     };
-    let mut machine = machine(cli);
+    if mode != Mode::Plan && (cli.machine.is_some() || cli.btf.is_some()) {
+        let option = if cli.btf.is_some() { "--btf" } else { "--machine" };
+        return Err(Diagnostic::script(format!("`{option}` is for plans: a script runs on the kernel that is here"))
+            .help("skep plan SCRIPT"));
+    }
+    // For the machine that a plan is made for nobody knows its processes.
+    if let Some(pid) =
+        cli.pid.filter(|pid| cli.machine.is_none() && cli.btf.is_none() && !Path::new(&format!("/proc/{pid}")).exists())
+    {
+        return Err(Diagnostic::machine(format!("there is no process {pid}")).help("pgrep -a NAME"));
+    }
+    let mut machine = machine(cli)?;
     machine.assume_fields = mode == Mode::Plan;
     let settings = Settings {
         mode,
@@ -128,8 +140,13 @@ pub fn runner(
     Runner::new(host, library())
 }
 
-pub fn machine(cli: &Cli) -> Machine {
-    cli.machine.as_deref().map_or_else(Machine::live, Machine::captured)
+/// The machine that is asked about: this one, unless an option names another.
+pub fn machine(cli: &Cli) -> Result<Machine, Diagnostic> {
+    match (&cli.btf, &cli.machine) {
+        (Some(file), _) => Machine::with_types(file),
+        (None, Some(folder)) => Ok(Machine::captured(folder)),
+        (None, None) => Ok(Machine::live()),
+    }
 }
 
 /// The embedded templates and those of `--templates`.

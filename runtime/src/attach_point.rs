@@ -29,6 +29,10 @@ pub enum AttachPoint {
         function: String,
         returns: bool,
     },
+    /// Objects of a kind, as they are when it is attached.
+    Iterator {
+        target: String,
+    },
     /// On every CPU.
     Profile {
         every: Every,
@@ -69,6 +73,7 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("fexit", "fr", "fexit:[MODULE:]FUNCTION", "return, `retval` and the arguments too; it takes BTF"),
     ("uprobe", "u", "uprobe:BINARY:FUNCTION[+OFFSET]", "entry of a function of a program or library, `arg0` …"),
     ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
+    ("iter", "it", "iter:task | task_file | tcp | …", "what is there: every task, open file or socket, once"),
     ("profile", "p", "profile:hz:N | profile:s|ms|us:N", "timed samples on every CPU"),
     ("interval", "i", "interval:s|ms|us|hz:N", "a timer on one CPU"),
     ("software", "s", "software:EVENT[:PERIOD]", "a counter that the kernel keeps"),
@@ -76,7 +81,7 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Providers of bpftrace that this version does not serve.
-const NOT_YET: &[&str] = &["usdt", "U", "iter", "it", "watchpoint", "w", "asyncwatchpoint", "aw"];
+const NOT_YET: &[&str] = &["usdt", "U", "watchpoint", "w", "asyncwatchpoint", "aw"];
 
 /// What bpftrace called fentry and fexit before.
 const FORMER: [(&str, &str); 2] = [("kfunc", "fentry"), ("kretfunc", "fexit")];
@@ -121,6 +126,10 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
         "tracepoint" => {
             no_more_than(2)?;
             Ok(AttachPoint::Tracepoint { category: part(0)?, name: part(1)? })
+        }
+        "iter" => {
+            no_more_than(1)?;
+            Ok(AttachPoint::Iterator { target: part(0)? })
         }
         "rawtracepoint" => {
             no_more_than(1)?;
@@ -220,6 +229,7 @@ impl fmt::Display for AttachPoint {
                     write!(f, "{provider}:{target}:{function}")
                 }
             }
+            AttachPoint::Iterator { target } => write!(f, "iter:{target}"),
             AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),
             AttachPoint::Interval { unit, count } => write!(f, "interval:{unit}:{count}"),
             AttachPoint::Software { event, period } | AttachPoint::Hardware { event, period } => {

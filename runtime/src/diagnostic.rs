@@ -1,5 +1,6 @@
 //! Diagnostics: what went wrong, where in the script, and one line that helps. Pure text; no privilege.
 
+use crate::library::Script;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -14,11 +15,20 @@ pub enum Kind {
     Bug,
 }
 
-/// A place in the script, both counted from 1.
+/// A place in a script, line and column counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     pub line: usize,
     pub column: usize,
+    /// The number of an imported script, from 1; 0 for the one that was started.
+    pub script: u16,
+}
+
+impl Position {
+    /// In the script that was started.
+    pub fn new(line: usize, column: usize) -> Position {
+        Position { line, column, script: 0 }
+    }
 }
 
 /// One error as the user sees it. Boxed, so that results stay small.
@@ -39,6 +49,8 @@ pub struct Details {
     pub placeless: bool,
     /// Text that the position's line holds and the carets should cover, when it is not the token at the position.
     pub span: Option<String>,
+    /// The imported script that the position is in; without it, the script that was started.
+    pub script: Option<Script>,
 }
 
 impl Diagnostic {
@@ -64,6 +76,7 @@ impl Diagnostic {
             position: None,
             placeless: false,
             span: None,
+            script: None,
         }))
     }
 
@@ -77,9 +90,9 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the place unless a more exact one is known already.
+    /// Sets the place unless a more exact one is known already, or the fault lies in an imported script.
     pub fn at(mut self, position: Option<Position>) -> Self {
-        if !self.placeless {
+        if !self.placeless && self.script.is_none() {
             self.position = self.position.or(position);
         }
         self
@@ -96,9 +109,16 @@ impl Diagnostic {
         self
     }
 
+    /// Says that the place is in this imported script, unless it is in one that this imports.
+    pub fn within(mut self, script: &Script) -> Self {
+        self.script.get_or_insert_with(|| script.clone());
+        self
+    }
+
     /// The whole error as text: message, the script's line with carets under the guilty token, label, help.
     /// `name` is what the script is called, `source` its text.
     pub fn render(&self, name: &str, source: &str) -> String {
+        let (name, source) = self.script.as_ref().map_or((name, source), |script| (&script.name, &script.text));
         let mut out = match self.kind {
             Kind::Bug => format!("bug: {}\n", self.message),
             _ => format!("error: {}\n", self.message),
@@ -226,7 +246,7 @@ mod tests {
         let shown = Diagnostic::script("`filter` takes a kernel expression, got a closure")
             .label("runs in the kernel; closures run here")
             .help(".filter(pid == 1)")
-            .at(Some(Position { line: 2, column: 5 }))
+            .at(Some(Position::new(2, 5)))
             .render("opens.rhai", source);
         assert_eq!(
             shown,
@@ -238,7 +258,7 @@ mod tests {
 
     #[test]
     fn span_is_found_inside_a_string_literal() {
-        let shown = Diagnostic::script("no").span("vfs_raed").at(Some(Position { line: 1, column: 1 }));
+        let shown = Diagnostic::script("no").span("vfs_raed").at(Some(Position::new(1, 1)));
         assert!(shown.render("-e", "probe(\"kprobe:vfs_raed\")").contains("1:15"));
     }
 

@@ -23,6 +23,12 @@ pub enum Node {
     Name(String),
     /// `args.filename`
     Member(Expr, String),
+    /// `args.vec[0]`
+    Index(Expr, i64),
+    /// `cast(arg0, "struct sock")`
+    Cast(Expr, String),
+    /// `first_of(args.task.__state, args.task.state)`: the first that this kernel has.
+    FirstOf(Vec<Expr>),
     Negate(Expr),
     Not(Expr),
     Binary(Operator, Expr, Expr),
@@ -104,6 +110,20 @@ pub enum Function {
     Ntop,
     /// `starts_with(comm, "ba")`
     StartsWith,
+    /// Bytes of 16, 32 or 64 bits turned round: network order to the machine's.
+    Ntohs,
+    Ntohl,
+    Ntohll,
+    /// An address is of the process, or of the kernel, whatever its type says.
+    UserPointer,
+    KernelPointer,
+    /// A number shown by name.
+    Strerror,
+    SignalName,
+    SyscallName,
+    CgroupPath,
+    UserName,
+    Ksym,
 }
 
 impl Function {
@@ -113,6 +133,17 @@ impl Function {
             Function::Buf => "buf",
             Function::Ntop => "ntop",
             Function::StartsWith => "starts_with",
+            Function::Ntohs => "ntohs",
+            Function::Ntohl => "ntohl",
+            Function::Ntohll => "ntohll",
+            Function::UserPointer => "uptr",
+            Function::KernelPointer => "kptr",
+            Function::Strerror => "strerror",
+            Function::SignalName => "signal_name",
+            Function::SyscallName => "syscall_name",
+            Function::CgroupPath => "cgroup_path",
+            Function::UserName => "user_name",
+            Function::Ksym => "ksym",
         }
     }
 }
@@ -121,9 +152,15 @@ impl Expr {
     pub fn new(node: Node, position: Option<Position>) -> Expr {
         let inner = match &node {
             Node::Int(_) | Node::Text(_) | Node::Name(_) => 0,
-            Node::Member(inner, _) | Node::Negate(inner) | Node::Not(inner) => inner.depth,
+            Node::Member(inner, _)
+            | Node::Index(inner, _)
+            | Node::Cast(inner, _)
+            | Node::Negate(inner)
+            | Node::Not(inner) => inner.depth,
             Node::Binary(_, left, right) => left.depth.max(right.depth),
-            Node::Call(_, arguments) => arguments.iter().map(|argument| argument.depth).max().unwrap_or(0),
+            Node::Call(_, arguments) | Node::FirstOf(arguments) => {
+                arguments.iter().map(|argument| argument.depth).max().unwrap_or(0)
+            }
         };
         Expr { node: Rc::new(node), depth: inner + 1, position }
     }
@@ -152,7 +189,8 @@ impl Expr {
     pub fn column_name(&self) -> String {
         match &*self.node {
             Node::Name(name) | Node::Member(_, name) => name.clone(),
-            Node::Call(_, arguments) if !arguments.is_empty() => arguments[0].column_name(),
+            Node::Call(_, arguments) | Node::FirstOf(arguments) if !arguments.is_empty() => arguments[0].column_name(),
+            Node::Index(inner, _) | Node::Cast(inner, _) => inner.column_name(),
             Node::Binary(_, left, right) => match (&*left.node, &*right.node) {
                 (Node::Int(_), _) => right.column_name(),
                 (_, Node::Int(_)) => left.column_name(),
@@ -167,10 +205,37 @@ impl Expr {
         test(&self.node)
             || match &*self.node {
                 Node::Int(_) | Node::Text(_) | Node::Name(_) => false,
-                Node::Member(inner, _) | Node::Negate(inner) | Node::Not(inner) => inner.any(test),
+                Node::Member(inner, _)
+                | Node::Index(inner, _)
+                | Node::Cast(inner, _)
+                | Node::Negate(inner)
+                | Node::Not(inner) => inner.any(test),
                 Node::Binary(_, left, right) => left.any(test) || right.any(test),
-                Node::Call(_, arguments) => arguments.iter().any(|argument| argument.any(test)),
+                Node::Call(_, arguments) | Node::FirstOf(arguments) => {
+                    arguments.iter().any(|argument| argument.any(test))
+                }
             }
+    }
+
+    /// The same expression with other parts: those that `other` gives, looked for from the outside in.
+    pub fn replaced(&self, other: &dyn Fn(&Expr) -> Option<Expr>) -> Expr {
+        if let Some(other) = other(self) {
+            return other;
+        }
+        let node = match &*self.node {
+            Node::Int(_) | Node::Text(_) | Node::Name(_) => return self.clone(),
+            Node::Member(inner, name) => Node::Member(inner.replaced(other), name.clone()),
+            Node::Index(inner, n) => Node::Index(inner.replaced(other), *n),
+            Node::Cast(inner, to) => Node::Cast(inner.replaced(other), to.clone()),
+            Node::FirstOf(list) => Node::FirstOf(list.iter().map(|one| one.replaced(other)).collect()),
+            Node::Negate(inner) => Node::Negate(inner.replaced(other)),
+            Node::Not(inner) => Node::Not(inner.replaced(other)),
+            Node::Binary(operator, left, right) => Node::Binary(*operator, left.replaced(other), right.replaced(other)),
+            Node::Call(function, arguments) => {
+                Node::Call(*function, arguments.iter().map(|argument| argument.replaced(other)).collect())
+            }
+        };
+        Expr::new(node, self.position)
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, outer: u8) -> fmt::Result {
@@ -182,6 +247,16 @@ impl Expr {
                 inner.write(f, 10)?;
                 write!(f, ".{name}")
             }
+            Node::Index(inner, n) => {
+                inner.write(f, 10)?;
+                write!(f, "[{n}]")
+            }
+            Node::Cast(inner, to) => {
+                f.write_str("cast(")?;
+                inner.write(f, 0)?;
+                write!(f, ", {to:?})")
+            }
+            Node::FirstOf(list) => write_call(f, "first_of", list),
             Node::Negate(inner) => {
                 f.write_str("-")?;
                 inner.write(f, 10)
@@ -204,18 +279,20 @@ impl Expr {
                 }
                 Ok(())
             }
-            Node::Call(function, arguments) => {
-                write!(f, "{}(", function.name())?;
-                for (n, argument) in arguments.iter().enumerate() {
-                    if n > 0 {
-                        f.write_str(", ")?;
-                    }
-                    argument.write(f, 0)?;
-                }
-                f.write_str(")")
-            }
+            Node::Call(function, arguments) => write_call(f, function.name(), arguments),
         }
     }
+}
+
+fn write_call(f: &mut fmt::Formatter<'_>, name: &str, arguments: &[Expr]) -> fmt::Result {
+    write!(f, "{name}(")?;
+    for (n, argument) in arguments.iter().enumerate() {
+        if n > 0 {
+            f.write_str(", ")?;
+        }
+        argument.write(f, 0)?;
+    }
+    f.write_str(")")
 }
 
 impl fmt::Display for Expr {

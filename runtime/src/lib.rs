@@ -27,6 +27,7 @@ pub mod resolve;
 pub mod script;
 pub mod session;
 pub mod slot;
+pub mod span;
 pub mod template;
 pub mod trust;
 pub mod types;

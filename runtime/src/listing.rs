@@ -10,6 +10,7 @@ use crate::machine::{Lookup, Machine};
 use crate::points::{self, Uses};
 use crate::resolve::Arguments;
 use crate::script::reference;
+use crate::types;
 use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::Manifest;
 
@@ -24,6 +25,9 @@ pub fn attach_points(
     verbose: bool,
 ) -> Result<String, Diagnostic> {
     let Some(pattern) = pattern else { return overview(machine) };
+    if let Some(definitions) = types::listing::definitions(pattern, &machine.types()) {
+        return definitions;
+    }
     let found = match pattern.split_once(':') {
         // Without a provider, any tracepoint or counter whose name holds the words.
         None => everything(machine)?
@@ -59,7 +63,8 @@ fn overview(machine: &Machine) -> Result<String, Diagnostic> {
         };
         out += &format!("{name:<14} {short:<3} {spelling:<38} {count}{help}\n");
     }
-    out += "\nskep list 'tracepoint:sched:*' -v     with their fields\nskep list templates                   skep list scripts\n";
+    out += "\nskep list 'tracepoint:sched:*' -v     with their fields\nskep list templates                   skep list scripts
+skep list struct:sock                  a structure of the kernel; also union:NAME, enum:NAME\n";
     Ok(out)
 }
 
@@ -68,6 +73,7 @@ fn everything(machine: &Machine) -> Result<Vec<String>, Diagnostic> {
     for (category, names) in machine.tracepoints()? {
         all.extend(names.into_iter().map(|name| format!("tracepoint:{category}:{name}")));
     }
+    all.extend(points::iterator::names(machine).into_iter().map(|name| format!("iter:{name}")));
     all.extend(perf::names(perf::SOFTWARE).map(|name| format!("software:{name}")));
     all.extend(perf::names(perf::HARDWARE).map(|name| format!("hardware:{name}")));
     Ok(all)
@@ -77,7 +83,7 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
     // A glob may stand where a counter's or a timer's name does; those few are matched as text.
     let provider = pattern.split(':').next().unwrap_or_default();
     if let Some((long, ..)) = PROVIDERS.iter().find(|(long, short, ..)| *long == provider || *short == provider)
-        && matches!(*long, "software" | "hardware")
+        && matches!(*long, "software" | "hardware" | "iter")
     {
         let wanted = format!("{long}{}", &pattern[provider.len()..]);
         return Ok(everything(machine)?.into_iter().filter(|point| glob::matches(&wanted, point)).collect());
@@ -110,7 +116,9 @@ fn fields(point: &str, machine: &Machine) -> String {
         }
         return out;
     }
-    let Ok(points) = points::expand(&parsed, point, Uses::default(), None, machine) else { return out };
+    let Ok(points) = points::expand(&parsed, point, Uses { named: true, ..Uses::default() }, None, machine) else {
+        return out;
+    };
     for point in points {
         if let Arguments::Known(list) = &point.scope.arguments {
             for argument in list {

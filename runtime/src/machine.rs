@@ -6,13 +6,14 @@ use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
 use crate::kernel::{arch, attach, btf};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
-use crate::types::KernelTypes;
-use skep_templates::btf::Btf;
+use crate::types::{KernelTypes, Record};
+use skep_templates::btf::Kind;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 mod functions;
 
@@ -20,8 +21,9 @@ mod functions;
 pub struct Machine {
     tracefs: OnceCell<Result<Tracefs, io::ErrorKind>>,
     captured: bool,
-    btf: OnceCell<Option<Btf<'static>>>,
-    types: KernelTypes,
+    /// Nothing is known of the machine but its kernel's types.
+    only_types: bool,
+    types: OnceCell<Rc<KernelTypes>>,
     functions: Functions,
     fentry: OnceCell<Result<(), io::ErrorKind>>,
     kprobe_multi: OnceCell<bool>,
@@ -49,8 +51,8 @@ impl Machine {
         Machine {
             tracefs: OnceCell::new(),
             captured: false,
-            btf: OnceCell::new(),
-            types: KernelTypes::live(),
+            only_types: false,
+            types: OnceCell::new(),
             functions: Functions::live(),
             fentry: OnceCell::new(),
             kprobe_multi: OnceCell::new(),
@@ -65,11 +67,28 @@ impl Machine {
     /// A folder that holds `tracing/events/CATEGORY/NAME/format`, `tracing/available_filter_functions`, `kallsyms`,
     /// `blacklist` and `btf/vmlinux`, as far as a plan needs them; taken to be as able as the newest kernel.
     pub fn captured(folder: &Path) -> Machine {
-        let types = KernelTypes::folder(&folder.join("btf"));
         let functions = Functions::captured(folder);
-        let machine = Machine { captured: true, types, functions, ..Machine::live() };
+        let machine = Machine { captured: true, functions, ..Machine::live() };
         machine.tracefs.get_or_init(|| Ok(Tracefs::captured(&folder.join("tracing"))));
+        let btf = folder.join("btf");
+        let btf = if btf.is_dir() { btf } else { PathBuf::new() };
+        machine.types.get_or_init(|| Rc::new(KernelTypes::folder(&btf)));
         machine
+    }
+
+    /// A machine of which only the kernel's types are at hand, in a file.
+    ///
+    /// # Errors
+    /// A machine diagnostic: the file cannot be read, or holds no types.
+    pub fn with_types(file: &Path) -> Result<Machine, Diagnostic> {
+        let types = KernelTypes::file(file).map_err(|error| {
+            Diagnostic::machine(format!("`{}` holds no types of a kernel: {}", file.display(), load::text(&error)))
+                .help("a copy of its /sys/kernel/btf/vmlinux, or its vmlinux with a .BTF section")
+        })?;
+        let functions = Functions::named(&types.names(&[Kind::Function]));
+        let machine = Machine { captured: true, only_types: true, functions, ..Machine::live() };
+        machine.types.get_or_init(|| Rc::new(types));
+        Ok(machine)
     }
 
     fn tracefs(&self) -> Result<&Tracefs, io::ErrorKind> {
@@ -80,6 +99,14 @@ impl Machine {
     /// # Errors
     /// A machine diagnostic: tracefs is neither mounted nor mountable, or cannot be read.
     pub fn tracepoint(&self, category: &str, name: &str) -> Result<Lookup, Diagnostic> {
+        if self.only_types {
+            let near = || nearest(name, self.types().tracepoint_names().iter().map(String::as_str)).map(str::to_owned);
+            return Ok(match self.types().record(category, name) {
+                Record::Known(format) => Lookup::Found(format),
+                Record::Exists => Lookup::Unreadable,
+                Record::Missing => Lookup::Missing(near().map(|near| format!("tracepoint:{category}:{near}"))),
+            });
+        }
         let tracefs = match self.tracefs() {
             Ok(tracefs) => tracefs,
             Err(io::ErrorKind::PermissionDenied) => return Ok(Lookup::Unreadable),
@@ -116,6 +143,9 @@ impl Machine {
     /// # Errors
     /// As [`Machine::tracepoint`].
     pub fn tracepoints(&self) -> Result<BTreeMap<String, Vec<String>>, Diagnostic> {
+        if self.only_types {
+            return Ok(BTreeMap::from([("?".to_owned(), self.types().tracepoint_names())]));
+        }
         match self.tracefs() {
             Ok(tracefs) => match tracefs.tracepoints() {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(BTreeMap::new()),
@@ -195,16 +225,13 @@ fn no_tracefs(kind: io::ErrorKind) -> Diagnostic {
 }
 
 impl Machine {
-    /// The running kernel's type information, read once.
-    pub fn btf(&self) -> Option<&Btf<'static>> {
-        if self.captured {
-            return None;
-        }
-        self.btf.get_or_init(|| btf::kernel().ok()).as_ref()
+    /// The kernel's types; nothing is read before it is asked for.
+    pub fn types(&self) -> Rc<KernelTypes> {
+        self.types.get_or_init(|| Rc::new(KernelTypes::folder(Path::new(btf::FOLDER)))).clone()
     }
 
     /// How many arguments a tracepoint gives to its programs; `None` where it is not known.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        btf::tracepoint_arguments(self.btf()?, name)
+        Some(self.types().tracepoint(name)?.arguments.len())
     }
 }

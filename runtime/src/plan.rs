@@ -34,6 +34,18 @@ pub enum Source {
         name: String,
         parameters: Vec<(String, Setting, Option<Position>)>,
     },
+    Span(Span),
+}
+
+/// Two events that become one: any of the starts, any of the ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    pub start: Vec<(String, AttachPoint)>,
+    pub end: Vec<(String, AttachPoint)>,
+    /// What both have in common, as each of them says it; `None`: the thread.
+    pub on: Option<(Vec<Expr>, Vec<Expr>)>,
+    /// Starts that may wait for their ends.
+    pub room: u32,
 }
 
 /// A parameter's value as a script gives it.
@@ -86,7 +98,7 @@ pub enum Direction {
     Descending,
 }
 
-/// Room of an aggregation's map unless `.entries(n)` says otherwise.
+/// Room of an aggregation's map unless `.entries(n)` says otherwise, and for starts unless `.spans(n)` does.
 pub const DEFAULT_ENTRIES: u32 = 10_240;
 
 impl Entry {
@@ -116,9 +128,13 @@ impl Entry {
 
     /// The attach points or the template, as the script has them.
     pub fn source_text(&self) -> String {
+        let texts = |points: &[(String, AttachPoint)]| {
+            points.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(", ")
+        };
         match &self.source {
-            Source::Probe(points) => points.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(", "),
+            Source::Probe(points) => texts(points),
             Source::Template { name, .. } => format!("template {name}"),
+            Source::Span(span) => format!("span {} -> {}", texts(&span.start), texts(&span.end)),
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::slot::ir::{Current, Int, Memory, Place, Size};
 use std::path::PathBuf;
 
 mod function;
+pub mod iterator;
 mod perf;
 mod tracepoint;
+mod typed;
 mod uprobe;
 
 /// How a program gets to an attach point.
@@ -48,6 +50,10 @@ pub enum Mechanism {
         returns: bool,
         pid: Option<u32>,
     },
+    /// One look at all objects of a kind.
+    Iterator {
+        target: String,
+    },
     /// On every CPU, or on one.
     Perf {
         kind: u32,
@@ -79,6 +85,8 @@ pub struct Uses {
     pub numbered: u8,
     /// `retval`
     pub returned: bool,
+    /// The stack pointer as it is when the function begins.
+    pub stack: bool,
 }
 
 /// Ids of `probe` for system calls: their number on top of this.
@@ -99,9 +107,9 @@ pub fn expand(
     pid: Option<u32>,
     machine: &Machine,
 ) -> Result<Vec<Point>, Diagnostic> {
-    let points = match point {
+    let mut points = match point {
         AttachPoint::Tracepoint { category, name } => tracepoint::expand(category, name, text, uses, machine)?,
-        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, machine)?,
+        AttachPoint::RawTracepoint { name } => tracepoint::expand_raw(name, text, uses, machine)?,
         AttachPoint::Function { way, module, function, returns } => {
             let asked = function::Asked { way: *way, module, function, returns: *returns, text };
             function::expand(asked, uses, machine)?
@@ -109,8 +117,10 @@ pub fn expand(
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
+        AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         timed => vec![perf::point(timed)],
     };
+    points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
     if points.len() > MOST {
         return Err(
             Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
@@ -128,6 +138,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),
+        types: None,
     }
 }
 

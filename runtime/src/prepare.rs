@@ -10,12 +10,13 @@ use crate::expr::{Expr, Node};
 use crate::kernel::map::{self, Shape};
 use crate::kernel::{load, privilege};
 use crate::machine::Machine;
-use crate::plan::{Entry, Output, Source};
+use crate::plan::{self, Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
 use crate::resolve::{self, Scope, Typed};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Column, Content, Current, Int, Size, Test};
+use crate::slot::ir::{Column, Comparison, Content, Current, Int, Reading, Size, Test, Text};
+use crate::span::{self, Spans};
 use crate::template;
 use skep_templates::catalog::{Catalog, Template};
 use std::collections::HashMap;
@@ -31,10 +32,31 @@ pub struct Restrict {
     pub cgroup: Option<(u64, u32)>,
 }
 
+impl Restrict {
+    pub fn tests(&self) -> Vec<Test> {
+        let equal = |current, value| Test::Compare {
+            op: Comparison::Equal,
+            reading: Reading::Unsigned,
+            left: Int::Current(current),
+            right: Int::Constant(value),
+        };
+        let pid = self.pid.map(|pid| equal(Current::Pid, pid.into()));
+        let cgroup = self.cgroup.map(|(id, level)| equal(Current::CgroupAncestor(level), id));
+        let comm = self.comm.as_ref().map(|comm| {
+            let literal = comm.as_bytes().iter().copied().take(15).collect();
+            Test::TextIs { text: Text::Comm, literal, prefix: false }
+        });
+        pid.into_iter().chain(cgroup).chain(comm).collect()
+    }
+}
+
 /// One entry, ready to be loaded.
 #[derive(Clone)]
 pub struct Prepared {
+    /// Where events come from; of a span, its ends.
     pub units: Vec<Unit>,
+    /// The other half of a span.
+    pub span: Option<Spans>,
     /// Columns of the key or of the record.
     pub columns: Vec<ColumnType>,
     /// How the aggregated value is to be shown.
@@ -79,6 +101,8 @@ pub enum Load {
     },
     KprobeMulti,
     UprobeMulti,
+    /// A tracing program on an iterator's prototype.
+    Iterator(String),
 }
 
 /// One attachment; `cookie` is what `probe` reads there.
@@ -87,6 +111,8 @@ pub struct Attach {
     pub shown: String,
     pub mechanism: Mechanism,
     pub cookie: u64,
+    /// The program asks for it.
+    pub by_cookie: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,6 +120,31 @@ pub struct Slots {
     pub filter: Option<Vec<Insn>>,
     pub value: Option<Vec<Insn>>,
     pub columns: Option<Vec<Insn>>,
+    /// Of spans only: which starts and ends concern us, and their key.
+    pub guard: Option<Vec<Insn>>,
+    pub key: Option<Vec<Insn>>,
+}
+
+impl Slots {
+    /// Those that are written, under the template's names for them.
+    pub fn written(&self) -> impl Iterator<Item = (&'static str, &Vec<Insn>)> {
+        let all = [
+            ("slot_guard", &self.guard),
+            ("slot_key", &self.key),
+            ("slot_filter", &self.filter),
+            ("slot_value", &self.value),
+            ("slot_columns", &self.columns),
+        ];
+        all.into_iter().filter_map(|(name, code)| Some((name, code.as_ref()?)))
+    }
+}
+
+/// What an entry is prepared with.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    pub catalog: &'a Catalog,
+    pub machine: &'a Machine,
+    pub restrict: &'a Restrict,
 }
 
 /// A record begins with the entry's number and four bytes of room.
@@ -113,37 +164,63 @@ pub fn prepare(
     machine: &Machine,
     restrict: &Restrict,
 ) -> Result<Prepared, Diagnostic> {
-    let uses = uses(entry);
-    let uses_probe =
-        entry.expressions().any(|expr| expr.any(&|node| matches!(node, Node::Name(name) if name == "probe")));
+    let here = Here { catalog, machine, restrict };
     let drafts = match &entry.source {
         Source::Probe(written) => {
-            let mut points: Vec<Point> = Vec::new();
-            for (text, point) in written {
-                let found = points::expand(&own_program(point, restrict), text, uses, restrict.pid, machine)
-                    .map_err(|error| error.at(entry.position))?;
-                points.extend(found);
-            }
-            number(&mut points, index, uses_probe, machine);
-            points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<Vec<_>, _>>()?
+            span::none_of(entry, &[])?;
+            let expressions: Vec<&Expr> = entry.expressions().collect();
+            drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
+                .map_err(|error| error.at(entry.position))?
         }
+        Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
             let mut draft = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
+            span::none_of(entry, &draft.scope.fields)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
             vec![draft]
         }
     };
+    from_drafts(entry, index, drafts, machine, restrict)
+}
+
+/// Every attach point of a list. `ids`: what their numbers for `probe` begin behind.
+pub fn drafts(
+    written: &[(String, AttachPoint)],
+    expressions: &[&Expr],
+    uses: Uses,
+    ids: u64,
+    here: Here<'_>,
+) -> Result<Vec<Draft>, Diagnostic> {
+    let Here { catalog, machine, restrict } = here;
+    let mut points: Vec<Point> = Vec::new();
+    for (text, point) in written {
+        points.extend(points::expand(&own_program(point, restrict), text, uses, restrict.pid, machine)?);
+    }
+    let is_probe = |node: &Node| matches!(node, Node::Name(name) if name == "probe");
+    number(&mut points, ids, expressions.iter().any(|expr| expr.any(&is_probe)), machine);
+    points.into_iter().map(|point| generic(point, catalog, machine)).collect()
+}
+
+/// The entry's expressions compiled for every draft.
+pub fn from_drafts(
+    entry: &Entry,
+    index: usize,
+    drafts: Vec<Draft>,
+    machine: &Machine,
+    restrict: &Restrict,
+) -> Result<Prepared, Diagnostic> {
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
         resolved.push(Resolved::new(entry, &draft.scope, restrict)?);
     }
-    let columns = unify(&resolved, entry)?;
-    let sizes: Vec<usize> = columns.iter().map(|column| column.kind.size()).collect();
-    let size = column::offsets(&columns, 0)
-        .zip(&sizes)
-        .map(|(offset, size)| (offset + size).next_multiple_of(8))
-        .max()
-        .unwrap_or(0);
+    let typed: Vec<&[Typed]> = resolved.iter().map(|one| one.columns.as_slice()).collect();
+    let streamed = match &entry.output {
+        Output::Stream { columns, .. } => columns.as_slice(),
+        _ => &[],
+    };
+    let named: Vec<&plan::Column> = entry.key.iter().chain(streamed).collect();
+    let columns = unify(&named, &typed, entry)?;
+    let size = size(&columns);
     let aggregate = shape(entry, size)?;
     let record_size = RECORD_HEADER + size as u32;
     let first = &resolved[0];
@@ -153,6 +230,7 @@ pub fn prepare(
     let mut probes = HashMap::new();
     for (draft, resolved) in drafts.into_iter().zip(&resolved) {
         let slots = resolved.slots(&columns, aggregate.is_some()).map_err(|error| error.at(entry.position))?;
+        let slots = Slots { guard: draft.slots.guard, key: draft.slots.key, ..slots };
         let mut constants = draft.constants;
         constants.extend(constants_of(entry, index, &slots, resolved, aggregate, record_size));
         let unit = Unit { template: draft.template, programs: draft.programs, constants, slots, reason: draft.reason };
@@ -161,7 +239,7 @@ pub fn prepare(
         }
         merge(&mut units, unit, machine);
     }
-    Ok(Prepared { units, columns, value_unsigned, value_show, aggregate, record_size, probes })
+    Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes })
 }
 
 /// A function without a binary is one of the command's program, which its held process does not run yet.
@@ -181,11 +259,13 @@ pub struct Draft {
     pub constants: Vec<(String, Vec<u8>)>,
     pub scope: Scope,
     pub reason: String,
+    /// Those that do not depend on the entry's columns.
+    pub slots: Slots,
 }
 
-fn uses(entry: &Entry) -> Uses {
+pub fn uses(expressions: &[&Expr]) -> Uses {
     let mut uses = Uses::default();
-    for expr in entry.expressions() {
+    for expr in expressions {
         uses.named |= expr.any(&|node| matches!(node, Node::Member(inner, _) if matches!(&*inner.node, Node::Name(name) if name == "args")));
         uses.returned |= expr.any(&|node| matches!(node, Node::Name(name) if name == "retval"));
         for n in 0..6 {
@@ -213,14 +293,14 @@ fn wanted(entry: &Entry, scope: &Scope) -> u64 {
 }
 
 /// Gives every point its id for `probe`, and says how the program learns it.
-fn number(points: &mut [Point], chain: usize, uses_probe: bool, machine: &Machine) {
+fn number(points: &mut [Point], ids: u64, uses_probe: bool, machine: &Machine) {
     let many = points.len() > 1;
     for (n, point) in points.iter_mut().enumerate() {
         if matches!(point.mechanism, Mechanism::Syscall { .. }) {
             continue;
         }
         // All chains share one table of names.
-        point.id = (chain as u64) << 16 | (n as u64 + 1);
+        point.id = ids + n as u64 + 1;
         let own_program = matches!(point.mechanism, Mechanism::Trampoline { .. });
         let cookie = uses_probe && many && !own_program && machine.has_cookies(program_type(&point.mechanism));
         // Without cookies each point has a program of its own, with its number in it.
@@ -233,7 +313,7 @@ fn program_type(mechanism: &Mechanism) -> u32 {
         Mechanism::Tracepoint { .. } => load::TRACEPOINT,
         Mechanism::RawTracepoint { .. } | Mechanism::Syscall { .. } => load::RAW_TRACEPOINT,
         Mechanism::Uprobe { .. } | Mechanism::Kprobe { .. } => load::KPROBE,
-        Mechanism::Trampoline { .. } => load::TRACING,
+        Mechanism::Trampoline { .. } | Mechanism::Iterator { .. } => load::TRACING,
         Mechanism::Perf { .. } => load::PERF_EVENT,
     }
 }
@@ -262,6 +342,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
             ("uprobe", "hit", Load::UprobeMulti)
         }
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
+        Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
     };
     let template =
@@ -272,9 +353,11 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         }
         _ => Vec::new(),
     };
-    let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id }];
+    let by_cookie = point.scope.probe == Int::Current(Current::Cookie);
+    let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id, by_cookie }];
     let programs = vec![Program { name: program.to_owned(), load, attach }];
-    Ok(Draft { template: template.clone(), programs, constants, scope: point.scope, reason: point.reason })
+    let slots = Slots::default();
+    Ok(Draft { template: template.clone(), programs, constants, scope: point.scope, reason: point.reason, slots })
 }
 
 /// An entry's expressions at one point.
@@ -286,26 +369,7 @@ struct Resolved {
 
 impl Resolved {
     fn new(entry: &Entry, scope: &Scope, restrict: &Restrict) -> Result<Resolved, Diagnostic> {
-        let mut tests = Vec::new();
-        let current = |name: &str| Expr::name(name);
-        if let Some(pid) = restrict.pid {
-            tests.push(resolve::test(
-                &Expr::binary(crate::expr::Operator::Equal, current("pid"), Expr::int(pid.into())),
-                scope,
-            )?);
-        }
-        if let Some((id, level)) = restrict.cgroup {
-            tests.push(Test::Compare {
-                op: crate::slot::ir::Comparison::Equal,
-                reading: crate::slot::ir::Reading::Unsigned,
-                left: Int::Current(Current::CgroupAncestor(level)),
-                right: Int::Constant(id),
-            });
-        }
-        if let Some(comm) = &restrict.comm {
-            let literal = comm.as_bytes().iter().copied().take(15).collect();
-            tests.push(Test::TextIs { text: crate::slot::ir::Text::Comm, literal, prefix: false });
-        }
+        let mut tests = restrict.tests();
         if let Some(filter) = &entry.filter {
             tests.push(resolve::test(filter, scope)?);
         }
@@ -315,7 +379,7 @@ impl Resolved {
             Output::Stream { columns, .. } => (None, columns.as_slice()),
             _ => (None, [].as_slice()),
         };
-        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::resolve(&column.expr, scope)? {
+        let columns = entry.key.iter().chain(streamed).map(|column| match resolve::column(&column.expr, scope)? {
             Typed::Test(test) => Ok(Typed::int(Int::Truth(Box::new(test)))),
             other => Ok(other),
         });
@@ -323,43 +387,53 @@ impl Resolved {
     }
 
     fn slots(&self, columns: &[ColumnType], key: bool) -> Result<Slots, Diagnostic> {
-        let too_large = |error: compile::TooLarge| {
-            Diagnostic::script(format!("an expression is too large: it {error}"))
-                .help("test less in the kernel, and the rest here: .each(|e| if … { … })")
-        };
-        let mut laid = Vec::with_capacity(columns.len());
-        for ((column, offset), typed) in columns.iter().zip(column::offsets(columns, 0)).zip(&self.columns) {
-            let content = match (typed.clone(), column.kind) {
-                (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
-                (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },
-                (Typed::Bytes { bytes, size, .. }, _) => Content::Bytes { bytes, size },
-                _ => return Err(Diagnostic::bug(format!("column `{}` changed its kind", column.name))),
-            };
-            laid.push(Column { offset: offset as u16, content });
-        }
         Ok(Slots {
             filter: self.filter.as_ref().map(compile::filter).transpose().map_err(too_large)?,
             value: self.value.as_ref().map(|(int, ..)| compile::value(int)).transpose().map_err(too_large)?,
-            columns: if laid.is_empty() { None } else { Some(compile::columns(&laid, key).map_err(too_large)?) },
+            columns: columns_slot(columns, &self.columns, key)?,
+            ..Default::default()
         })
     }
 }
 
+pub fn too_large(error: compile::TooLarge) -> Diagnostic {
+    Diagnostic::script(format!("an expression is too large: it {error}"))
+        .help("test less in the kernel, and the rest here: .each(|e| if … { … })")
+}
+
+/// The code that writes `columns`; `None` where there are none. `key`: see [`compile::columns`].
+pub fn columns_slot(columns: &[ColumnType], typed: &[Typed], key: bool) -> Result<Option<Vec<Insn>>, Diagnostic> {
+    let mut laid = Vec::with_capacity(columns.len());
+    for ((column, offset), typed) in columns.iter().zip(column::offsets(columns, 0)).zip(typed) {
+        let content = match (typed.clone(), column.kind) {
+            (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
+            (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },
+            (Typed::Bytes { bytes, size, .. }, _) => Content::Bytes { bytes, size },
+            _ => return Err(Diagnostic::bug(format!("column `{}` changed its kind", column.name))),
+        };
+        laid.push(Column { offset: offset as u16, content });
+    }
+    if laid.is_empty() { Ok(None) } else { compile::columns(&laid, key).map(Some).map_err(too_large) }
+}
+
+/// Bytes that columns take together.
+pub fn size(columns: &[ColumnType]) -> usize {
+    let end = |(offset, column): (usize, &ColumnType)| (offset + column.kind.size()).next_multiple_of(8);
+    column::offsets(columns, 0).zip(columns).map(end).max().unwrap_or(0)
+}
+
 /// Column types that hold what every point delivers: the longest text; all integers are 8 bytes.
-fn unify(resolved: &[Resolved], entry: &Entry) -> Result<Vec<ColumnType>, Diagnostic> {
-    let streamed = match &entry.output {
-        Output::Stream { columns, .. } => columns.as_slice(),
-        _ => &[],
-    };
+pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) -> Result<Vec<ColumnType>, Diagnostic> {
     let mut types = Vec::new();
-    for (n, column) in entry.key.iter().chain(streamed).enumerate() {
+    for (n, column) in columns.iter().enumerate() {
         let mut kind: Option<ColumnKind> = None;
         for one in resolved {
-            let found = match &one.columns[n] {
+            let found = match &one[n] {
                 Typed::Int { unsigned, show, .. } => ColumnKind::Int { size: 8, signed: !unsigned, show: *show },
                 Typed::Text { size, .. } => ColumnKind::Text { size: *size },
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
-                Typed::Test(_) => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
+                // Of those left, pointers and structures were settled.
+                _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };
             kind = Some(match (kind, found) {
                 (None, found) => found,
@@ -466,7 +540,7 @@ fn constants_of(
 }
 
 /// Adds a unit, or its attach points to one that runs the same code.
-fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
+pub fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
     let [program] = unit.programs.as_slice() else { return units.push(unit) };
     if matches!(program.load, Load::Function { .. }) {
         return units.push(unit);

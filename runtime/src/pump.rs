@@ -5,6 +5,7 @@
 //! counts what it has to drop. Nothing is dropped here.
 
 use crate::kernel::ring::Ring;
+use crate::kernel::signals;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
@@ -23,8 +24,8 @@ pub enum Happening {
     Tick(usize),
     /// The time that `run` was given is over.
     Deadline,
-    /// SIGINT, SIGTERM or SIGHUP.
-    Signal(i32),
+    /// SIGINT, SIGTERM or SIGHUP; `signals` has which.
+    Signal,
     /// The command of `-c` ended, with this status if it did not die by a signal.
     ChildEnded(Option<i32>),
 }
@@ -65,6 +66,7 @@ impl Pump {
             let _inside = runtime.enter();
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal)
         };
+        signals::watch()?;
         let [interrupt, terminate, hangup] = signals;
         let signals = (interrupt?, terminate?, hangup?);
         let thread = std::thread::Builder::new().name("skep-pump".into()).spawn(move || {
@@ -131,9 +133,9 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
         tokio::select! {
             biased;
             _ = &mut stopped => break,
-            _ = signals.0.recv() => if out.send(Happening::Signal(libc::SIGINT)).await.is_err() { return },
-            _ = signals.1.recv() => if out.send(Happening::Signal(libc::SIGTERM)).await.is_err() { return },
-            _ = signals.2.recv() => if out.send(Happening::Signal(libc::SIGHUP)).await.is_err() { return },
+            _ = signals.0.recv() => if out.send(Happening::Signal).await.is_err() { return },
+            _ = signals.1.recv() => if out.send(Happening::Signal).await.is_err() { return },
+            _ = signals.2.recv() => if out.send(Happening::Signal).await.is_err() { return },
             () = &mut deadline, if waiting => {
                 waiting = false;
                 if out.send(Happening::Deadline).await.is_err() { return }

@@ -12,7 +12,8 @@ use crate::machine::Machine;
 use crate::plan::{Entry, Output};
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Load, Prepared, Program, Unit};
-use crate::trust::Trust;
+use crate::span;
+use crate::trust::{self, Trust};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,6 +47,7 @@ struct Running {
     links: Vec<Link>,
     _programs: Vec<OwnedFd>,
     aggregate: Option<Map>,
+    spans: Option<Map>,
     trust: Map,
     spec: Option<Spec>,
 }
@@ -91,15 +93,21 @@ impl Session {
         machine: &Machine,
     ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
-        let trust = Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 40, max_entries: 1 };
+        let trust =
+            Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * trust::WORDS as u32, max_entries: 1 };
         let trust = Map::create("trust", trust).map_err(refused)?;
         let aggregate =
             prepared.aggregate.map(|shape| Map::create_sparse("aggregate", shape)).transpose().map_err(refused)?;
+        let spans = prepared.span.as_ref().map(|span| Map::create("spans", span.shape)).transpose().map_err(refused)?;
         let mut programs = Vec::new();
-        for unit in &prepared.units {
+        // Ends are attached before their starts: what starts in between would never be ended.
+        for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
             if let Some(map) = &aggregate {
                 maps.insert("aggregate".into(), map.try_clone().map_err(refused)?);
+            }
+            if let Some(map) = &spans {
+                maps.insert("spans".into(), map.try_clone().map_err(refused)?);
             }
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);
@@ -115,7 +123,7 @@ impl Session {
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
         let spec = prepared.aggregate.map(|_| spec(entry, prepared));
-        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, trust, spec }, programs))
+        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec }, programs))
     }
 
     /// Functions of globs that the kernel would not let us watch.
@@ -163,10 +171,10 @@ impl Session {
     /// # Errors
     /// The kernel's.
     pub fn trust(&self, n: usize) -> io::Result<Trust> {
-        match self.running.get(n) {
-            Some(running) => Trust::read(&running.trust, running.aggregate.is_none()),
-            None => Ok(Trust::default()),
-        }
+        let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
+        let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
+        let open = running.spans.as_ref().map(span::open).transpose()?;
+        Ok(Trust { open: open.unwrap_or(0), ..trust })
     }
 
     /// How many attachments there are.
@@ -203,6 +211,7 @@ pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
         key: prepared.columns.clone(),
         kind,
         unsigned: prepared.value_unsigned,
+        show: prepared.value_show,
         unit: None,
     }
 }
@@ -218,9 +227,7 @@ fn load_unit(
         // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
         constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
     }
-    let written =
-        [("slot_filter", &unit.slots.filter), ("slot_value", &unit.slots.value), ("slot_columns", &unit.slots.columns)];
-    let slots: Vec<_> = written.into_iter().filter_map(|(name, code)| Some((name, code.clone()?))).collect();
+    let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
     let mut programs = Vec::new();
     for program in &unit.programs {
         let kind = match &program.load {
@@ -229,6 +236,11 @@ fn load_unit(
                 prog_type: load::KPROBE,
                 expected_attach_type: load::TRACE_UPROBE_MULTI,
                 attach_btf_id: 0,
+            },
+            Load::Iterator(target) => ProgramKind {
+                prog_type: load::TRACING,
+                expected_attach_type: load::TRACE_ITER,
+                attach_btf_id: machine.function_id(&format!("bpf_iter_{target}"))?,
             },
             Load::KprobeMulti => ProgramKind {
                 prog_type: load::KPROBE,
@@ -276,7 +288,7 @@ fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnost
 
 fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
     // A cookie that nobody asks for would only exclude older kernels.
-    let cookie = if program.attach.len() > 1 { one.cookie } else { 0 };
+    let cookie = if one.by_cookie { one.cookie } else { 0 };
     match &one.mechanism {
         Mechanism::Tracepoint { id } => attach::tracepoint(fd.as_fd(), *id, cookie),
         Mechanism::RawTracepoint { name } => match program.load {
@@ -286,6 +298,7 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
         Mechanism::Uprobe { path, offset, returns, pid } => {
             attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, *offset, cookie)
         }
+        Mechanism::Iterator { .. } => attach::iterator(fd.as_fd()),
         Mechanism::Kprobe { function, offset, returns, .. } => {
             attach::kprobe(fd.as_fd(), function.as_deref(), *offset, *returns, cookie)
         }
@@ -359,5 +372,16 @@ impl Machine {
         };
         let found = btf::tracepoint_id(name).map_err(|_| none())?;
         found.ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
+    }
+
+    /// The function of the kernel's BTF that a tracing program attaches to.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no BTF, or no such function.
+    pub fn function_id(&self, name: &str) -> Result<u32, Diagnostic> {
+        let found = self.types().function("", name);
+        found
+            .map(|found| found.function.id())
+            .ok_or_else(|| Diagnostic::machine(format!("this kernel's types have no function `{name}`")))
     }
 }

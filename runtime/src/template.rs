@@ -6,7 +6,7 @@ use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
 use crate::points::Mechanism;
-use crate::prepare::{Attach, Draft, Load, Program, Restrict};
+use crate::prepare::{Attach, Draft, Load, Program, Restrict, Slots};
 use crate::resolve::{Argument, Arguments, Scope, Typed};
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use skep_templates::catalog::Catalog;
@@ -78,8 +78,10 @@ pub fn draft(
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: manifest.fields.iter().map(field).collect(),
+        types: Some(machine.types()),
     };
-    Ok(Draft { template: template.clone(), programs, constants, scope, reason: manifest.help })
+    let slots = Slots::default();
+    Ok(Draft { template: template.clone(), programs, constants, scope, reason: manifest.help, slots })
 }
 
 /// A template's field as a name of expressions.
@@ -151,7 +153,12 @@ fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Pr
         {
             continue;
         }
-        let attach = Attach { shown: format!("{}:{}", program.attach, target.replace('/', ":")), mechanism, cookie: 0 };
+        let attach = Attach {
+            shown: format!("{}:{}", program.attach, target.replace('/', ":")),
+            mechanism,
+            cookie: 0,
+            by_cookie: false,
+        };
         programs.push(Program { name: program.name.clone(), load, attach: vec![attach] });
     }
     if programs.is_empty() {

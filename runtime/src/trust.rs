@@ -21,10 +21,14 @@ pub struct Trust {
     pub lost_map: u64,
     /// Ends whose starts were not seen.
     pub unmatched: u64,
+    /// Starts that another start with the same key replaced.
+    pub nested: u64,
+    /// Starts that had no end yet when the run was over.
+    pub open: u64,
 }
 
 /// The map's value, `struct trust` of skep.bpf.h: words per CPU.
-const WORDS: usize = 5;
+pub const WORDS: usize = 6;
 
 impl Trust {
     /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted.
@@ -38,10 +42,10 @@ impl Trust {
             let word = word.try_into().map(u64::from_ne_bytes).unwrap_or_default();
             sums[n % WORDS] = sums[n % WORDS].wrapping_add(word);
         }
-        let [seen, filtered, lost_ring, lost_map, unmatched] = sums;
+        let [seen, filtered, lost_ring, lost_map, unmatched, nested] = sums;
         let passed = seen.saturating_sub(filtered);
         let counted = if streams { 0 } else { passed.saturating_sub(lost_map) };
-        Ok(Trust { seen, filtered, counted, delivered: 0, lost_ring, lost_map, unmatched })
+        Ok(Trust { seen, filtered, counted, delivered: 0, lost_ring, lost_map, unmatched, nested, open: 0 })
     }
 
     pub fn add(&mut self, other: &Trust) {
@@ -52,6 +56,8 @@ impl Trust {
         self.lost_ring += other.lost_ring;
         self.lost_map += other.lost_map;
         self.unmatched += other.unmatched;
+        self.nested += other.nested;
+        self.open += other.open;
     }
 
     pub fn lost(&self) -> u64 {
@@ -81,8 +87,13 @@ impl Trust {
         if !reasons.is_empty() {
             line += &format!(" ({})", reasons.join(", "));
         }
-        if self.unmatched > 0 {
-            line += &format!(", {} ends without a start", grouped(self.unmatched));
+        let pairs = [
+            (self.unmatched, "end", "without a start"),
+            (self.nested, "start", "replaced by another"),
+            (self.open, "start", "still open"),
+        ];
+        for (count, what, fate) in pairs.iter().filter(|(count, ..)| *count > 0) {
+            line += &format!(", {} {what}{} {fate}", grouped(*count), if *count == 1 { "" } else { "s" });
         }
         if self.unaccounted() > 0 {
             line += &format!(", {} not accounted for", grouped(self.unaccounted()));
@@ -104,5 +115,14 @@ mod tests {
             "trust: 1,861 seen, 61 filtered, 1,700 counted, 100 lost (40 ring buffer full, 60 map full)"
         );
         assert_eq!(trust.unaccounted(), 0);
+    }
+
+    #[test]
+    fn trust_line_names_spans_without_a_partner() {
+        let trust = Trust { seen: 7, counted: 7, unmatched: 1234, nested: 2, open: 1, ..Default::default() };
+        assert_eq!(
+            trust.line(),
+            "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 ends without a start, 2 starts replaced by another, 1 start still open"
+        );
     }
 }

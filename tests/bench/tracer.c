@@ -1,7 +1,7 @@
 /*
  * tracer OBJECT PROGRAM PID [LIBRARY FUNCTION OFFSET]    the user side of the hand-written comparators, with libbpf.
  *
- * Loads one program, for one process or all of them (PID 0), attaches it, and waits for SIGINT. Records are printed as
+ * Loads one program or "all", for one process or all of them (PID 0), attaches it, and waits for SIGINT. Records are printed as
  * `PID TID COMM ARGUMENT`; at the end, standard error gets "delivered N lost N".
  */
 #include "record.h"
@@ -94,7 +94,9 @@ static void wait_until_interrupted(void)
 
 int main(int count, char **words)
 {
-	struct bpf_program *program, *wanted = NULL;
+	struct bpf_program *program;
+	struct bpf_link *links[2] = {};
+	int attached = 0;
 	struct ring_buffer *ring = NULL;
 
 	if (count != 4 && count != 7) {
@@ -105,17 +107,17 @@ int main(int count, char **words)
 	if (!object)
 		die(words[1]);
 	bpf_object__for_each_program(program, object) {
-		bool is_wanted = !strcmp(bpf_program__name(program), words[2]);
+		bool is_wanted = !strcmp(words[2], "all") || !strcmp(bpf_program__name(program), words[2]);
 		bpf_program__set_autoload(program, is_wanted);
-		if (is_wanted)
-			wanted = program;
 	}
 	set_pid(object, atoi(words[3]));
-	if (!wanted || bpf_object__load(object))
+	if (bpf_object__load(object))
 		die(words[2]);
-	struct bpf_link *link = attach(wanted, count, words);
-	if (!link)
-		die("attach");
+	bpf_object__for_each_program(program, object)
+		if (bpf_program__autoload(program) && attached < 2 && !(links[attached++] = attach(program, count, words)))
+			die("attach");
+	if (!attached)
+		die(words[2]);
 	struct bpf_map *records = bpf_object__find_map_by_name(object, "ring");
 	if (records && !(ring = ring_buffer__new(bpf_map__fd(records), print_record, NULL, NULL)))
 		die("ring buffer");
@@ -123,7 +125,8 @@ int main(int count, char **words)
 		print_until_interrupted(ring);
 	else
 		wait_until_interrupted();
-	bpf_link__destroy(link);
+	while (attached)
+		bpf_link__destroy(links[--attached]);
 	if (ring) {
 		ring_buffer__consume(ring);
 		fflush(stdout);

@@ -52,6 +52,7 @@ struct trust {
 	u64 lost_ring; /* ring buffer full */
 	u64 lost_map;  /* aggregation map full */
 	u64 unmatched; /* an end without its start */
+	u64 nested;    /* a start with the key of one that had not ended */
 };
 
 struct {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 
 /// One column. Its unit, such as `ns`, is shown in headings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,42 @@ pub enum Show {
     Device,
     /// Nanoseconds.
     Duration,
+    /// An address in the kernel's code or data.
+    KernelSymbol,
+    /// A value of an enumeration.
+    Enum(&'static Enumeration),
+}
+
+/// The names of an enumeration's values.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Enumeration {
+    pub name: String,
+    pub values: Vec<(String, i64)>,
+}
+
+impl Enumeration {
+    /// One copy of it for the whole process: columns of a script name a few of them, and are copied around.
+    pub fn shared(name: &str, values: Vec<(String, i64)>) -> &'static Enumeration {
+        static ALL: Mutex<Vec<&'static Enumeration>> = Mutex::new(Vec::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = Enumeration { name: name.to_owned(), values };
+        if let Some(known) = all.iter().find(|known| ***known == wanted) {
+            return known;
+        }
+        let wanted: &'static Enumeration = Box::leak(Box::new(wanted));
+        all.push(wanted);
+        wanted
+    }
+
+    /// The name of a value.
+    pub fn name_of(&self, value: i64) -> Option<&str> {
+        self.values.iter().find(|(_, known)| *known == value).map(|(name, _)| name.as_str())
+    }
+
+    /// The value with a name.
+    pub fn value_of(&self, name: &str) -> Option<i64> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +150,7 @@ pub fn decode(column: &ColumnType, bytes: &[u8]) -> Value {
     match column.kind {
         ColumnKind::Int { size, signed, show } => match integer(bytes, signed) {
             Some(value) if bytes.len() == usize::from(size) => match i64::try_from(value) {
-                Ok(int) if show != Show::Hex => Value::Int(int),
+                Ok(int) if !matches!(show, Show::Hex | Show::KernelSymbol) => Value::Int(int),
                 _ => Value::Unsigned(value as u64),
             },
             _ => Value::Bytes(bytes.to_vec()),

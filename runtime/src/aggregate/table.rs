@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use super::bucket;
 use super::cell::{Cell, Kind, Measure};
-use super::column::{self, ColumnType, Value};
+use super::column::{self, ColumnType, Show, Value};
 use super::histogram::Histogram;
 
 /// What a map holds: the columns of its key and the kind of its cells.
@@ -18,6 +18,8 @@ pub struct Spec {
     pub kind: Kind,
     /// Whether the samples are unsigned.
     pub unsigned: bool,
+    /// How a sample is shown: least and greatest of them are samples too.
+    pub show: Show,
     /// The samples' unit, such as `ns`.
     pub unit: Option<String>,
 }
@@ -25,7 +27,7 @@ pub struct Spec {
 impl Spec {
     /// Of signed samples without a unit.
     pub fn new(name: &str, kind: Kind, key: Vec<ColumnType>) -> Self {
-        Spec { name: name.into(), key, kind, unsigned: false, unit: None }
+        Spec { name: name.into(), key, kind, unsigned: false, show: Show::Decimal, unit: None }
     }
 
     /// Where each column of the key lies: behind the bucket number, if there is one, as the fields of a C struct.

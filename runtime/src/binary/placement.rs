@@ -170,7 +170,7 @@ fn on(offset: u64, instruction: &Instruction, crossed: &[Instruction], since: &s
     let place = match crossed {
         [] => "at the start".to_owned(),
         [one] if one.code() == Code::Endbr64 => "behind endbr64".to_owned(),
-        _ => format!("at +{offset}"),
+        _ => format!("behind {} instructions", crossed.len()),
     };
     let reason = format!("{place}, on {name}: emulated{since}, not single-stepped");
     Placement { offset, emulated: true, reason }

@@ -9,6 +9,9 @@ pub struct Registers {
     /// Arguments of a system call, in order.
     pub syscall_arguments: [i16; 6],
     pub instruction_pointer: i16,
+    pub stack_pointer: i16,
+    /// What a return takes off the stack: the address that a call put there.
+    pub return_address: u64,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +20,8 @@ pub const REGISTERS: Registers = Registers {
     return_value: 10 * 8,
     syscall_arguments: [14 * 8, 13 * 8, 12 * 8, 7 * 8, 9 * 8, 8 * 8],
     instruction_pointer: 16 * 8,
+    stack_pointer: 19 * 8,
+    return_address: 8,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -26,6 +31,8 @@ pub const REGISTERS: Registers = Registers {
     // The first argument's register is overwritten by the result: orig_x0 keeps it.
     syscall_arguments: [34 * 8, 8, 16, 24, 32, 40],
     instruction_pointer: 32 * 8,
+    stack_pointer: 31 * 8,
+    return_address: 0,
 };
 
 /// The number of the system call whose tracepoints are called `sys_enter_NAME`; `None` where no table knows it.

@@ -2,7 +2,8 @@
 
 use super::perf::{self, Every};
 use super::sys::{
-    self, Command, KprobeMultiLink, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink, bpf_fd,
+    self, Command, IteratorCreate, KprobeMultiLink, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink,
+    bpf_fd,
 };
 use std::ffi::CString;
 use std::io;
@@ -53,6 +54,21 @@ pub fn tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u64) -> io::Re
         }
         other => Ok(Link { _fds: vec![other?] }),
     }
+}
+
+/// An iterator's program: runs once for every object that the kernel has, before this returns.
+///
+/// # Errors
+/// The kernel's.
+pub fn iterator(program: BorrowedFd<'_>) -> io::Result<Link> {
+    let attach_type = super::load::TRACE_ITER;
+    let mut attributes = TracingLink { prog_fd: program.as_raw_fd() as u32, attach_type, ..Default::default() };
+    let link = bpf_fd(Command::LinkCreate, &mut attributes)?;
+    let mut create = IteratorCreate { link_fd: link.as_raw_fd() as u32, flags: 0 };
+    let mut reading = std::fs::File::from(bpf_fd(Command::IteratorCreate, &mut create)?);
+    // The program writes nothing here; reading drives it, and ends with the list.
+    io::copy(&mut reading, &mut io::sink())?;
+    Ok(Link { _fds: vec![link] })
 }
 
 /// Timed samples or a counter's overflows, on each of `cpus`.

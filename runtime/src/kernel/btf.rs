@@ -1,18 +1,11 @@
 //! The running kernel's own type information.
 
-use skep_templates::btf::{self, Btf, Kind};
-use std::borrow::Cow;
+use skep_templates::btf::{self, Kind};
 use std::io;
 
+/// A file for the kernel proper, `vmlinux`, and from Linux 5.11 on one for every module.
+pub const FOLDER: &str = "/sys/kernel/btf";
 const PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// Reads and indexes it: a few milliseconds, so only where a plan needs it.
-///
-/// # Errors
-/// The kernel has none (CONFIG_DEBUG_INFO_BTF), or it is malformed.
-pub fn kernel() -> io::Result<Btf<'static>> {
-    Btf::parse(Cow::Owned(std::fs::read(PATH)?)).map_err(io::Error::other)
-}
 
 pub fn exists() -> bool {
     std::path::Path::new(PATH).exists()
@@ -32,12 +25,4 @@ pub fn tracepoint_id(name: &str) -> io::Result<Option<u32>> {
         return Ok(btf::find_in(mapped.bytes(), Kind::Typedef, &name));
     }
     Ok(btf::find_in(&std::fs::read(PATH)?, Kind::Typedef, &name))
-}
-
-/// How many arguments a tracepoint gives to a program.
-pub fn tracepoint_arguments(btf: &Btf<'_>, name: &str) -> Option<usize> {
-    let typedef = btf.find(Kind::Typedef, &format!("btf_trace_{name}"))?;
-    let pointer = btf.target(typedef);
-    // The first argument is the tracepoint's own.
-    btf.arguments(btf.target(pointer)).len().checked_sub(1)
 }

@@ -27,6 +27,8 @@ pub const RAW_TRACEPOINT: u32 = 17;
 pub const TRACING: u32 = 26;
 /// expected_attach_type of `tp_btf` programs.
 pub const TRACE_RAW_TP: u32 = 23;
+/// expected_attach_type of iterators' programs.
+pub const TRACE_ITER: u32 = 28;
 /// expected_attach_type of programs at a function's entry, and at its return.
 pub const TRACE_FENTRY: u32 = 24;
 pub const TRACE_FEXIT: u32 = 25;
@@ -83,6 +85,10 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     }
     let mut maps = HashMap::with_capacity(8);
     for wanted in linker.maps() {
+        // Spans come with their map; programs of events have no use for one, and a table is dear to set up.
+        if wanted.name == "spans" && !request.maps.contains_key(wanted.name) {
+            continue;
+        }
         let map = match (request.maps.get(wanted.name), wanted.content) {
             (Some(map), _) => map.try_clone(),
             (None, Content::Constants(data)) => Map::constants(wanted.name, data),
@@ -96,6 +102,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
         };
         maps.insert(wanted.name.to_owned(), map.map_err(|error| refused(request.template, &error))?);
     }
+    linker.keep(request.programs.iter().map(|(name, _)| name.as_str()).collect());
     linker.link(&maps).map_err(broken)?;
     let mut programs = Vec::with_capacity(request.programs.len());
     for (name, kind) in request.programs {

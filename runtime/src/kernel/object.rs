@@ -124,6 +124,17 @@ impl Linker {
         })
     }
 
+    /// Leaves out all programs but these: what they alone use need not be there.
+    pub fn keep(&mut self, wanted: Vec<&str>) {
+        let unwanted: Vec<String> =
+            self.object.programs.keys().filter(|name| !wanted.contains(&name.as_str())).cloned().collect();
+        for name in unwanted {
+            if let Some(program) = self.object.programs.remove(&name) {
+                self.object.functions.remove(&program.function_key());
+            }
+        }
+    }
+
     /// Puts the maps' descriptors in place and joins every program with the functions it calls.
     pub fn link(&mut self, maps: &HashMap<String, Map>) -> Result<(), Broken> {
         let text: HashSet<usize> = self.object.functions.keys().map(|(section, _)| *section).collect();

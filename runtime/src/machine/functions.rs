@@ -7,16 +7,10 @@ use crate::kernel::functions::{Function, Standing};
 use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::privilege;
 use crate::slot::assembler::{Alu, Insn, Operand};
-use crate::types::KernelTypes;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Machine {
-    /// The kernel's types by name.
-    pub fn types(&self) -> &KernelTypes {
-        &self.types
-    }
-
     /// Every function that can be traced.
     ///
     /// # Errors
@@ -86,7 +80,7 @@ impl Machine {
                 return Ok(());
             }
             // A function of the kernel that is there for such trials.
-            let trial = self.types.function("vmlinux", "bpf_fentry_test1").ok_or(io::ErrorKind::NotFound)?;
+            let trial = self.types().function("vmlinux", "bpf_fentry_test1").ok_or(io::ErrorKind::NotFound)?;
             let code = [Insn::alu(Alu::Move, 0, Operand::Imm(0)), Insn::exit()];
             let kind = ProgramKind {
                 prog_type: load::TRACING,

@@ -4,13 +4,14 @@
 //! are watched by trampolines. Many are not: each takes a program of its own.
 
 use self::refusal::{no_fentry, no_number, protected};
-use super::{Mechanism, Point, Uses, context, scope};
+use super::{Mechanism, Point, Uses, context, scope, typed};
 use crate::attach_point::Way;
 use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::functions::{Function, kernel_or};
 use crate::machine::Machine;
+use crate::resolve::{self, Arguments, Typed};
 use crate::slot::ir::{Int, Memory, Size};
 use crate::types::{Prototype, Type};
 use std::collections::HashMap;
@@ -118,8 +119,10 @@ impl<'a> Asked<'a> {
             }
         }
         let mut declared = HashMap::new();
-        let typed = uses.numbered != 0 || uses.returned || (self.returns && !machine.has_kprobe_multi());
-        if self.way == Way::Trampoline || names.len() <= FEW || typed {
+        let read = uses.named || uses.numbered != 0 || uses.returned;
+        // Kretprobes miss returns: where each would be one of its own, fexit is tried first, and that takes types.
+        let fexit_first = self.returns && !machine.has_kprobe_multi();
+        if self.way == Way::Trampoline || names.len() <= FEW || read || fexit_first {
             let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
             declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
         }
@@ -171,6 +174,9 @@ impl<'a> Asked<'a> {
             let returns = candidate.prototype.as_ref().map(|prototype| &prototype.returns);
             scope.return_value = result(8 * count, returns);
         }
+        if !self.returns || self.way == Way::Trampoline {
+            scope.arguments = by_name(candidate.prototype.as_ref(), |n| (n < count).then_some(8 * n));
+        }
         // What a kretprobe does not have everywhere, it does not have here.
         if !self.returns || self.way == Way::Trampoline {
             scope.numbered = arguments((0..count).map(|n| 8 * n), candidate.prototype.as_ref());
@@ -203,6 +209,7 @@ impl<'a> Asked<'a> {
             let returns = prototype.map(|prototype| &prototype.returns);
             scope.return_value = result(REGISTERS.return_value as usize, returns);
         } else {
+            scope.arguments = by_name(prototype, |n| REGISTERS.arguments.get(n).map(|offset| *offset as usize));
             scope.numbered = arguments(registers(), prototype);
         }
         let function = Some(candidate.name.to_owned());
@@ -294,8 +301,17 @@ fn value(offset: usize, of: Option<&Type>) -> Int {
 }
 
 /// `None` for a function that returns nothing.
-fn result(offset: usize, of: Option<&Type>) -> Option<Int> {
-    of.is_none_or(|of| of.size().is_some()).then(|| value(offset, of))
+fn result(offset: usize, of: Option<&Type>) -> Option<Typed> {
+    match of {
+        Some(of) => resolve::passed(context(offset, Size::B8, false), of),
+        None => Some(Typed::int(value(offset, None))),
+    }
+}
+
+/// `args.NAME`, from where each word of them lies.
+fn by_name(prototype: Option<&Prototype>, place: impl Fn(usize) -> Option<usize>) -> Arguments {
+    let word = |n: usize| place(n).map(|offset| context(offset, Size::B8, false));
+    prototype.map_or(Arguments::None, |prototype| Arguments::Known(typed::arguments(prototype, word)))
 }
 
 #[cfg(test)]
@@ -368,7 +384,7 @@ mod tests {
 
     #[test]
     fn only_as_many_bits_count_as_a_type_has() {
-        let types = crate::types::KernelTypes::live();
+        let types = crate::types::KernelTypes::folder(Path::new(crate::kernel::btf::FOLDER));
         let Some(getattr) = types.function("vmlinux", "vfs_getattr") else { return println!("skipped: no BTF here") };
         let narrow = value(0, Some(&getattr.returns));
         assert_eq!(narrow, context(0, Size::B4, true), "an int is negative where its 32 bits say so");

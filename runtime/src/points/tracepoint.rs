@@ -217,7 +217,7 @@ fn show_of(field: &tracefs::Field) -> Show {
 }
 
 /// Raw tracepoints by name or glob.
-pub fn expand_raw(name: &str, text: &str, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
+pub fn expand_raw(name: &str, text: &str, uses: Uses, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
     let chosen: Vec<String> = if glob::is_glob(name) {
         machine.require_tracepoints()?;
         let all = machine.tracepoints()?.into_iter();
@@ -237,6 +237,13 @@ pub fn expand_raw(name: &str, text: &str, machine: &Machine) -> Result<Vec<Point
         let shown = format!("rawtracepoint:{name}");
         let mut scope = scope(&shown, Memory::Kernel);
         scope.numbered = (0..12).map(|n| context(8 * n, Size::B8, true)).collect();
+        if uses.named
+            && let Some(prototype) = machine.types().tracepoint(&name)
+        {
+            scope.numbered.truncate(prototype.arguments.len());
+            let word = |n: usize| scope.numbered.get(n).cloned();
+            scope.arguments = Arguments::Known(super::typed::arguments(&prototype, word));
+        }
         Point { shown, mechanism: Mechanism::RawTracepoint { name }, scope, reason: "as asked".into(), id: 0 }
     };
     Ok(chosen.into_iter().map(point).collect())

@@ -7,6 +7,7 @@ use crate::binary::process::{Resolved, Target};
 use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::arch::REGISTERS;
+use crate::resolve::Typed;
 use crate::slot::ir::{Int, Memory, Place, Size};
 
 /// Functions of a program or library: by name, glob, `name+offset` or `0xaddress`.
@@ -63,7 +64,8 @@ pub fn expand(
         return Err(nothing(text, "function", None));
     }
     let read = (0..6).filter(|n| uses.numbered >> n & 1 != 0);
-    let needed = read.fold(ArgumentRegisters::NONE, ArgumentRegisters::and_argument);
+    let none = if uses.stack { ArgumentRegisters::NONE.and_stack() } else { ArgumentRegisters::NONE };
+    let needed = read.fold(none, ArgumentRegisters::and_argument);
     let functions: Vec<&Function> = places.iter().map(|(_, function, ..)| *function).collect();
     let placed = placement::place_all(&binary, &functions, returns, needed)?;
     let all = places.into_iter().zip(placed).map(|((name, function, extra, may_move), placed): (_, Placement)| {
@@ -83,7 +85,7 @@ fn point((name, offset): (String, u64), reason: String, found: &Resolved, return
     let mut scope = scope(&shown, Memory::User);
     let register = |offset: &i16| Int::Load { place: Place::Context(*offset), size: Size::B8, signed: true };
     if returns {
-        scope.return_value = Some(register(&REGISTERS.return_value));
+        scope.return_value = Some(Typed::int(register(&REGISTERS.return_value)));
     } else {
         scope.numbered = REGISTERS.arguments.iter().map(register).collect();
     }

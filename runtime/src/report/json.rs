@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Number, Value as Json, json};
 
 use super::units::{self, Shown};
-use crate::aggregate::column::{ColumnType, Names, Value};
+use crate::aggregate::column::{ColumnType, Names, Show, Value};
 use crate::aggregate::histogram::{Bucket, Histogram};
 use crate::aggregate::{Measure, Table};
 
@@ -27,7 +27,7 @@ pub fn table(table: &Table, names: &dyn Names) -> Json {
     let rows = table
         .rows()
         .iter()
-        .map(|row| json!({ "key": fields(&spec.key, &row.key, names), "value": measure(&row.value) }));
+        .map(|row| json!({ "key": fields(&spec.key, &row.key, names), "value": measure(&row.value, spec.show) }));
     let mut object = object("table");
     object.insert("name".into(), spec.name.as_str().into());
     object.insert("kind".into(), spec.kind.name().into());
@@ -79,14 +79,20 @@ fn value(value: &Value, column: &ColumnType, names: &dyn Names) -> Json {
     }
 }
 
-fn measure(measure: &Measure) -> Json {
+fn measure(measure: &Measure, show: Show) -> Json {
+    // A sum of addresses is none.
+    let sample = |value: i128| match (show, u64::try_from(value)) {
+        (Show::Hex, Ok(address)) => format!("0x{address:x}").into(),
+        _ => number(value),
+    };
     let mean = measure.mean();
     match measure {
         Measure::Count(n) => (*n).into(),
-        Measure::Sum(value) | Measure::Min(value) | Measure::Max(value) => number(*value),
+        Measure::Sum(value) => number(*value),
+        Measure::Min(value) | Measure::Max(value) => sample(*value),
         Measure::Avg { n, sum } => json!({ "n": n, "sum": number(*sum), "avg": mean }),
         Measure::Stats { n, sum, min, max } => {
-            json!({ "n": n, "sum": number(*sum), "avg": mean, "min": number(*min), "max": number(*max) })
+            json!({ "n": n, "sum": number(*sum), "avg": mean, "min": sample(*min), "max": sample(*max) })
         }
         Measure::Histogram(histogram) => buckets(histogram),
     }

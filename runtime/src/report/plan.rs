@@ -2,11 +2,13 @@
 
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
+use crate::expr::Expr;
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
-use crate::plan::{Entry, Output, Source, Then};
+use crate::plan::{self, Entry, Output, Setting, Source, Then};
 use crate::prepare::{Prepared, Restrict, Unit};
 use crate::session::Refused;
 use crate::slot::listing;
+use crate::span::{Pairing, Spans};
 use serde_json::{Value as Json, json};
 use std::fmt::Write;
 
@@ -22,6 +24,7 @@ pub fn attached(entries: &[(&Entry, &Prepared)], restrict: &Restrict, until: &st
             Source::Probe(_) if points == 1 => {
                 format!("`{}` with template `{}`", entry.source_text(), templates.join("`, `"))
             }
+            Source::Span(_) => format!("`{}` to {points} attach points", entry.source_text()),
             Source::Probe(_) => format!("{} probes with template `{}`", grouped(points as u64), templates.join("`, `")),
         };
         let filter = filters(entry, restrict);
@@ -48,7 +51,8 @@ pub fn refused(functions: &[Refused]) -> Vec<String> {
 
 /// How many places an entry attaches to.
 pub fn points(prepared: &Prepared) -> usize {
-    prepared.units.iter().flat_map(|unit| &unit.programs).map(|program| program.attach.len()).sum()
+    let starts = prepared.span.iter().flat_map(|span| &span.units);
+    prepared.units.iter().chain(starts).flat_map(|unit| &unit.programs).map(|program| program.attach.len()).sum()
 }
 
 fn plural(n: usize) -> &'static str {
@@ -69,13 +73,21 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     let at = entry.position.map(|at| format!("   {}:{}", at.line, at.column)).unwrap_or_default();
     // Writing to a string cannot fail.
     let _infallible = writeln!(out, "{number}. {}{at}", entry.source_text());
-    for unit in &prepared.units {
-        unit_text(&mut out, unit, code);
+    if let Some(span) = &prepared.span {
+        span.units.iter().for_each(|unit| unit_text(&mut out, "start", unit, code));
     }
+    let label = if prepared.span.is_some() { "end" } else { "attach" };
+    prepared.units.iter().for_each(|unit| unit_text(&mut out, label, unit, code));
+    if let (Some(span), Source::Span(asked)) = (&prepared.span, &entry.source) {
+        span_text(&mut out, asked, span);
+    }
+    parameters(&mut out, entry, prepared);
     let filter = filters(entry, restrict);
     let size = |slot: fn(&Unit) -> Option<usize>| prepared.units.iter().filter_map(slot).max().unwrap_or(0);
     if !filter.is_empty() {
-        let code = size(|unit| unit.slots.filter.as_ref().map(Vec::len));
+        let starts = prepared.span.iter().flat_map(|span| &span.units);
+        let guards = prepared.units.iter().chain(starts).filter_map(|unit| unit.slots.guard.as_ref().map(Vec::len));
+        let code = guards.max().unwrap_or(0) + size(|unit| unit.slots.filter.as_ref().map(Vec::len));
         line(&mut out, "kernel", &format!("filter {filter}   {code} instructions"));
     }
     match &entry.output {
@@ -121,11 +133,56 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     out
 }
 
-fn unit_text(out: &mut String, unit: &Unit, code: bool) {
+/// What a template's parameters are, set or not.
+fn parameters(out: &mut String, entry: &Entry, prepared: &Prepared) {
+    let Source::Template { parameters: given, .. } = &entry.source else { return };
+    let manifest = prepared.units.first().and_then(|unit| unit.template.manifest().ok());
+    for known in manifest.into_iter().flat_map(|manifest| manifest.parameters) {
+        let value = match given.iter().find(|(name, ..)| *name == known.name) {
+            Some((_, Setting::Int(value), _)) => value.to_string(),
+            Some((_, Setting::Bool(value), _)) => value.to_string(),
+            Some((_, Setting::Text(value), _)) => format!("{value:?}"),
+            None => "not set".to_owned(),
+        };
+        line(out, "set", &format!("{} {value}   {}", known.name, known.help));
+    }
+}
+
+/// How ends find their starts, what a start keeps, and where it waits.
+fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
+    let list = |key: &[Expr]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let pair = match (span.pairing, &asked.on) {
+        (Pairing::Given, Some((start, end))) => format!("{} at the start = {} at the end", list(start), list(end)),
+        (Pairing::Frame, _) => "thread and frame of the function: calls may be nested".to_owned(),
+        _ => "thread, one span at a time".to_owned(),
+    };
+    line(out, "pair", &pair);
+    if span.pairing == Pairing::Given && span.units.iter().any(|unit| unit.slots.guard.is_some()) {
+        line(out, "", "restrictions of the command line hold at the start: any task may end a span");
+    }
+    if !span.kept.is_empty() {
+        let kept: Vec<String> = span.kept.iter().map(|(expr, kind)| shown(&expr.to_string(), kind)).collect();
+        line(out, "keep", &kept.join(", "));
+    }
+    let shape = span.shape;
+    line(
+        out,
+        "map",
+        &format!(
+            "LRU hash, {} starts of {} + {} B, the oldest gives way: {}",
+            grouped(shape.max_entries),
+            shape.key_size,
+            shape.value_size,
+            bytes(shape.memory(1))
+        ),
+    );
+}
+
+fn unit_text(out: &mut String, label: &str, unit: &Unit, code: bool) {
     const SHOWN: usize = 5;
     for program in &unit.programs {
         let names: Vec<&str> = program.attach.iter().map(|attach| attach.shown.as_str()).collect();
-        line(out, "attach", names.first().unwrap_or(&"nothing"));
+        line(out, label, names.first().unwrap_or(&"nothing"));
         for name in names.iter().skip(1).take(SHOWN - 1) {
             line(out, "", name);
         }
@@ -136,10 +193,8 @@ fn unit_text(out: &mut String, unit: &Unit, code: bool) {
     }
     line(out, "why", &unit.reason);
     if code {
-        for (name, slot) in
-            [("filter", &unit.slots.filter), ("value", &unit.slots.value), ("columns", &unit.slots.columns)]
-        {
-            let Some(slot) = slot else { continue };
+        for (name, slot) in unit.slots.written() {
+            let name = name.trim_start_matches("slot_");
             line(out, "code", &format!("{name}, {} instructions", slot.len()));
             for instruction in listing::listing(slot).lines() {
                 line(out, "", instruction);
@@ -166,13 +221,22 @@ fn shown(expr: &str, column: &ColumnType) -> String {
 fn map_text(shape: Shape, cpus: usize) -> String {
     let kind = if shape.map_type == PERCPU_ARRAY { "per-CPU array" } else { "per-CPU hash" };
     format!(
-        "{kind}, {} entries of {} + {} B: {} on {cpus} CPU{}",
+        "{kind}, {} {} of {} + {} B: {} on {cpus} CPU{}",
         grouped(shape.max_entries),
+        if shape.max_entries == 1 { "entry" } else { "entries" },
         shape.key_size,
         shape.value_size,
         bytes(shape.memory(cpus)),
         plural(cpus)
     )
+}
+
+fn setting(value: &Setting) -> Json {
+    match value {
+        Setting::Int(value) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Json::from),
+        Setting::Bool(value) => (*value).into(),
+        Setting::Text(value) => value.clone().into(),
+    }
 }
 
 /// The same for machines.
@@ -187,11 +251,21 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
     let map = prepared.aggregate.map(|shape| {
         json!({"entries": shape.max_entries, "key_bytes": shape.key_size, "value_bytes": shape.value_size, "memory_bytes": shape.memory(cpus)})
     });
+    let parameters: serde_json::Map<String, Json> = match &entry.source {
+        Source::Template { parameters, .. } => {
+            parameters.iter().map(|(name, value, _)| (name.clone(), setting(value))).collect()
+        }
+        Source::Probe(_) | Source::Span(_) => serde_json::Map::new(),
+    };
     json!({
         "v": 1, "type": "plan", "entry": number, "source": entry.source_text(),
         "line": entry.position.map(|at| at.line), "column": entry.position.map(|at| at.column),
         "units": prepared.units.iter().map(unit).collect::<Vec<_>>(),
-        "filter": filters(entry, restrict), "columns": columns, "map": map,
+        "parameters": parameters, "filter": filters(entry, restrict), "columns": columns, "map": map,
+        "starts": prepared.span.as_ref().map(|span| json!({
+            "units": span.units.iter().map(unit).collect::<Vec<_>>(), "entries": span.shape.max_entries,
+            "key_bytes": span.shape.key_size, "value_bytes": span.shape.value_size, "memory_bytes": span.shape.memory(cpus)
+        })),
         "record_bytes": prepared.aggregate.is_none().then_some(prepared.record_size),
     })
 }

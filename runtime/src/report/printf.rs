@@ -297,6 +297,11 @@ fn write(out: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(arguments);
 }
 
+/// What to say of a format with another number of values than it wants.
+pub fn miscounted(wants: usize, gets: usize) -> String {
+    format!("the format wants {wants} value{}, got {gets}", if wants == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

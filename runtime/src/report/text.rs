@@ -40,7 +40,7 @@ pub fn table(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Sty
         return writeln!(out, "{name}: no samples");
     };
     if spec.key.is_empty() && !spec.kind.has_buckets() {
-        return writeln!(out, "{}", format!("{name}: {} {unit}", scalar(&row.value)).trim_end());
+        return writeln!(out, "{}", format!("{name}: {} {unit}", scalar(&row.value, spec.show)).trim_end());
     }
     match (spec.name.is_empty(), spec.kind.has_buckets() && !unit.is_empty()) {
         (true, _) => {}
@@ -82,8 +82,22 @@ fn key(columns: &[ColumnType], row: &Row, names: &dyn Names) -> String {
     row.key.iter().zip(columns).map(pair).collect::<Vec<_>>().join(", ")
 }
 
-fn scalar(value: &Measure) -> String {
-    match parts(value).as_slice() {
+/// A value in one line; of a histogram what fits there.
+pub fn measured(value: &Measure, show: Show) -> String {
+    match value {
+        Measure::Histogram(buckets) if buckets.kind() == Kind::Quantiles => {
+            histogram::quantiles_line(buckets).trim_end().to_owned()
+        }
+        Measure::Histogram(buckets) => {
+            let mean = units::decimal(buckets.mean().unwrap_or(0.0));
+            format!("n {}, mean {mean}", units::grouped(buckets.count()))
+        }
+        value => scalar(value, show),
+    }
+}
+
+fn scalar(value: &Measure, show: Show) -> String {
+    match parts(value, show).as_slice() {
         [(_, only)] | [_, (_, only)] => only.clone(),
         parts => {
             let parts: Vec<_> = parts.iter().map(|(name, part)| format!("{name} {part}")).collect();
@@ -93,17 +107,22 @@ fn scalar(value: &Measure) -> String {
 }
 
 /// The numbers of a value, each with its heading.
-fn parts(value: &Measure) -> Vec<(&'static str, String)> {
+fn parts(value: &Measure, show: Show) -> Vec<(&'static str, String)> {
+    // A sum of addresses is none.
+    let sample = |value: i128| match (show, u64::try_from(value)) {
+        (Show::Hex, Ok(address)) => format!("0x{address:x}"),
+        _ => units::grouped(value),
+    };
     let mean = || units::decimal(value.mean().unwrap_or(0.0));
     match *value {
         Measure::Count(n) => vec![("count", units::grouped(n))],
         Measure::Sum(sum) => vec![("sum", units::grouped(sum))],
-        Measure::Min(min) => vec![("min", units::grouped(min))],
-        Measure::Max(max) => vec![("max", units::grouped(max))],
+        Measure::Min(min) => vec![("min", sample(min))],
+        Measure::Max(max) => vec![("max", sample(max))],
         Measure::Avg { n, .. } => vec![("n", units::grouped(n)), ("avg", mean())],
         Measure::Stats { n, sum, min, max } => {
-            let [n, sum, min, max] = [n.into(), sum, min, max].map(units::grouped);
-            vec![("n", n), ("avg", mean()), ("sum", sum), ("min", min), ("max", max)]
+            let [n, sum] = [n.into(), sum].map(units::grouped);
+            vec![("n", n), ("avg", mean()), ("sum", sum), ("min", sample(min)), ("max", sample(max))]
         }
         Measure::Histogram(_) => Vec::new(),
     }
@@ -131,7 +150,7 @@ fn cells(table: &Table, names: &dyn Names) -> Vec<Column> {
         let right = is(column, &[Show::Decimal, Show::Hex, Show::Duration]);
         columns.push(Column { cells, right });
     }
-    let numbers: Vec<_> = rows.iter().map(|row| parts(&row.value)).collect();
+    let numbers: Vec<_> = rows.iter().map(|row| parts(&row.value, spec.show)).collect();
     for (index, (name, _)) in numbers.first().into_iter().flatten().enumerate() {
         let unit = spec.unit.as_deref().filter(|_| !matches!(*name, "n" | "count"));
         let mut cells = vec![heading(name, unit)];
@@ -146,11 +165,17 @@ fn is(column: &ColumnType, shows: &[Show]) -> bool {
 }
 
 /// Writes the columns side by side, two spaces between them. Where the terminal is too narrow the widest text gives
-/// way, so that the numbers behind it stay in sight.
+/// way, so that the numbers behind it stay in sight. In files nothing is cut: a text that is longer than most reads
+/// well pushes the rest of its own line, and no other.
 fn columns(out: &mut impl Write, columns: &[Column], style: &Style) -> io::Result<()> {
     const LEAST: usize = 8;
+    const ALIGNED: usize = 64;
     let length = |text: &String| text.chars().count();
-    let mut widths: Vec<_> = columns.iter().map(|column| column.cells.iter().map(length).max().unwrap_or(0)).collect();
+    let most = |right: bool| if right || style.width.is_some() { usize::MAX } else { ALIGNED };
+    let width = |column: &Column| {
+        column.cells.iter().map(length).filter(|length| *length <= most(column.right)).max().unwrap_or(0)
+    };
+    let mut widths: Vec<_> = columns.iter().map(width).collect();
     let available = style.width.unwrap_or(usize::MAX);
     let excess = (widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)).saturating_sub(available);
     let texts = (0..columns.len()).filter(|index| !columns[*index].right);
@@ -159,7 +184,10 @@ fn columns(out: &mut impl Write, columns: &[Column], style: &Style) -> io::Resul
     }
     for line in 0..columns.first().map_or(0, |column| column.cells.len()) {
         let cells = columns.iter().zip(&widths).map(|(column, width)| {
-            let cell = cut(&column.cells[line], *width);
+            let cell = match style.width {
+                Some(_) => cut(&column.cells[line], *width),
+                None => column.cells[line].clone(),
+            };
             match column.right {
                 true => format!("{cell:>width$}"),
                 false => format!("{cell:<width$}"),
@@ -232,6 +260,28 @@ bash            18644  2      2,500.0
         assert_eq!(lines[1], "\x1b[2mcomm         pid  n     avg (ns)\x1b[0m");
         assert_eq!(lines[2], r"\x1b[2J-…      7  1  1,000,000.0");
         assert_eq!(lines[3], "bash       18644  2      2,500.0");
+    }
+
+    #[test]
+    fn address_is_hexadecimal_where_it_is_a_sample() {
+        let spec = Spec { unsigned: true, show: Show::Hex, ..Spec::new("", Kind::Max, Vec::new()) };
+        let result = Table::from_entries(spec, [(Vec::<u8>::new(), vec![1, 0xffff_8880_0000_1000])]);
+        let mut out = Vec::new();
+        table(&mut out, &result, &NoNames, &PLAIN).unwrap();
+        assert_eq!(String::from_utf8_lossy(&out), "max: 0xffff888000001000\n");
+    }
+
+    #[test]
+    fn one_long_text_widens_no_other_line_of_a_file() {
+        let file = ("file", ColumnKind::Text { size: 96 });
+        let key = |text: &str| format!("{text:\0<96}").into_bytes();
+        let entries = [(key(&"x".repeat(90)), vec![3]), (key("/etc/passwd"), vec![2])];
+        let text = written(Kind::Count, &[file], &entries, &PLAIN);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[2], format!("{}      3", "x".repeat(90)));
+        assert_eq!(lines[3], "/etc/passwd      2");
+        let narrow = written(Kind::Count, &[file], &entries, &Style { colour: false, width: Some(40) });
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40) && narrow.contains('…'), "{narrow}");
     }
 
     #[test]

@@ -161,6 +161,8 @@ fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'stat
         Show::Hex => Some(format!("{bits:#x}")),
         Show::Errno => u64::try_from(value.unsigned_abs()).ok().and_then(|number| names.name(&show, number)),
         Show::Device => names.name(&show, bits).or_else(|| Some(format!("{}:{}", bits >> 20, bits & 0xf_ffff))),
+        Show::KernelSymbol => names.name(&show, bits).or_else(|| Some(format!("{bits:#x}"))),
+        Show::Enum(known) => known.name_of(bits as i64).map(str::to_owned),
         Show::Probe | Show::Syscall | Show::Signal | Show::Cgroup | Show::User => names.name(&show, bits),
     };
     name.map_or(Shown::Integer(value), |name| Shown::Text(name.into()))

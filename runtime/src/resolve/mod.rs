@@ -6,10 +6,12 @@ use crate::expr::{Expr, Node, Operator};
 use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test};
 
 mod calls;
+mod members;
 mod names;
 mod operators;
 mod scope;
 
+pub use members::passed;
 pub use scope::{Argument, Arguments, BUILTINS, Scope, TEXT_SIZE, Typed};
 
 /// A condition.
@@ -20,6 +22,12 @@ pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
     match resolve(expr, scope)? {
         Typed::Test(test) => Ok(test),
         Typed::Int { int, .. } => Ok(Test::Compare {
+            op: Comparison::NotEqual,
+            reading: Reading::Unsigned,
+            left: int,
+            right: Int::Constant(0),
+        }),
+        Typed::Pointer { int, .. } => Ok(Test::Compare {
             op: Comparison::NotEqual,
             reading: Reading::Unsigned,
             left: int,
@@ -44,6 +52,7 @@ fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic>
     match typed {
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
+        Typed::Pointer { int, .. } => Ok((int, true, Show::Hex)),
         other => {
             Err(Diagnostic::script(format!("`{expr}` is {}, and a number is needed here", other.what()))
                 .at(expr.position))
@@ -64,10 +73,11 @@ pub fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
         Node::Name(name) => names::by_name(name, expr, scope),
         Node::Member(inner, name) => match &*inner.node {
             Node::Name(args) if args == "args" => names::argument(name, expr, scope),
-            _ => Err(Diagnostic::script(format!("`{inner}` has no member `{name}`"))
-                .span(name.as_str())
-                .at(expr.position)),
+            _ => members::member(inner, name, expr, scope),
         },
+        Node::Index(inner, n) => members::element(inner, *n, expr, scope),
+        Node::Cast(inner, to) => members::cast(inner, to, expr, scope),
+        Node::FirstOf(list) => first_of(list, expr, scope),
         Node::Negate(inner) => {
             let (int, ..) = number(inner, scope)?;
             Ok(Typed::int(operators::binary(Arithmetic::Subtract, true, Int::Constant(0), int)))
@@ -85,6 +95,27 @@ pub fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
         },
         Node::Call(function, arguments) => calls::call(*function, arguments, expr, scope),
     }
+}
+
+/// A value of a column: pointers are addresses, arrays of characters texts.
+///
+/// # Errors
+/// As [`test`].
+pub fn column(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
+    members::settled(resolve(expr, scope)?, expr)
+}
+
+/// The first of several spellings that this kernel has; what is wrong with the last, where it has none.
+fn first_of(list: &[Expr], expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
+    let mut last = None;
+    for one in list {
+        match resolve(one, scope) {
+            Ok(typed) => return Ok(typed),
+            Err(error) => last = Some(error),
+        }
+    }
+    let none = || Diagnostic::script("`first_of` needs a field").at(expr.position);
+    Err(last.map_or_else(none, |error| error.label("none of these is on this kernel")))
 }
 
 fn constant(value: i128) -> Typed {

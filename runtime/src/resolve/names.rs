@@ -23,7 +23,7 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         "probe" => Typed::shown(scope.probe.clone(), Show::Probe),
         "comm" => Typed::Text { text: Text::Comm, size: COMM_SIZE },
         "retval" => match &scope.return_value {
-            Some(int) => Typed::int(int.clone()),
+            Some(typed) => typed.clone(),
             None => return Err(no_return_value(expr, scope)),
         },
         "args" => {
@@ -69,8 +69,8 @@ fn no_return_value(expr: &Expr, scope: &Scope) -> Diagnostic {
 
 fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
     let error = Diagnostic::script(format!("`{}` has no `{name}`", scope.place)).at(expr.position);
-    if scope.place.starts_with("uretprobe:") {
-        return error.help("arguments are gone when a function returns: probe its entry, uprobe:");
+    if let Some(rest) = scope.place.strip_prefix("uretprobe:") {
+        return error.help(format!("arguments are gone when a function returns: probe its entry, uprobe:{rest}"));
     }
     if let Some(function) = scope.place.strip_prefix("kretprobe:") {
         return error.help(format!("arguments are gone when a function returns; fexit:{function} keeps them"));

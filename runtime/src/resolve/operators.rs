@@ -1,9 +1,9 @@
 //! Operators: arithmetic, comparisons, texts against literals.
 
 use super::scope::{Arguments, Scope, TEXT_SIZE, Typed};
-use super::{number, resolve, to_number};
-use crate::aggregate::column::Show;
-use crate::diagnostic::Diagnostic;
+use super::{column, number, to_number};
+use crate::aggregate::column::{Enumeration, Show};
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::{Expr, Node, Operator};
 use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test, Text};
 
@@ -82,7 +82,7 @@ pub fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &S
         (_, Node::Text(text)) => return equality(text_is(left, text, false, expr, scope)?),
         _ => {}
     }
-    match (resolve(left, scope)?, resolve(right, scope)?) {
+    match (column(left, scope)?, column(right, scope)?) {
         (Typed::Text { text: left, size: a }, Typed::Text { text: right, size: b }) => {
             equality(Test::TextsEqual { left, right, size: a.max(b).min(TEXT_SIZE) })
         }
@@ -112,13 +112,48 @@ pub fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Sc
             Diagnostic::script("a text to compare with has at most 256 bytes, none of them NUL").at(expr.position)
         );
     }
+    let value = column(side, scope)?;
+    if let Typed::Int { int, show: Show::Enum(known), .. } = value {
+        return enumerator(int, known, literal, prefix, side, expr);
+    }
     let literal = literal.as_bytes().to_vec();
-    match resolve(side, scope)? {
+    match value {
         Typed::Text { text, .. } => Ok(Test::TextIs { text, literal, prefix }),
         _ if scope.arguments == Arguments::Unchecked => Ok(Test::TextIs { text: Text::Comm, literal, prefix }),
         Typed::Int { show: Show::Hex, .. } => Err(Diagnostic::script(format!("`{side}` is an address, not a text"))
             .help(format!("str({side})"))
             .at(expr.position)),
         other => Err(Diagnostic::script(format!("`{side}` is {}, not a text", other.what())).at(expr.position)),
+    }
+}
+
+/// A value of an enumeration is compared with its name.
+fn enumerator(
+    int: Int,
+    known: &Enumeration,
+    literal: &str,
+    prefix: bool,
+    side: &Expr,
+    expr: &Expr,
+) -> Result<Test, Diagnostic> {
+    if prefix {
+        return Err(Diagnostic::script(format!("`{side}` is a number with a name, not a text")).at(expr.position));
+    }
+    match known.value_of(literal) {
+        Some(value) => Ok(Test::Compare {
+            op: Comparison::Equal,
+            reading: Reading::Signed,
+            left: int,
+            right: Int::Constant(value as u64),
+        }),
+        None => {
+            let error = Diagnostic::script(format!("`enum {}` has no value {literal:?}", known.name))
+                .span(literal)
+                .at(expr.position);
+            Err(match nearest(literal, known.values.iter().map(|(name, _)| name.as_str())) {
+                Some(near) => error.help(format!("did you mean {near:?}?")),
+                None => error.help(format!("skep list 'enum:{}'", known.name)),
+            })
+        }
     }
 }

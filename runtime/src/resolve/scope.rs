@@ -2,6 +2,8 @@
 
 use crate::aggregate::column::{BytesShow, Show};
 use crate::slot::ir::{Int, Memory, Place, Test, Text};
+use crate::types::{KernelTypes, Type};
+use std::rc::Rc;
 
 /// What an expression comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,18 @@ pub enum Typed {
         show: BytesShow,
     },
     Test(Test),
+    /// A pointer whose type is known: `stars` of them to `to`.
+    Pointer {
+        int: Int,
+        to: Type,
+        stars: u8,
+        memory: Memory,
+    },
+    /// A structure, a union or an array in memory.
+    Object {
+        place: Place,
+        of: Type,
+    },
 }
 
 impl Typed {
@@ -54,6 +68,8 @@ impl Typed {
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
             Typed::Test(_) => "a condition",
+            Typed::Pointer { .. } => "a pointer",
+            Typed::Object { .. } => "a structure or an array",
         }
     }
 }
@@ -85,13 +101,15 @@ pub struct Scope {
     pub arguments: Arguments,
     /// `arg0` …
     pub numbered: Vec<Int>,
-    pub return_value: Option<Int>,
+    pub return_value: Option<Typed>,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
     /// `probe`
     pub probe: Int,
     /// A template's fields; they stand without `args.`.
     pub fields: Vec<Argument>,
+    /// The kernel's types, for members and casts.
+    pub types: Option<Rc<KernelTypes>>,
 }
 
 /// Names that every source has, with what they are.
@@ -113,6 +131,8 @@ pub const BUILTINS: &[(&str, &str)] = &[
     ("arg4", "fifth argument"),
     ("arg5", "sixth argument"),
     ("args", "arguments by name: args.NAME (tracepoint)"),
+    ("elapsed", "nanoseconds from the start to the end (span)"),
+    ("start", "any field as it was at the start: start.comm, start.arg0, start.args.NAME (span)"),
 ];
 
 /// Length of a text where `str()` does not say, its NUL included.

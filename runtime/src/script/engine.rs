@@ -1,14 +1,15 @@
 //! The engine: Rhai with skep's names and functions, and with limits, so that a script cannot harm the node.
 
 use super::host::Host;
-use super::modules::Resolver;
+use super::modules::{Imports, Resolver};
 use super::{event, fields, functions, params, probe, run, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
 use crate::resolve::BUILTINS;
-use crate::script::errors;
+use crate::script::errors::Failed;
 use crate::script::fields::Field;
+use crate::script::written::Written;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, NativeCallContext, OptimizationLevel, Scope};
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ pub struct Runner {
     pub engine: Engine,
     pub host: Rc<Host>,
     scope: Scope<'static>,
+    imports: Imports,
     known: Vec<String>,
 }
 
@@ -37,12 +39,13 @@ impl Runner {
         engine.set_max_call_levels(64).set_max_expr_depths(128, 64);
         engine.set_max_string_size(16 << 20).set_max_array_size(1_000_000).set_max_map_size(1_000_000);
         engine.set_max_modules(64).set_max_functions(2_000);
-        engine.set_module_resolver(Resolver::new(library));
+        let imports = Imports::default();
+        engine.set_module_resolver(Resolver::new(library, imports.clone()));
         let names = names(&host);
         known_names(&mut engine, &names);
         limits(&mut engine, &host);
         outputs(&mut engine, &host);
-        fields::register(&mut engine).map_err(Diagnostic::bug)?;
+        fields::register(&mut engine, &host).map_err(Diagnostic::bug)?;
         values::register(&mut engine);
         event::register(&mut engine);
         params::register(&mut engine, &host);
@@ -53,7 +56,7 @@ impl Runner {
             engine.register_fn(name, move |context: NativeCallContext| finish(&context, &own));
         }
         let scope = scope(&names);
-        Ok(Runner { engine, host, scope, known: names })
+        Ok(Runner { engine, host, scope, imports, known: names })
     }
 
     /// Runs a script to its end, which begins the chains that it left waiting.
@@ -64,7 +67,7 @@ impl Runner {
         let ast = self
             .engine
             .compile_with_scope(&self.scope, &*script.text)
-            .map_err(|error| errors::of_parse(&error, &self.known))?;
+            .map_err(|error| self.failed(script).of_parse(&error))?;
         check_comments(&script.text)?;
         let outcome = self.part(&ast, FINISH);
         let outcome = match outcome {
@@ -75,7 +78,12 @@ impl Runner {
             other => other,
         };
         self.host.active.borrow_mut().take();
-        outcome.map_err(|error| errors::of_run(&error, &self.engine, &self.known))
+        outcome.map_err(|error| self.failed(script).of_run(&error))
+    }
+
+    fn failed<'a>(&'a self, script: &'a Script) -> Failed<'a> {
+        let written = Written(&script.text);
+        Failed { written, known: &self.known, engine: &self.engine, imports: &self.imports }
     }
 
     /// Evaluates `ast` and then calls one of our own functions, so that closures of `ast` stay callable there.
@@ -121,12 +129,11 @@ fn scope(names: &[String]) -> Scope<'static> {
     scope
 }
 
-/// The same for an imported script.
-pub fn constants(engine: &Engine) -> Scope<'static> {
-    match engine.default_tag().read_lock::<Rc<Vec<String>>>() {
-        Some(names) => scope(&names),
-        None => Scope::new(),
-    }
+/// The names, and the same scope, for an imported script.
+pub fn constants(engine: &Engine) -> (Rc<Vec<String>>, Scope<'static>) {
+    let names = engine.default_tag().read_lock::<Rc<Vec<String>>>().map(|names| names.clone()).unwrap_or_default();
+    let scope = scope(&names);
+    (names, scope)
 }
 
 fn known_names(engine: &mut Engine, names: &[String]) {
@@ -143,7 +150,10 @@ fn known_names(engine: &mut Engine, names: &[String]) {
 fn limits(engine: &mut Engine, host: &Rc<Host>) {
     let own = host.clone();
     engine.on_progress(move |operations| {
-        let stuck = operations % 4096 == 0 && own.busy_since.get().elapsed() > BUSY;
+        if let Some(refused) = own.refused.take() {
+            return Some(Dynamic::from(refused));
+        }
+        let stuck = operations % 1024 == 0 && (own.busy_since.get().elapsed() > BUSY || own.interrupted());
         stuck.then_some(Dynamic::UNIT)
     });
 }
@@ -206,7 +216,7 @@ fn check_comments(text: &str) -> Result<(), Diagnostic> {
     }
     match start {
         Some((line, column, _)) => Err(Diagnostic::script("this comment has no end")
-            .at(Some(crate::diagnostic::Position { line, column }))
+            .at(Some(crate::diagnostic::Position::new(line, column)))
             .help("*/")),
         None => Ok(()),
     }
@@ -220,6 +230,6 @@ mod tests {
     fn open_comment_is_found_and_closed_ones_pass() {
         assert!(check_comments("let a = \"/*\"; /* one /* two */ */ // /*\n").is_ok());
         let error = check_comments("print(1);\n  /* forgotten").unwrap_err();
-        assert_eq!(error.position, Some(crate::diagnostic::Position { line: 2, column: 3 }));
+        assert_eq!(error.position, Some(crate::diagnostic::Position::new(2, 3)));
     }
 }

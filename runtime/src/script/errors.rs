@@ -1,79 +1,189 @@
 //! Errors: from what Rhai says to a diagnostic that points into the script.
 
-use super::fields::FIELD;
+use super::fields::{self, FIELD, Field};
 use super::host::place;
-use crate::diagnostic::{Diagnostic, nearest};
+use super::modules::{self, Imports};
+use super::written::Written;
+use super::{arguments, habits};
+use crate::diagnostic::Diagnostic;
 use rhai::{Engine, EvalAltResult, LexError, ParseError, ParseErrorType};
 
-/// A script that does not parse.
-pub fn of_parse(error: &ParseError, known: &[String]) -> Diagnostic {
-    let at = place(error.position());
-    match error.err_type() {
-        ParseErrorType::VariableUndefined(name) => unknown_name(name, known).at(at),
-        ParseErrorType::UnknownOperator(operator) => {
-            Diagnostic::script(format!("unknown operator `{operator}`")).at(at)
+/// The script that failed, and what may be named in it.
+pub struct Failed<'a> {
+    pub written: Written<'a>,
+    /// Fields.
+    pub known: &'a [String],
+    pub engine: &'a Engine,
+    pub imports: &'a Imports,
+}
+
+impl Failed<'_> {
+    /// A script that does not parse.
+    pub fn of_parse(&self, error: &ParseError) -> Diagnostic {
+        let at = place(error.position());
+        let (before, rest) = self.written.at(at).unwrap_or_default();
+        let own = match error.err_type() {
+            ParseErrorType::VariableUndefined(name) => self.unknown_name(name, at),
+            ParseErrorType::UnknownOperator(operator) => habits::operator(operator, before),
+            ParseErrorType::BadInput(LexError::ImproperSymbol(symbol, _)) if symbol == "eval" => {
+                Diagnostic::script("`eval` is off: a script runs only what can be read in it")
+                    .help("a function or a closure: fn f() { … }")
+            }
+            ParseErrorType::BadInput(LexError::ImproperSymbol(symbol, hint)) => {
+                let error = habits::operator(symbol, before);
+                match (&error.help, hint.is_empty()) {
+                    (Some(_), _) => error,
+                    (None, true) => Diagnostic::script(format!("`{symbol}` does not belong here")),
+                    (None, false) => {
+                        Diagnostic::script(format!("`{symbol}` does not belong here")).help(ticked(&lower(hint)))
+                    }
+                }
+            }
+            ParseErrorType::BadInput(LexError::MalformedChar(_)) => {
+                let inside = rest.strip_prefix('\'').and_then(|rest| rest.split('\'').next()).unwrap_or("…");
+                Diagnostic::script("texts stand in double quotes or back-ticks; single quotes hold one character")
+                    .span(format!("'{inside}'"))
+                    .help(format!("\"{inside}\"   (in a shell: skep -e with single quotes around the script)"))
+            }
+            ParseErrorType::BadInput(LexError::UnterminatedString) => {
+                Diagnostic::script("this text has no end").help("a closing `\"` on the same line")
+            }
+            ParseErrorType::Reserved(word) => habits::reserved(word, before),
+            ParseErrorType::MissingToken(token, why) => habits::missing(token, before, rest).unwrap_or_else(|| {
+                let name = why.split('\'').nth(1).filter(|_| why.contains("arguments"));
+                match name {
+                    Some(name) if token == "," && !rest.starts_with(';') => {
+                        Diagnostic::script(format!("`,` is missing between the arguments of `{name}`"))
+                    }
+                    Some(name) => Diagnostic::script(format!("the parentheses of `{name}` are not closed")).help(")"),
+                    None => Diagnostic::script(format!("`{token}` is missing {}", ticked(&lower(why)))),
+                }
+            }),
+            ParseErrorType::VariableExpected if before.trim_end().trim_end_matches('(').trim_end().ends_with("for") => {
+                Diagnostic::script("`for` goes over a range, a list or a table").help("for n in 0..10 { … }")
+            }
+            ParseErrorType::ModuleUndefined(name) => {
+                Diagnostic::script(format!("no import is called `{name}`")).help(format!("import \"…\" as {name};"))
+            }
+            ParseErrorType::AssignmentToConstant(name) => {
+                Diagnostic::script(format!("`{name}` is a constant")).help(format!("let {name} = …;"))
+            }
+            other => {
+                let message = ticked(&lower(&other.to_string()));
+                match message.as_str() {
+                    "unexpected `fn`" => {
+                        Diagnostic::script("a function cannot stand here; a closure can").help("|e| print(e)")
+                    }
+                    "unexpected `/`" => {
+                        let inside = rest.split('/').nth(1).unwrap_or_default().trim();
+                        Diagnostic::script("filters have no slashes here").help(format!(".filter({inside})"))
+                    }
+                    _ => Diagnostic::script(message),
+                }
+            }
+        };
+        own.at(at)
+    }
+
+    /// A script that failed while it ran.
+    pub fn of_run(&self, error: &EvalAltResult) -> Diagnostic {
+        // A function of an imported script: the place is in that script's text.
+        if let Some(script) = module(error).and_then(|number| self.imports.get(number)) {
+            let there = Failed { written: Written(&script.text), ..*self };
+            return there.of_error(error).within(&script);
         }
-        ParseErrorType::BadInput(LexError::ImproperSymbol(symbol, hint)) => {
-            let error = Diagnostic::script(format!("`{symbol}` does not belong here")).at(at);
-            if hint.is_empty() { error } else { error.help(lower(hint)) }
+        let diagnostic = self.of_error(error);
+        // A chain or an expression that was built in one.
+        match diagnostic.position.and_then(|at| self.imports.get(at.script)) {
+            Some(script) => diagnostic.within(&script),
+            None => diagnostic,
         }
-        ParseErrorType::Reserved(word) if word == "print" => Diagnostic::script("`print` is no method")
-            .help(".fields(comm, pid) prints each event by itself; .printf(…) formats it")
-            .at(at),
-        ParseErrorType::Reserved(word) => {
-            Diagnostic::script(format!("`{word}` is a reserved word and cannot be a name"))
-                .help(format!("args[\"{word}\"]"))
-                .at(at)
+    }
+
+    fn of_error(&self, error: &EvalAltResult) -> Diagnostic {
+        let inner = error.unwrap_inner();
+        let at = place(inner.position()).or_else(|| place(error.position()));
+        let diagnostic = match inner {
+            EvalAltResult::ErrorRuntime(value, _) | EvalAltResult::ErrorTerminated(value, _)
+                if value.is::<Diagnostic>() =>
+            {
+                value.clone_cast::<Diagnostic>()
+            }
+            EvalAltResult::ErrorRuntime(value, position) => match value.read_lock::<Field>() {
+                Some(field) => fields::no_value(&field, *position),
+                None => Diagnostic::script(value.to_string()),
+            },
+            EvalAltResult::ErrorParsing(error, position) => {
+                self.of_parse(&ParseError(Box::new(error.clone()), *position))
+            }
+            EvalAltResult::ErrorVariableNotFound(name, _) => self.unknown_name(name, at),
+            EvalAltResult::ErrorFunctionNotFound(signature, _) => self.no_function(signature, at),
+            // `&&`, `||` and `if` want plain conditions; a field has no value here.
+            EvalAltResult::ErrorMismatchDataType(_, got, _) if got.contains(FIELD) || got.contains("Field") => {
+                self.field_as_condition(at)
+            }
+            EvalAltResult::ErrorMismatchDataType(wanted, got, _) => Diagnostic::script(format!(
+                "{} is needed, got {}",
+                arguments::in_words(wanted),
+                arguments::in_words(got)
+            )),
+            EvalAltResult::ErrorTooManyOperations(_) | EvalAltResult::ErrorTerminated(..) => endless(),
+            EvalAltResult::ErrorDataTooLarge(what, _) => too_large(what),
+            EvalAltResult::ErrorStackOverflow(_) => {
+                Diagnostic::script("functions call each other more than 64 deep").help("a loop: for n in 0..100 { … }")
+            }
+            EvalAltResult::ErrorModuleNotFound(name, _) => Diagnostic::script(format!("no script `{name}` to import"))
+                .span(name.as_str())
+                .help("skep list scripts"),
+            EvalAltResult::ErrorFor(_) => {
+                Diagnostic::script("`for` goes over a range, a list or a table").help("for n in 0..10 { … }")
+            }
+            EvalAltResult::ErrorPropertyNotFound(name, _) => Diagnostic::script(format!("there is no `{name}` here")),
+            EvalAltResult::ErrorDotExpr(text, _) => self.no_property(text),
+            other => Diagnostic::script(ticked(&lower(&bare(other)))),
+        };
+        let diagnostic = diagnostic.at(at);
+        match self.hidden(at) {
+            Some(name) if diagnostic.label.is_none() => {
+                diagnostic.label(format!("`{name}` is your variable here, which hides the field of that name"))
+            }
+            _ => diagnostic,
         }
-        ParseErrorType::MissingToken(token, why) => {
-            Diagnostic::script(format!("`{token}` is missing {}", lower(why))).at(at)
-        }
-        other => Diagnostic::script(lower(&other.to_string())).at(at),
     }
 }
 
-/// A script that failed while it ran.
-pub fn of_run(error: &EvalAltResult, engine: &Engine, known: &[String]) -> Diagnostic {
-    if let EvalAltResult::ErrorInModule(name, cause, position) = error {
-        let mut diagnostic = of_run(cause, engine, known);
-        let at = diagnostic.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
-        diagnostic.message = format!("in `{name}`{at}: {}", diagnostic.message);
-        diagnostic.position = place(*position);
-        return diagnostic.span(name.as_str());
+/// The imported script whose function failed.
+fn module(error: &EvalAltResult) -> Option<u16> {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => module(inner).or_else(|| modules::number(source)),
+        _ => None,
     }
-    let inner = error.unwrap_inner();
-    let at = place(inner.position()).or_else(|| place(error.position()));
-    let diagnostic = match inner {
-        EvalAltResult::ErrorRuntime(value, _) => match value.read_lock::<Diagnostic>() {
-            Some(diagnostic) => diagnostic.clone(),
-            None => Diagnostic::script(value.to_string()),
-        },
-        EvalAltResult::ErrorParsing(error, position) => {
-            of_parse(&ParseError(Box::new(error.clone()), *position), known)
-        }
-        EvalAltResult::ErrorVariableNotFound(name, _) => unknown_name(name, known),
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => no_function(signature, engine),
-        // `&&`, `||` and `if` want plain conditions; a field has no value here.
-        EvalAltResult::ErrorMismatchDataType(wanted, got, _) if got.contains(FIELD) || got.contains("Field") => {
-            Diagnostic::script(format!("a {FIELD} has no value here: {wanted} is needed"))
-                .help("join kernel expressions with `and`, `or`, `not(…)`; test events here with .each(|e| if e.pid == 1 { … })")
-        }
-        EvalAltResult::ErrorMismatchDataType(wanted, got, _) => Diagnostic::script(format!("{wanted} is needed, got {got}")),
-        EvalAltResult::ErrorTooManyOperations(_) | EvalAltResult::ErrorTerminated(..) => {
-            Diagnostic::script("the script computes for 10 seconds without waiting for events: an endless loop?")
-                .help("let the kernel wait: every(\"1s\", || …), or .run(\"10s\")")
-        }
-        EvalAltResult::ErrorDataTooLarge(what, _) => {
-            Diagnostic::script(format!("{} grows too large", lower(what))).help("aggregate in the kernel: .by(…).count()")
-        }
-        EvalAltResult::ErrorStackOverflow(_) => Diagnostic::script("functions call each other too deeply"),
-        EvalAltResult::ErrorModuleNotFound(name, _) => {
-            Diagnostic::script(format!("no script `{name}` to import")).span(name.as_str()).help("skep list scripts")
-        }
-        EvalAltResult::ErrorPropertyNotFound(name, _) => Diagnostic::script(format!("there is no `{name}` here")),
-        other => Diagnostic::script(lower(&bare(other))),
+}
+
+/// How Rhai calls closures.
+pub const ANONYMOUS: &str = "anon$";
+
+/// A closure that does not take what it is called with.
+pub fn other_parameters() -> Diagnostic {
+    Diagnostic::script("this closure has other parameters than it is called with")
+        .help(".each(|e| …) has one, every(\"1s\", || …) and at_end(|| …) have none")
+}
+
+/// The script computes and nobody waits.
+pub fn endless() -> Diagnostic {
+    Diagnostic::script("the script computes for 10 seconds without waiting for events: an endless loop?")
+        .help("let the kernel wait: every(\"1s\", || …), or .run(\"10s\")")
+}
+
+/// Rhai's limits, see the engine.
+fn too_large(what: &str) -> Diagnostic {
+    let message = match what.to_lowercase() {
+        what if what.contains("string") => "a text grows beyond 16 MiB",
+        what if what.contains("array") => "a list grows beyond 1,000,000 elements",
+        what if what.contains("map") => "a map grows beyond 1,000,000 entries",
+        _ => "a value grows too large",
     };
-    diagnostic.at(at)
+    Diagnostic::script(message).help("let the kernel keep the numbers: .by(comm).count()")
 }
 
 /// Rhai's message, without its "(line 1, position 2)".
@@ -82,49 +192,13 @@ fn bare(error: &EvalAltResult) -> String {
     text.split(" (line ").next().unwrap_or(&text).to_owned()
 }
 
-fn unknown_name(name: &str, known: &[String]) -> Diagnostic {
-    let error = Diagnostic::script(format!("unknown name `{name}`"));
-    match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(
-            "fields: pid tid comm uid gid cpu cgroup nsecs probe retval arg0 args.NAME   (variables begin with let)",
-        ),
-    }
-}
-
-/// Rhai names a missing function with its argument types: `filtr (probe, kernel expression)`.
-fn no_function(signature: &str, engine: &Engine) -> Diagnostic {
-    let (name, types) = signature.split_once(" (").unwrap_or((signature, ""));
-    let types = types.trim_end_matches(')');
-    let signatures = engine.gen_fn_signatures(false);
-    let names: Vec<&str> = signatures.iter().map(|one| one.split('(').next().unwrap_or(one).trim()).collect();
-    if names.contains(&name) {
-        let error = match types {
-            "" => Diagnostic::script(format!("`{name}` takes other arguments than none")),
-            types => Diagnostic::script(format!("`{name}` does not take ({types})")),
-        };
-        let own = |one: &&String| one.split('(').next().is_some_and(|found| found.trim() == name);
-        let arity = signatures.iter().filter(own).map(|one| one.split(" -> ").next().unwrap_or(one)).next();
-        return match (name, types.contains(FIELD)) {
-            ("&&" | "||", _) => error.help("write `and`, `or`"),
-            (_, true) if !name.starts_with(|c: char| c.is_alphabetic()) => {
-                error.help("a kernel expression joins fields, numbers and texts")
-            }
-            _ => match arity {
-                Some(signature) => error.help(signature.to_owned()),
-                None => error,
-            },
-        };
-    }
-    let error = Diagnostic::script(format!("unknown function `{name}`"));
-    match nearest(name, names.iter().copied().filter(|name| name.starts_with(|c: char| c.is_alphabetic()))) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help("skep doc functions"),
-    }
+/// Rhai's single quotes as back-ticks.
+pub fn ticked(text: &str) -> String {
+    text.replace('\'', "`")
 }
 
 /// Our style: lower case at the start, no full stop.
-fn lower(text: &str) -> String {
+pub fn lower(text: &str) -> String {
     let text = text.trim().trim_end_matches('.');
     let mut chars = text.chars();
     match (chars.next(), text.chars().nth(1)) {

@@ -1,9 +1,11 @@
 //! Fields: symbolic names and the operators on them. They build expressions that are compiled for the kernel.
 
-use super::host::{Fallible, place, raise};
+use super::host::{Fallible, Host, called, place, raise};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node, Operator};
-use rhai::{Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
+use std::ops::{Range, RangeInclusive};
+use std::rc::Rc;
 
 /// A kernel expression as a script holds it.
 #[derive(Clone, Debug)]
@@ -33,15 +35,37 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("or", Operator::Or),
 ];
 
+const ONE_ARGUMENT: [Function; 11] = [
+    Function::Ntohs,
+    Function::Ntohl,
+    Function::Ntohll,
+    Function::UserPointer,
+    Function::KernelPointer,
+    Function::Strerror,
+    Function::SignalName,
+    Function::SyscallName,
+    Function::CgroupPath,
+    Function::UserName,
+    Function::Ksym,
+];
+
 /// Deeper expressions fit no slot, and recursion over them no stack.
 const DEEPEST: u32 = 2000;
+
+fn shallow(built: Expr, context: &NativeCallContext) -> Fallible<Field> {
+    if built.depth > DEEPEST {
+        let error = Diagnostic::script(format!("an expression is too large: it is nested more than {DEEPEST} deep"));
+        return raise(error.help("test less in the kernel, and the rest here"), context.call_position());
+    }
+    Ok(Field(built))
+}
 
 /// A script's value as part of a kernel expression.
 ///
 /// # Errors
 /// It is of a type that the kernel cannot handle.
 pub fn expr(value: &Dynamic, context: &NativeCallContext) -> Fallible<Expr> {
-    let position = place(context.call_position());
+    let position = called(context);
     if let Some(field) = value.read_lock::<Field>() {
         return Ok(field.0.clone());
     }
@@ -71,20 +95,38 @@ pub fn expr(value: &Dynamic, context: &NativeCallContext) -> Fallible<Expr> {
     )
 }
 
-pub fn register(engine: &mut Engine) -> Result<(), String> {
+/// A field has no value here, where a text is made of it.
+pub fn no_value(field: &Field, position: Position) -> Diagnostic {
+    let name = field.0.column_name();
+    Diagnostic::script(format!("`{}` is known in the kernel only: it has no value here", field.0))
+        .help(format!("print it from events: .fields({}).each(|e| print(e.{name}))", field.0))
+        .span(field.0.to_string())
+        .at(place(position))
+}
+
+/// A text with a field in it is not what anybody wants; Rhai lets `to_string` not fail, so the host remembers it.
+fn texts(engine: &mut Engine, host: &Rc<Host>) {
+    engine.register_fn("print", |context: NativeCallContext, field: Field| -> Fallible<ImmutableString> {
+        raise(no_value(&field, context.call_position()), context.call_position())
+    });
+    let own = host.clone();
+    engine.register_fn("to_string", move |context: NativeCallContext, field: &mut Field| {
+        own.refused.replace(Some(no_value(field, context.call_position())));
+        field.0.to_string()
+    });
+    engine.register_fn("to_debug", |field: &mut Field| field.0.to_string());
+}
+
+pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     engine.register_type_with_name::<Field>(FIELD);
+    texts(engine, host);
     engine.register_custom_operator("and", 60)?.register_custom_operator("or", 30)?;
     for (symbol, operator) in OPERATORS {
         let build = move |context: &NativeCallContext, left: &Dynamic, right: &Dynamic| {
             check_bits(*operator, left, right, context)?;
             let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
-            let built = Expr::new(node, place(context.call_position()));
-            if built.depth > DEEPEST {
-                let error =
-                    Diagnostic::script(format!("an expression is too large: it is nested more than {DEEPEST} deep"));
-                return raise(error.help("test less in the kernel, and the rest here"), context.call_position());
-            }
-            Ok(Dynamic::from(Field(built)))
+            let built = Expr::new(node, called(context));
+            Ok(Dynamic::from(shallow(built, context)?))
         };
         engine.register_fn(
             *symbol,
@@ -105,15 +147,38 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
             },
         );
     }
+    engine.register_fn("contains", |context: NativeCallContext, list: rhai::Array, field: Field| -> Fallible<Field> {
+        let position = called(&context);
+        let mut any = Expr::new(Node::Int(0), position);
+        for (n, one) in list.iter().enumerate() {
+            let same = Expr::new(Node::Binary(Operator::Equal, field.0.clone(), expr(one, &context)?), position);
+            let both = if n == 0 { same } else { Expr::new(Node::Binary(Operator::Or, any, same), position) };
+            any = shallow(both, &context)?.0;
+        }
+        Ok(Field(any))
+    });
+    let within = |context: &NativeCallContext, field: Field, low: INT, high: (Operator, INT)| {
+        let compare = |operator: Operator, bound: INT| {
+            let node = Node::Binary(operator, field.0.clone(), Expr::int(bound.into()));
+            Expr::new(node, called(context))
+        };
+        Field(Expr::and(Some(compare(Operator::GreaterOrEqual, low)), compare(high.0, high.1)))
+    };
+    engine.register_fn("contains", move |context: NativeCallContext, range: Range<INT>, field: Field| {
+        within(&context, field, range.start, (Operator::Less, range.end))
+    });
+    engine.register_fn("contains", move |context: NativeCallContext, range: RangeInclusive<INT>, field: Field| {
+        within(&context, field, *range.start(), (Operator::LessOrEqual, *range.end()))
+    });
     // Plain values have them too, so that a script may join its own conditions with the same words.
     engine.register_fn("and", |left: bool, right: bool| left && right);
     engine.register_fn("or", |left: bool, right: bool| left || right);
     engine.register_fn("not", |value: bool| !value);
     engine.register_fn("not", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Not(field.0), place(context.call_position())))
+        Field(Expr::new(Node::Not(field.0), called(&context)))
     });
     engine.register_fn("-", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Negate(field.0), place(context.call_position())))
+        Field(Expr::new(Node::Negate(field.0), called(&context)))
     });
     engine.register_fn("!", |context: NativeCallContext, field: Field| -> Fallible<Dynamic> {
         let help = format!("not({})", field.0);
@@ -121,10 +186,30 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
     });
     engine.register_indexer_get(
         |context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
-            let position = place(context.call_position()).or(field.0.position);
+            let position = called(&context).or(field.0.position);
             Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
         },
     );
+    engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, n: INT| -> Fallible<Field> {
+        let position = called(&context).or(field.0.position);
+        Ok(Field(Expr::new(Node::Index(field.0.clone(), n), position)))
+    });
+    engine.register_fn("cast", |context: NativeCallContext, field: Field, to: ImmutableString| {
+        Field(Expr::new(Node::Cast(field.0, to.to_string()), called(&context)))
+    });
+    engine.register_fn("enum_name", |context: NativeCallContext, field: Field, name: ImmutableString| {
+        let name = if name.starts_with("enum ") { name.to_string() } else { format!("enum {name}") };
+        Field(Expr::new(Node::Cast(field.0, name), called(&context)))
+    });
+    engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Field> {
+        let list: Vec<Expr> = fields.iter().map(|field| expr(field, &context)).collect::<Fallible<_>>()?;
+        Ok(Field(Expr::new(Node::FirstOf(list), called(&context))))
+    });
+    for function in ONE_ARGUMENT {
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
+            call(function, field, None, &context)
+        });
+    }
     for function in [Function::Str, Function::Buf, Function::Ntop] {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
             call(function, field, None, &context)
@@ -141,7 +226,7 @@ pub fn register(engine: &mut Engine) -> Result<(), String> {
 
 fn call(function: Function, field: Field, more: Option<Expr>, context: &NativeCallContext) -> Field {
     let arguments = [field.0].into_iter().chain(more).collect();
-    Field(Expr::new(Node::Call(function, arguments), place(context.call_position())))
+    Field(Expr::new(Node::Call(function, arguments), called(context)))
 }
 
 /// `args.flags & 3 == 0` binds as in C: `3 == 0` first. Say it before it is false for ever.

@@ -1,6 +1,7 @@
 //! Functions that belong to no value: running, timers, ending, formatting, time.
 
-use super::host::{Fallible, Host, Mode, raise};
+use super::fields::{self, Field};
+use super::host::{Closure, Fallible, Host, Mode, called, raise};
 use super::probe::not_a_duration;
 use super::{run, values};
 use crate::aggregate::column::{NoNames, Value};
@@ -29,12 +30,15 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
                     context.call_position(),
                 );
             }
+            let closure = Closure { function: closure, position: called(&context) };
             own.timers.borrow_mut().push((period, closure));
             Ok(())
         },
     );
     let own = host.clone();
-    engine.register_fn("at_end", move |closure: FnPtr| own.at_end.borrow_mut().push(closure));
+    engine.register_fn("at_end", move |context: NativeCallContext, function: FnPtr| {
+        own.at_end.borrow_mut().push(Closure { function, position: called(&context) });
+    });
     for takes_status in [false, true] {
         let own = host.clone();
         let exit = move |context: &NativeCallContext, status: INT| -> Fallible<()> {
@@ -51,6 +55,13 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
             false => engine.register_fn("exit", move |context: NativeCallContext| exit(&context, 0)),
         };
     }
+    // Rhai's own would hold up the run, and Ctrl-C with it.
+    let awake = |context: &NativeCallContext| -> Fallible<()> {
+        let error = Diagnostic::script("a script does not sleep: it waits for events");
+        raise(error.help("every(\"1s\", || …), or .run(\"10s\")"), context.call_position())
+    };
+    engine.register_fn("sleep", move |context: NativeCallContext, _: INT| awake(&context));
+    engine.register_fn("sleep", move |context: NativeCallContext, _: FLOAT| awake(&context));
     formats(engine, host);
     let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     engine.register_fn("now", move || clock().as_secs_f64() as FLOAT);
@@ -91,8 +102,11 @@ fn render(context: &NativeCallContext, text: &str, arguments: &[Dynamic]) -> Fal
         Err(message) => return raise(Diagnostic::script(message), context.call_position()),
     };
     if format.arguments() != arguments.len() {
-        let message = format!("the format wants {} values and gets {}", format.arguments(), arguments.len());
-        return raise(Diagnostic::script(message), context.call_position());
+        let message = printf::miscounted(format.arguments(), arguments.len());
+        return raise(Diagnostic::script(message).help("printf(\"%s %d\", \"bash\", 7)"), context.call_position());
+    }
+    if let Some(field) = arguments.iter().find_map(|one| one.read_lock::<Field>()) {
+        return raise(fields::no_value(&field, context.call_position()), context.call_position());
     }
     let values: Vec<Value> = arguments.iter().map(value).collect();
     Ok(format.render(&values, &[], &NoNames))

@@ -1,16 +1,18 @@
 //! The host: what one script's run is made of, shared by the functions that the script calls.
 
+use super::modules;
 use super::names::Names;
 use super::output::Output;
 use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::kernel::signals;
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::session::{Session, Sizes};
 use crate::trust::Trust;
-use rhai::{Dynamic, EvalAltResult, FnPtr, Position};
+use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_templates::catalog::Catalog;
 use std::cell::{Cell, RefCell};
 use std::process::Child;
@@ -28,11 +30,21 @@ pub enum Mode {
     Plan,
 }
 
+/// How long a closure may go on after a signal: one that prints a report ends it.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A closure of the script, and where it was given.
+#[derive(Clone)]
+pub struct Closure {
+    pub function: FnPtr,
+    pub position: Option<crate::diagnostic::Position>,
+}
+
 /// One chain of the script, with what belongs to the script's side of it.
 pub struct Chain {
     pub entry: Entry,
     /// Of `each`.
-    pub each: Option<FnPtr>,
+    pub each: Option<Closure>,
     pub state: State,
     /// The values after the last run; until then the session has them.
     pub table: Option<Table>,
@@ -73,8 +85,8 @@ pub struct Command {
 pub struct Host {
     pub settings: Settings,
     pub chains: RefCell<Vec<Chain>>,
-    pub timers: RefCell<Vec<(Duration, FnPtr)>>,
-    pub at_end: RefCell<Vec<FnPtr>>,
+    pub timers: RefCell<Vec<(Duration, Closure)>>,
+    pub at_end: RefCell<Vec<Closure>>,
     pub active: RefCell<Option<Active>>,
     pub params: RefCell<Params>,
     pub output: RefCell<Output>,
@@ -88,6 +100,10 @@ pub struct Host {
     pub ran: Cell<bool>,
     /// Since when the script computes without waiting for events.
     pub busy_since: Cell<Instant>,
+    /// The script made a text of a field: its next step fails with this.
+    pub refused: RefCell<Option<Diagnostic>>,
+    /// Since when a signal waits for a closure to end.
+    pub asked_to_end: Cell<Option<Instant>>,
     pub names: Rc<Names>,
 }
 
@@ -107,8 +123,34 @@ impl Host {
             ended: Cell::new(None),
             ran: Cell::new(false),
             busy_since: Cell::new(Instant::now()),
+            refused: RefCell::default(),
+            asked_to_end: Cell::new(None),
             names: Rc::default(),
         })
+    }
+
+    /// A signal came while the script computes, and it went on for too long: it ends as `exit()` would end it.
+    pub fn interrupted(&self) -> bool {
+        if !signals::pending() {
+            return false;
+        }
+        let now = Instant::now();
+        let since = self.asked_to_end.get().unwrap_or(now);
+        self.asked_to_end.set(Some(since));
+        let over = now - since > GRACE;
+        if over && let Some(signal) = signals::take() {
+            self.exit.set(Some(signals::status(signal)));
+        }
+        over
+    }
+
+    /// A signal came: no further run begins, and the one that there is ends.
+    pub fn ended_by_signal(&self) -> bool {
+        let signal = signals::take();
+        if let Some(signal) = signal {
+            self.ended.set(Some(signals::status(signal)));
+        }
+        signal.is_some()
     }
 
     /// Adds a chain; its number is its handle.
@@ -167,5 +209,12 @@ pub fn raise<T>(diagnostic: Diagnostic, position: Position) -> Fallible<T> {
 
 /// Rhai's position as ours.
 pub fn place(position: Position) -> Option<crate::diagnostic::Position> {
-    Some(crate::diagnostic::Position { line: position.line()?, column: position.position().unwrap_or(1) })
+    Some(crate::diagnostic::Position::new(position.line()?, position.position().unwrap_or(1)))
+}
+
+/// Where a function was called, in an imported script too.
+pub fn called(context: &NativeCallContext) -> Option<crate::diagnostic::Position> {
+    let mut position = place(context.call_position())?;
+    position.script = context.call_source().and_then(modules::number).unwrap_or(0);
+    Some(position)
 }

@@ -1,11 +1,14 @@
 //! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
 
+pub mod arguments;
 pub mod engine;
 pub mod errors;
 pub mod event;
 pub mod fields;
 pub mod functions;
+pub mod habits;
 pub mod host;
+pub mod missing;
 pub mod modules;
 pub mod names;
 pub mod output;
@@ -13,4 +16,7 @@ pub mod params;
 pub mod probe;
 pub mod reference;
 pub mod run;
+mod spans;
+pub mod unsigned;
 pub mod values;
+pub mod written;

@@ -1,6 +1,7 @@
 //! Names: what numbers are called on this machine: attach points, users, cgroups, disks, signals, system calls.
 
 use crate::aggregate::column::{self, Show};
+use crate::kernel::symbols::Symbols;
 use crate::kernel::{arch, cgroup};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ pub struct Names {
     cgroups: RefCell<HashMap<u64, String>>,
     users: OnceCell<HashMap<u64, String>>,
     devices: OnceCell<HashMap<u64, String>>,
+    symbols: OnceCell<Symbols>,
 }
 
 impl Names {
@@ -42,7 +44,8 @@ impl column::Names for Names {
                 cgroups.entry(value).or_insert_with(|| format!("cgroup {value}"));
                 found
             }
-            Show::Decimal | Show::Hex | Show::Duration => None,
+            Show::KernelSymbol => self.symbols.get_or_init(Symbols::read).name(value),
+            Show::Decimal | Show::Hex | Show::Duration | Show::Enum(_) => None,
         }
     }
 }

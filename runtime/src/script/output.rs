@@ -144,6 +144,8 @@ impl Output {
                 ("lost_ring", trust.lost_ring),
                 ("lost_map", trust.lost_map),
                 ("unmatched", trust.unmatched),
+                ("nested", trust.nested),
+                ("open", trust.open),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
             self.done(result);

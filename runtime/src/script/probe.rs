@@ -1,14 +1,16 @@
 //! Chains: `probe(…)` and `template(…)`, and the methods that say what is wanted of them.
 
 use super::fields::{self, Field};
-use super::host::{Fallible, Host, place, raise};
-use super::{run, values};
+use super::host::{Closure, Fallible, Host, called, raise};
+use super::spans::spans;
+use super::{arguments, run, values};
 use crate::aggregate::cell::Kind;
-use crate::attach_point;
+use crate::attach_point::{self, AttachPoint};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::plan::{Column, Direction, Entry, Output, Setting, Source, Then};
 use crate::report::{printf, units};
+use crate::resolve::BUILTINS;
 use rhai::{Array, Dynamic, Engine, FnPtr, INT, ImmutableString, Map, NativeCallContext, Position};
 use std::rc::Rc;
 
@@ -21,7 +23,7 @@ pub struct Probe {
 
 impl Probe {
     /// Changes the chain, which must not run yet.
-    fn change(
+    pub fn change(
         self,
         context: &NativeCallContext,
         change: impl FnOnce(&mut Entry) -> Result<(), Diagnostic>,
@@ -59,6 +61,7 @@ impl Probe {
 
 pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_type_with_name::<Probe>("probe");
+    values::no_order::<Probe>(engine, "a chain", ".value() > 100");
     sources(engine, host);
     filters(engine);
     columns(engine);
@@ -69,26 +72,25 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
 }
 
 fn sources(engine: &mut Engine, host: &Rc<Host>) {
-    let add = |host: &Rc<Host>, points: &[String], position: Position| -> Fallible<Probe> {
-        let mut parsed = Vec::new();
-        for text in points {
-            match attach_point::parse(text) {
-                Ok(point) => parsed.push((text.clone(), point)),
-                Err(diagnostic) => return raise(diagnostic, position),
-            }
-        }
-        let chain = host.add(Entry::new(Source::Probe(parsed), place(position)));
+    let add = |host: &Rc<Host>, points: &[String], context: &NativeCallContext| -> Fallible<Probe> {
+        let parsed = parsed(points, context.call_position())?;
+        let chain = host.add(Entry::new(Source::Probe(parsed), called(context)));
         Ok(Probe { host: host.clone(), chain })
     };
+    spans(engine, host);
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, point: ImmutableString| {
-        add(&own, &[point.to_string()], context.call_position())
+        add(&own, &[point.to_string()], &context)
     });
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, points: Array| {
-        add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), context.call_position())
+        if points.is_empty() {
+            let error = Diagnostic::script("`probe` takes attach points, got an empty list");
+            return raise(error.help("probe([\"t:sched:sched_switch\"])"), context.call_position());
+        }
+        add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), &context)
     });
-    let template = |host: &Rc<Host>, name: &str, settings: &Map, position: Position| -> Fallible<Probe> {
+    let template = |host: &Rc<Host>, name: &str, settings: &Map, context: &NativeCallContext| -> Fallible<Probe> {
         let mut parameters = Vec::new();
         for (name, value) in settings {
             let setting = match value {
@@ -99,24 +101,33 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
                     Setting::Int(value.clone_cast::<values::Unsigned>().0.into())
                 }
                 other => {
-                    let message = format!("parameter `{name}` cannot hold a value of type `{}`", other.type_name());
-                    return raise(Diagnostic::script(message).span(name.as_str()), position);
+                    let what = arguments::in_words(context.engine().map_type_name(other.type_name()));
+                    let message = format!("parameter `{name}` cannot hold {what}");
+                    return raise(Diagnostic::script(message).span(name.as_str()), context.call_position());
                 }
             };
-            parameters.push((name.to_string(), setting, place(position)));
+            parameters.push((name.to_string(), setting, called(context)));
         }
         parameters.sort_by(|a, b| a.0.cmp(&b.0));
-        let chain = host.add(Entry::new(Source::Template { name: name.to_owned(), parameters }, place(position)));
+        let chain = host.add(Entry::new(Source::Template { name: name.to_owned(), parameters }, called(context)));
         Ok(Probe { host: host.clone(), chain })
     };
     let own = host.clone();
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString| {
-        template(&own, &name, &Map::new(), context.call_position())
+        template(&own, &name, &Map::new(), &context)
     });
     let own = host.clone();
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString, settings: Map| {
-        template(&own, &name, &settings, context.call_position())
+        template(&own, &name, &settings, &context)
     });
+}
+
+pub fn parsed(points: &[String], position: Position) -> Fallible<Vec<(String, AttachPoint)>> {
+    let parse = |text: &String| match attach_point::parse(text) {
+        Ok(point) => Ok((text.clone(), point)),
+        Err(diagnostic) => raise(diagnostic, position),
+    };
+    points.iter().map(parse).collect()
 }
 
 fn filters(engine: &mut Engine) {
@@ -151,12 +162,20 @@ fn named(arguments: &[Dynamic], context: &NativeCallContext) -> Fallible<Vec<Col
             continue;
         }
         let expr = fields::expr(argument, context)?;
-        if matches!(&*expr.node, Node::Text(_)) {
-            let help = "a field, such as comm or args.ret";
-            return raise(
-                Diagnostic::script(format!("the text {expr} is no column")).help(help),
-                context.call_position(),
-            );
+        // The same for every event: nobody wants that as a column.
+        let what = match &*expr.node {
+            Node::Text(text) => Some((text.clone(), "text")),
+            Node::Int(_) => Some((String::new(), "number")),
+            _ => None,
+        };
+        if let Some((text, what)) = what {
+            let error = Diagnostic::script(format!("the {what} {expr} is no column"));
+            let name = BUILTINS.iter().any(|(name, _)| *name == text) || text.starts_with("args.");
+            let help = match name && context.fn_name() != "printf" {
+                true => format!(".{}({text})", context.fn_name()),
+                false => "a field, such as comm or args.ret".to_owned(),
+            };
+            return raise(error.help(help), context.call_position());
         }
         let name = expr.column_name();
         let same = columns.iter().filter(|column| column.name == name).count();
@@ -266,7 +285,8 @@ fn streams(engine: &mut Engine) {
             default_columns(entry);
             Ok(())
         })?;
-        probe.host.chains.borrow_mut()[probe.chain].each = Some(closure);
+        let position = called(&context);
+        probe.host.chains.borrow_mut()[probe.chain].each = Some(Closure { function: closure, position });
         Ok(probe)
     });
     engine.register_fn("printf", move |context: NativeCallContext, probe: Probe, text: ImmutableString| {
@@ -295,8 +315,9 @@ fn formatted(context: &NativeCallContext, probe: Probe, text: &str, arguments: &
         }
     };
     if format.arguments() != columns.len() {
-        let message = format!("the format wants {} values and gets {}", format.arguments(), columns.len());
-        return raise(Diagnostic::script(message), context.call_position());
+        let message = printf::miscounted(format.arguments(), columns.len());
+        let help = ".printf(\"%-16s %6d\\n\", comm, pid)";
+        return raise(Diagnostic::script(message).help(help), context.call_position());
     }
     probe.change(context, |entry| stream(entry, columns, Then::Printf(text.to_owned())))
 }
@@ -320,7 +341,7 @@ fn views(engine: &mut Engine) {
     });
     engine.register_fn("top", |context: NativeCallContext, probe: Probe, n: INT| {
         probe.change(&context, |entry| {
-            entry.view.top = usize::try_from(n).ok();
+            entry.view.top = Some(values::rows(n)?);
             Ok(())
         })
     });

@@ -15,6 +15,10 @@ pub const SECTIONS: &[Section] = &[
                 "watches an attach point; globs are expanded: `probe(\"tracepoint:sched:sched*\")`",
             ),
             ("probe([attach_point, …])", "any of several"),
+            (
+                "span(start, end)",
+                "two attach points, or two arrays of them, as one event with the time between: see Spans",
+            ),
             ("template(name)", "a dedicated template: `skep list templates`"),
             ("template(name, #{ parameter: value })", "with its parameters set"),
         ],
@@ -29,8 +33,45 @@ pub const SECTIONS: &[Section] = &[
             ("str(address, size)", "the same, up to 512 bytes"),
             ("buf(address, size)", "bytes at an address"),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
+            ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
+            ("ntohl(number)", "32 bits from network order"),
+            ("ntohll(number)", "64 bits from network order"),
+            (
+                "cast(address, \"struct NAME\")",
+                "a pointer to a structure of the kernel: `cast(arg0, \"struct sock\").__sk_common.skc_dport`; also `\"u32\"`, `\"enum NAME\"`",
+            ),
+            ("enum_name(number, \"NAME\")", "a number shown by its name in an enumeration of the kernel"),
+            (
+                "first_of([field, …])",
+                "the first of these that this kernel has: `first_of([args.p.__state, args.p.state])`",
+            ),
+            ("uptr(address)", "an address of the process, where its type does not say: `str(uptr(arg1))`"),
+            ("kptr(address)", "an address of the kernel, where its type does not say"),
+            ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
+            ("strerror(number)", "an error number, shown by name: `ENOENT`"),
+            ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
+            ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
+            ("cgroup_path(number)", "a control group's id, shown as its path"),
+            ("user_name(number)", "a user's id, shown by name"),
             ("starts_with(text, \"prefix\")", "a condition: `starts_with(comm, \"ba\")`"),
             ("not(condition)", "turns a condition; `and`, `or` join two"),
+            ("field in [value, …]", "a condition: equal to one of them; `cpu in 0..4` for a range"),
+        ],
+    ),
+    (
+        "Spans (kernel)",
+        &[
+            (
+                "span(start, end)",
+                "pairs events of a thread; a function's `uprobe:` and `uretprobe:` call by call, recursion too",
+            ),
+            ("elapsed", "nanoseconds from the start to the end"),
+            ("start.comm", "any field as it was at the start: `start.arg0`, `start.nsecs`, `str(start.args.filename)`"),
+            (
+                ".on(key, key)",
+                "pairs by a field or an array of them, at the start and at the end: `.on([args.dev, args.sector], [args.dev, args.sector])`",
+            ),
+            (".spans(n)", "room for n starts that wait for their ends (10,240 unless said)"),
         ],
     ),
     (
@@ -124,6 +165,16 @@ pub const SECTIONS: &[Section] = &[
     ),
 ];
 
+const SPANS: &str = "\n## How spans are paired and counted\n\n\
+    A part of an expression that names only `start.…` is computed at the start and kept; everything else is of the end.\n\
+    `.filter(…)` decides at the end. An end pairs with the latest start of its key, never with an older one. The trust line\n\
+    counts what has no partner: ends without a start (it came before everything was attached, or gave way: starts wait in\n\
+    a table that drops those unused for longest when it is full), starts replaced by another start of the same key, and\n\
+    starts still open at the end of the run.\n\n\
+    `--pid`, `--cgroup` and conditions on `pid` or `tid` alone hold at both sides, so that others are not stored; `--comm`\n\
+    is the name at the end. With `.on(…)` any task may end a span: the restrictions hold at the start, and ends of what\n\
+    others began count as ends without a start.\n";
+
 /// As a terminal shows it.
 pub fn text() -> String {
     let mut out = String::new();
@@ -157,6 +208,7 @@ pub fn markdown() -> String {
             out += &format!("| `{}` | {} |\n", cell(signature), cell(help));
         }
     }
+    out += SPANS;
     out += "\n## Fields of every source\n\n| field | what it is |\n|---|---|\n";
     for (name, help) in BUILTINS {
         out += &format!("| `{name}` | {help} |\n");
@@ -207,12 +259,25 @@ mod tests {
         let named: BTreeSet<String> =
             SECTIONS.iter().flat_map(|(_, list)| *list).map(|(signature, _)| name(signature).to_owned()).collect();
         // Statements and Rhai's own.
-        let language = ["for", "table", "print"];
+        let language = ["for", "table", "print", "elapsed", "start.comm", "field"];
         for name in named.iter().filter(|name| !language.contains(&name.as_str())) {
             assert!(registered.contains(name), "the reference has `{name}`, the engine has not");
         }
         // Operators, property access, conversions that Rhai calls by itself; further percentiles stand with p50.
-        let implied = ["and", "or", "to_string", "to_debug", "to_int", "p90", "p95", "p99", "p999", "is_event"];
+        let implied = [
+            "and",
+            "or",
+            "to_string",
+            "to_debug",
+            "to_int",
+            "p90",
+            "p95",
+            "p99",
+            "p999",
+            "is_event",
+            "sleep",
+            "contains",
+        ];
         for name in registered.iter().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
             let known = named.contains(name) || implied.contains(&name.as_str()) || name.contains('$');
             assert!(known, "the engine has `{name}`, the reference has not");

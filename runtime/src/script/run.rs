@@ -1,7 +1,8 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
+use super::errors;
 use super::event::{Event, Schema};
-use super::host::{Active, Chain, Fallible, Host, Mode, State, arranged, raise};
+use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
 use super::probe::Probe;
 use super::values;
@@ -10,12 +11,13 @@ use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::ring;
 use crate::plan::{Output, Then};
+use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
 use crate::report::printf::Format;
 use crate::session::{self, Session};
 use crate::trust::Trust;
-use rhai::{Dynamic, FnPtr, NativeCallContext};
+use rhai::{Dynamic, NativeCallContext};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -82,17 +84,23 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
 }
 
 /// Calls a closure; `exit()` inside ends the run and is no error.
-fn call(context: &NativeCallContext, host: &Host, closure: &FnPtr, arguments: Vec<Dynamic>) -> Fallible<()> {
+fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<()> {
     host.busy_since.set(Instant::now());
-    match closure.call_raw(context, None, arguments) {
+    host.asked_to_end.set(None);
+    match closure.function.call_raw(context, None, arguments) {
         Ok(_) => Ok(()),
-        Err(error)
-            if host.exit.get().is_some()
-                && matches!(error.unwrap_inner(), rhai::EvalAltResult::ErrorTerminated(..)) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.unwrap_inner() {
+            rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(()),
+            // Rhai forgets where: the closure is the nearest that is known.
+            rhai::EvalAltResult::ErrorTerminated(value, _) if value.is_unit() => {
+                let error = errors::endless().label("its closure does not end").at(closure.position);
+                raise(error, context.call_position())
+            }
+            rhai::EvalAltResult::ErrorFunctionNotFound(name, _) if name.starts_with(errors::ANONYMOUS) => {
+                raise(errors::other_parameters().at(closure.position), context.call_position())
+            }
+            _ => Err(error),
+        },
     }
 }
 
@@ -108,7 +116,7 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
-    if host.ended.get().is_some() {
+    if host.ended_by_signal() || host.ended.get().is_some() {
         // A signal came, or the command ended: no further run begins, and the script is over.
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
@@ -158,12 +166,15 @@ fn attach(
     let session = Session::start(&entries, &settings.machine, settings.sizes)?;
     let ring = session.events()?;
     let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
+    // A look at what is there is over when it was taken.
+    let time = if snapshot(&prepared) { Some(Duration::ZERO) } else { time };
     let deadline = match (time, settings.longest) {
         (Some(time), Some(longest)) => Some(time.min(longest)),
         (time, longest) => time.or(longest),
     };
     let until = match deadline {
         None => "Ctrl-C to end".to_owned(),
+        Some(Duration::ZERO) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
         Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
     };
     let pump = Pump::start(Watch { ring, timers, deadline })
@@ -191,9 +202,16 @@ fn attach(
     Ok(pump)
 }
 
+/// Are there iterators only?
+fn snapshot(prepared: &[Prepared]) -> bool {
+    let mut attached =
+        prepared.iter().flat_map(|one| &one.units).flat_map(|unit| &unit.programs).flat_map(|one| &one.attach);
+    !prepared.is_empty() && attached.all(|one| matches!(one.mechanism, Mechanism::Iterator { .. }))
+}
+
 /// What happens to one chain's events.
 struct Consumer {
-    each: Option<FnPtr>,
+    each: Option<Closure>,
     format: Option<Format>,
     schema: Rc<Schema>,
     widths: Vec<usize>,
@@ -235,6 +253,10 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
+        // One that came while programs were loaded has woken nobody.
+        if self.host.ended_by_signal() {
+            return Ok(());
+        }
         loop {
             let happening = match self.pump.happenings.try_recv() {
                 Ok(happening) => happening,
@@ -257,9 +279,8 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
-                Happening::Signal(signal) => {
-                    // Ctrl-C is the usual way to end a run without a time; a request to terminate is passed on.
-                    self.host.ended.set(Some(if signal == libc::SIGINT { 0 } else { 128 + signal }));
+                Happening::Signal => {
+                    self.host.ended_by_signal();
                     return Ok(());
                 }
                 Happening::ChildEnded(_) => {

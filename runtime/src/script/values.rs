@@ -2,10 +2,11 @@
 
 use super::host::{Fallible, raise};
 use super::names::Names;
+use super::unsigned;
 use crate::aggregate::cell::{Kind, Measure};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Names as _, Show, Value};
 use crate::aggregate::histogram::Histogram;
-use crate::aggregate::table::{Row, Table};
+use crate::aggregate::table::{Row, Spec, Table};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::report;
 use rhai::{Dynamic, Engine, FLOAT, INT, ImmutableString, NativeCallContext};
@@ -75,7 +76,7 @@ pub fn dynamic(value: &Value, column: &ColumnType, names: &Names) -> Dynamic {
 }
 
 /// A sum or an extreme: [`INT`] if it fits, else unsigned, else the nearest float.
-fn number(value: i128) -> Dynamic {
+pub fn number(value: i128) -> Dynamic {
     match (INT::try_from(value), u64::try_from(value)) {
         (Ok(int), _) => int.into(),
         (_, Ok(unsigned)) => Dynamic::from(Unsigned(unsigned)),
@@ -84,18 +85,24 @@ fn number(value: i128) -> Dynamic {
 }
 
 /// An aggregated value as a script sees it.
-pub fn measure(value: &Measure, taken: &Rc<Cell<bool>>) -> Dynamic {
+pub fn measure(value: &Measure, spec: &Spec, taken: &Rc<Cell<bool>>) -> Dynamic {
+    // A sum of addresses is none.
+    let sample = |value: i128| match (spec.show, u64::try_from(value)) {
+        (Show::Hex, Ok(address)) => Dynamic::from(Unsigned(address)),
+        _ => number(value),
+    };
     match value {
         Measure::Count(n) => number((*n).into()),
-        Measure::Sum(value) | Measure::Min(value) | Measure::Max(value) => number(*value),
+        Measure::Sum(value) => number(*value),
+        Measure::Min(value) | Measure::Max(value) => sample(*value),
         Measure::Avg { .. } => value.mean().map_or(Dynamic::UNIT, Dynamic::from),
         Measure::Stats { n, sum, min, max } => {
             let mut map = rhai::Map::new();
             map.insert("n".into(), number((*n).into()));
             map.insert("sum".into(), number(*sum));
             map.insert("avg".into(), value.mean().map_or(Dynamic::UNIT, Dynamic::from));
-            map.insert("min".into(), number(*min));
-            map.insert("max".into(), number(*max));
+            map.insert("min".into(), sample(*min));
+            map.insert("max".into(), sample(*max));
             map.into()
         }
         Measure::Histogram(histogram) => {
@@ -104,13 +111,22 @@ pub fn measure(value: &Measure, taken: &Rc<Cell<bool>>) -> Dynamic {
     }
 }
 
+/// A number of rows to show.
+///
+/// # Errors
+/// A script diagnostic for none and less.
+pub fn rows(n: INT) -> Result<usize, Diagnostic> {
+    let wrong = || Diagnostic::script(format!("{n} is no number of rows: 1 is the least")).help(".top(10)");
+    usize::try_from(n).ok().filter(|n| *n > 0).ok_or_else(wrong)
+}
+
 /// What `run` returns: a number or a histogram where there is no key, else the table.
 pub fn result(table: Table, taken: &Rc<Cell<bool>>, names: &Rc<Names>) -> Dynamic {
     if !table.spec.key.is_empty() {
         return Dynamic::from(TableValue { table: Rc::new(table), taken: taken.clone(), names: names.clone() });
     }
     match (table.rows().first(), table.spec.kind) {
-        (Some(row), _) => measure(&row.value, taken),
+        (Some(row), _) => measure(&row.value, &table.spec, taken),
         (None, Kind::Count | Kind::Sum) => Dynamic::from(0 as INT),
         (None, kind) if kind.has_buckets() => {
             Dynamic::from(HistogramValue { histogram: Rc::new(Histogram::new(kind)), taken: taken.clone() })
@@ -126,7 +142,21 @@ pub fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Unsigned>("unsigned");
     tables(engine);
     histograms(engine);
-    unsigned(engine);
+    unsigned::register(engine);
+    no_order::<TableValue>(engine, "a table", ".total() > 100, or for row in table { … }");
+    no_order::<HistogramValue>(engine, "a histogram", ".p99() > 100");
+}
+
+/// Rhai finds unlike values neither less nor greater, silently: for what has no order it is an error.
+pub fn no_order<T: Clone + 'static>(engine: &mut Engine, what: &'static str, help: &'static str) {
+    for symbol in ["<", "<=", ">", ">="] {
+        let refuse = move |context: &NativeCallContext| -> Fallible<bool> {
+            let error = Diagnostic::script(format!("{what} is neither less nor greater: one of its numbers is"));
+            raise(error.help(help), context.call_position())
+        };
+        engine.register_fn(symbol, move |context: NativeCallContext, _: T, _: Dynamic| refuse(&context));
+        engine.register_fn(symbol, move |context: NativeCallContext, _: Dynamic, _: T| refuse(&context));
+    }
 }
 
 fn tables(engine: &mut Engine) {
@@ -147,13 +177,14 @@ fn tables(engine: &mut Engine) {
     });
     engine.register_fn("total", move |table: &mut TableValue| {
         take(table);
-        table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.taken))
+        table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.table.spec, &table.taken))
     });
-    engine.register_fn("top", move |table: &mut TableValue, n: INT| {
+    engine.register_fn("top", move |context: NativeCallContext, table: &mut TableValue, n: INT| {
         take(table);
+        let n = rows(n).or_else(|diagnostic| raise(diagnostic, context.call_position()))?;
         let mut cut = Table::clone(&table.table);
-        cut.top(usize::try_from(n).unwrap_or(0));
-        TableValue { table: Rc::new(cut), ..table.clone() }
+        cut.top(n);
+        Fallible::Ok(TableValue { table: Rc::new(cut), ..table.clone() })
     });
     for (name, descending) in [("sort_by", true), ("sort_by_ascending", false)] {
         engine.register_fn(
@@ -186,7 +217,16 @@ fn tables(engine: &mut Engine) {
         take(table);
         find(table, &key)
     });
-    engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &Rc::default()));
+    let show = |row: &mut RowValue| {
+        let columns = &row.table.spec.key;
+        let pair = |(value, column): (&Value, &ColumnType)| {
+            format!("{}={}", column.name, report::text::value(value, column, &*row.names))
+        };
+        let key: Vec<String> = row.row().key.iter().zip(columns).map(pair).collect();
+        format!("{} {}", key.join(" "), report::text::measured(&row.row().value, row.table.spec.show))
+    };
+    engine.register_fn("to_string", show).register_fn("to_debug", show);
+    engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &row.table.spec, &Rc::default()));
     engine.register_get("key", |row: &mut RowValue| {
         let columns = &row.table.spec.key;
         let mut key: Vec<Dynamic> =
@@ -224,7 +264,7 @@ fn find(table: &TableValue, key: &[Dynamic]) -> Dynamic {
                     dynamic(value, column, &table.names).to_string() == wanted.to_string()
                 })
         });
-    found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.taken))
+    found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.table.spec, &table.taken))
 }
 
 /// A table as `print` shows it.
@@ -293,49 +333,4 @@ fn histograms(engine: &mut Engine) {
     };
     engine.register_fn("to_string", draw);
     engine.register_fn("to_debug", draw);
-}
-
-fn unsigned(engine: &mut Engine) {
-    let show = |value: &mut Unsigned| format!("0x{:x}", value.0);
-    engine.register_fn("to_string", show).register_fn("to_debug", show);
-    engine.register_fn("to_float", |value: Unsigned| value.0 as FLOAT);
-    engine.register_fn("to_decimal", |value: Unsigned| value.0.to_string());
-    engine.register_fn("to_int", |context: NativeCallContext, value: Unsigned| -> Fallible<INT> {
-        match INT::try_from(value.0) {
-            Ok(int) => Ok(int),
-            Err(_) => raise(
-                Diagnostic::script(format!("{} does not fit a signed number", value.0)).help(".to_float()"),
-                context.call_position(),
-            ),
-        }
-    });
-    // Exact in both orders: everything fits 128 bits.
-    macro_rules! compare {
-        ($($symbol:literal $operator:tt)*) => { $(
-            engine.register_fn($symbol, |a: Unsigned, b: Unsigned| a.0 $operator b.0);
-            engine.register_fn($symbol, |a: Unsigned, b: INT| i128::from(a.0) $operator i128::from(b));
-            engine.register_fn($symbol, |a: INT, b: Unsigned| i128::from(a) $operator i128::from(b.0));
-        )* };
-    }
-    compare!("==" == "!=" != "<" < "<=" <= ">" > ">=" >=);
-    macro_rules! compute {
-        ($($symbol:literal $method:ident)*) => { $(
-            engine.register_fn($symbol, |a: Unsigned, b: Unsigned| number(i128::from(a.0).$method(i128::from(b.0))));
-            engine.register_fn($symbol, |a: Unsigned, b: INT| number(i128::from(a.0).$method(i128::from(b))));
-            engine.register_fn($symbol, |a: INT, b: Unsigned| number(i128::from(a).$method(i128::from(b.0))));
-        )* };
-    }
-    compute!("+" saturating_add "-" saturating_sub "*" saturating_mul);
-    for (symbol, divide) in [("/", i128::checked_div as fn(i128, i128) -> Option<i128>), ("%", i128::checked_rem)] {
-        let apply = move |context: &NativeCallContext, a: i128, b: i128| match divide(a, b) {
-            Some(value) => Ok(number(value)),
-            None => raise(Diagnostic::script("division by zero"), context.call_position()),
-        };
-        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: Unsigned| -> Fallible<Dynamic> {
-            apply(&context, a.0.into(), b.0.into())
-        });
-        engine.register_fn(symbol, move |context: NativeCallContext, a: Unsigned, b: INT| -> Fallible<Dynamic> {
-            apply(&context, a.0.into(), b.into())
-        });
-    }
 }

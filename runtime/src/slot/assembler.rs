@@ -86,6 +86,7 @@ pub(super) const JUMP32: u8 = 0x06;
 pub(super) const CALL: u8 = 0x85;
 pub(super) const EXIT: u8 = 0x95;
 pub(super) const CONSTANT64: u8 = 0x18;
+pub(super) const TO_BIG_ENDIAN: u8 = 0xdc;
 /// Bit of an ALU or jump code: the last operand is a register.
 pub(super) const BY_REG: u8 = 0x08;
 
@@ -118,6 +119,11 @@ impl Insn {
     /// On the low halves; clears the high half of `dst`.
     pub fn alu32(op: Alu, dst: Reg, operand: Operand) -> Insn {
         Insn::with_operand(ALU32 | op as u8, dst, operand, 0)
+    }
+
+    /// The low `size` bytes of `dst` turned round on a little-endian machine, zeros before them.
+    pub fn to_big_endian(size: Size, dst: Reg) -> Insn {
+        Insn::new(TO_BIG_ENDIAN, dst, 0, 0, 8 * i32::from(size.bytes()))
     }
 
     pub fn constant64(dst: Reg, value: u64) -> [Insn; 2] {

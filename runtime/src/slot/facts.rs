@@ -15,6 +15,8 @@ pub fn range(tree: &Int) -> (i64, i64) {
         Int::Current(Current::Pid | Current::Tid | Current::Uid | Current::Gid | Current::Cpu) => (0, u32::MAX.into()),
         Int::Current(_) => ANY,
         Int::Truth(_) => (0, 1),
+        Int::Swap { size: Size::B8, .. } => ANY,
+        Int::Swap { size, .. } => (0, (1 << (8 * u32::from(size.bytes()))) - 1),
         Int::Binary { op, signed, left, right } => {
             let ((l0, l1), (r0, r1)) = (range(left), range(right));
             let shift = r0 & 63;
@@ -60,6 +62,7 @@ pub fn calls(tree: &Int) -> bool {
         Int::Current(_) => true,
         Int::Load { place: Place::Behind { pointer, memory, .. }, .. } => *memory != Memory::Trusted || calls(pointer),
         Int::Load { .. } => false,
+        Int::Swap { inner, .. } => calls(inner),
         Int::Binary { left, right, .. } => calls(left) || calls(right),
         Int::Truth(test) => test_calls(test),
     }
@@ -84,6 +87,7 @@ pub fn weight(tree: &Int) -> u32 {
             (l, r) => l.max(r),
         },
         Int::Load { place: Place::Behind { pointer, .. }, .. } => weight(pointer),
+        Int::Swap { inner, .. } => weight(inner),
         Int::Constant(_) | Int::Current(_) | Int::Load { .. } | Int::Truth(_) => 1,
     }
 }

@@ -1,7 +1,7 @@
 //! Simplifies trees before code is made of them. Pure; a read that is dropped has no effect.
 
 use super::facts::{capacity, common_size, range};
-use super::ir::{Arithmetic, Column, Comparison, Content, Int, Place, Reading, Test, Text};
+use super::ir::{Arithmetic, Column, Comparison, Content, Int, Place, Reading, Size, Test, Text};
 
 /// The result of an operation as the slot computes it.
 pub fn arithmetic(op: Arithmetic, signed: bool, left: u64, right: u64) -> u64 {
@@ -37,8 +37,17 @@ pub fn int(tree: &Int) -> Int {
             Test::Constant(known) => Int::Constant(u64::from(known)),
             inner => Int::Truth(Box::new(inner)),
         },
+        Int::Swap { size, inner } => match int(inner) {
+            Int::Constant(value) => Int::Constant(swapped(*size, value)),
+            inner => Int::Swap { size: *size, inner: Box::new(inner) },
+        },
         Int::Binary { op, signed, left, right } => binary(*op, *signed, int(left), int(right)),
     }
+}
+
+/// The low bytes turned round.
+fn swapped(size: Size, value: u64) -> u64 {
+    value.swap_bytes() >> (64 - 8 * u32::from(size.bytes()))
 }
 
 fn binary(op: Arithmetic, signed: bool, left: Int, right: Int) -> Int {

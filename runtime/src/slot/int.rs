@@ -31,6 +31,16 @@ impl Frame {
                 reg
             }
             Int::Binary { op, signed, left, right } => self.binary(*op, *signed, left, right, wish, bits),
+            Int::Swap { size: Size::B1, inner } => {
+                let reg = self.int(inner, wish, 64);
+                self.alu(Alu::And, reg, Operand::Imm(0xff));
+                reg
+            }
+            Int::Swap { size, inner } => {
+                let reg = self.int(inner, wish, 8 * u32::from(size.bytes()));
+                self.code.emit(Insn::to_big_endian(*size, reg));
+                reg
+            }
             Int::Truth(test) => self.truth(test, wish),
         }
     }

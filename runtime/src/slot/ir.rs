@@ -108,6 +108,11 @@ pub enum Int {
         left: Box<Int>,
         right: Box<Int>,
     },
+    /// The low bytes turned round, zeros before them: what came over a network, or goes there.
+    Swap {
+        size: Size,
+        inner: Box<Int>,
+    },
     /// 1 where the test holds, else 0.
     Truth(Box<Test>),
 }

@@ -1,6 +1,6 @@
 //! Instructions as text, for plans: the verifier's own notation. Pure; no privilege.
 
-use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32};
+use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32, TO_BIG_ENDIAN};
 use std::fmt;
 
 const HELPER_NAMES: [(Helper, &str); 12] = [
@@ -36,6 +36,7 @@ impl fmt::Display for Insn {
             },
             _ if code == EXIT => f.write_str("exit"),
             _ if code == JUMP => write!(f, "goto {off:+}"),
+            _ if code == TO_BIG_ENDIAN => write!(f, "r{dst} = be{imm} r{dst}"),
             _ if code == CONSTANT64 => write!(f, "r{dst} = {:#x} (low half)", imm as u32),
             1 => write!(f, "r{dst} = *(u{bits} *)(r{src} {off:+})"),
             2 => write!(f, "*(u{bits} *)(r{dst} {off:+}) = {imm}"),

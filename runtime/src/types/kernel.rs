@@ -5,6 +5,7 @@ use skep_templates::btf::{Btf, Id, Kind};
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,13 +31,21 @@ pub struct Prototype {
     pub returns: Type,
 }
 
-impl KernelTypes {
-    /// The running kernel's.
-    pub fn live() -> KernelTypes {
-        KernelTypes::folder(Path::new("/sys/kernel/btf"))
+impl fmt::Debug for KernelTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KernelTypes({})", self.folder.display())
     }
+}
 
-    /// A folder that holds `vmlinux` and a file for every module.
+/// Types are looked up in the one kernel that a plan is made for.
+impl PartialEq for KernelTypes {
+    fn eq(&self, other: &KernelTypes) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl KernelTypes {
+    /// A folder that holds `vmlinux` and a file for every module, such as /sys/kernel/btf; empty: there is none.
     pub fn folder(folder: &Path) -> KernelTypes {
         KernelTypes { folder: folder.to_owned(), vmlinux: OnceCell::new(), modules: RefCell::default() }
     }
@@ -55,6 +64,9 @@ impl KernelTypes {
     /// The kernel's own; `None`: it has none.
     pub fn vmlinux(&self) -> Option<&Arc<Btf<'static>>> {
         let read = || {
+            if self.folder.as_os_str().is_empty() {
+                return None;
+            }
             let bytes = fs::read(self.folder.join("vmlinux")).ok()?;
             Btf::parse(Cow::Owned(bytes)).ok().map(Arc::new)
         };
@@ -203,7 +215,7 @@ mod tests {
     use super::*;
 
     fn live() -> Option<KernelTypes> {
-        let types = KernelTypes::live();
+        let types = KernelTypes::folder(Path::new(crate::kernel::btf::FOLDER));
         if types.vmlinux().is_none() {
             println!("skipped: this kernel has no BTF");
             return None;

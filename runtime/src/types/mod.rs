@@ -2,11 +2,14 @@
 //! of this kernel or of a file; no headers, no compiler, no privilege.
 
 mod kernel;
+pub mod listing;
 mod member;
+mod record;
 mod spelling;
 
 pub use kernel::{KernelTypes, Prototype};
 pub use member::Found;
+pub use record::Record;
 
 use skep_templates::btf::{Btf, Id, Kind};
 use std::fmt;

@@ -29,6 +29,34 @@ pub extern "C" fn workload_greet(name: *const libc::c_char) -> i64 {
     black_box(name) as i64 & 1
 }
 
+/// Overwrites the text that it is given.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_erase(name: *mut libc::c_char, length: usize) {
+    // SAFETY: the only caller passes a text of its own with its length.
+    unsafe { libc::memset(black_box(name).cast(), i32::from(b'?'), length) };
+}
+
+/// Calls itself, and is no loop: each call has a frame of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_recurse(depth: u64) -> u64 {
+    if black_box(depth) == 0 { 0 } else { black_box(workload_recurse(depth - 1) + 1) }
+}
+
+/// The start of something that any thread may finish.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_begin(key: u64) {
+    black_box(key);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_finish(key: u64) {
+    black_box(key);
+}
+
 const VERBS: &str = "\
 stop                wait for SIGCONT
 name NAME           of the thread from here on
@@ -42,6 +70,10 @@ lseek N OFFSET      in an empty file; negative ones fail with EINVAL (22)
 double N            workload_double(n, 7) for n from 1 to N
 negate N            workload_negate(n) for n from 1 to N
 greet N NAME        workload_greet(NAME)
+erase N NAME        workload_erase(NAME, its length), which is overwritten
+recurse N DEPTH     workload_recurse(DEPTH)
+begin N KEY         workload_begin(KEY), with KEY + 1, … N of them
+finish N KEY        workload_finish(KEY) likewise
 exec N              /bin/true, waited for
 spin MS             computes
 sleep MS            waits
@@ -132,6 +164,22 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
             (0..n).for_each(|_| {
                 black_box(workload_greet(name.as_ptr()));
             });
+        }
+        "erase" => {
+            let name = word();
+            for _ in 0..n {
+                let mut name = text(name).into_bytes_with_nul();
+                workload_erase(name.as_mut_ptr().cast(), name.len() - 1);
+            }
+        }
+        "recurse" => {
+            let depth = number(word()) as u64;
+            (0..n).for_each(|_| assert_eq!(workload_recurse(depth), depth));
+        }
+        "begin" | "finish" => {
+            let call = if verb == "begin" { workload_begin } else { workload_finish };
+            let key = number(word()) as u64;
+            (key..key + n as u64).for_each(|key| call(key));
         }
         "exec" => (0..n).for_each(|_| {
             assert!(std::process::Command::new("/bin/true").status().is_ok_and(|status| status.success()));

@@ -81,6 +81,17 @@ pub fn histogram() -> Case {
     )
 }
 
+pub fn span() -> Case {
+    Case::new(
+        "time in a system call, as a histogram",
+        "getpgid",
+        r#"span("tracepoint:syscalls:sys_enter_getpgid", "tracepoint:syscalls:sys_exit_getpgid").hist(elapsed)"#,
+        "tracepoint:syscalls:sys_enter_getpgid { @start[tid] = nsecs; } \
+         tracepoint:syscalls:sys_exit_getpgid /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start[tid]); }",
+        ["span.bpf.o", "all", "0"],
+    )
+}
+
 pub fn filter_miss() -> Case {
     Case::new(
         "filter that does not match",

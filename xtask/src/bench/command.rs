@@ -8,13 +8,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead uprobe stream
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace";
 
-const AREAS: [&str; 4] = ["startup", "overhead", "uprobe", "stream"];
+const AREAS: [&str; 5] = ["startup", "overhead", "span", "uprobe", "stream"];
 
 struct Arguments {
     areas: Vec<String>,
@@ -78,11 +78,14 @@ fn measure(programs: &Programs, arguments: &Arguments) -> Result<(Vec<Row>, Vec<
                 let cases = [cases::count_by_pid(), cases::histogram()];
                 rows.extend(startup::measure(programs, &cases, repetitions));
             }
-            "overhead" => {
-                let cases = [cases::count_by_pid(), cases::count_by_comm(), cases::histogram(), cases::filter_miss()];
+            "overhead" | "span" => {
+                let cases = match *area {
+                    "span" => vec![cases::span()],
+                    _ => vec![cases::count_by_pid(), cases::count_by_comm(), cases::histogram(), cases::filter_miss()],
+                };
                 let batches =
                     if quick { Batches { count: 5, calls: 20_000 } } else { Batches { count: 15, calls: 40_000 } };
-                rows.extend(overhead::measure(programs, "overhead", &cases, repetitions, batches)?);
+                rows.extend(overhead::measure(programs, area, &cases, repetitions, batches)?);
             }
             "uprobe" => {
                 let batches =

@@ -104,7 +104,7 @@ impl Programs {
         let arch = if cfg!(target_arch = "x86_64") { "x86" } else { "arm64" };
         let define = format!("-D__TARGET_ARCH_{arch}");
         let headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        for name in ["count", "hist", "stream"] {
+        for name in ["count", "hist", "span", "stream"] {
             let mut clang = Command::new(clang);
             clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", &define, &headers, "-c"]);
             self.compile(&mut clang, sources, &format!("{name}.bpf.c"), &format!("{name}.bpf.o"), &[])?;

@@ -75,7 +75,9 @@ impl State {
     }
 
     fn alu(&mut self, insn: Insn) {
+        // That bit says something else of a swap of bytes.
         let value = match insn.code & 8 {
+            _ if insn.code == 0xdc => Kind::Scalar,
             0 => Kind::Constant(insn.imm.into()),
             _ => self.read(insn.src),
         };

@@ -42,6 +42,7 @@ pub fn run(code: &[Insn], areas: &[Range<u64>], call: impl Fn(u32, [u64; 5]) -> 
                 // SAFETY: as above.
                 unsafe { std::ptr::copy_nonoverlapping(value.to_le_bytes().as_ptr(), address, size) };
             }
+            4 if insn.code == 0xdc => regs[dst] = regs[dst].swap_bytes() >> (64 - insn.imm),
             4 => regs[dst] = u64::from(alu32(insn.code, regs[dst] as u32, operand as u32)),
             7 => regs[dst] = alu64(insn.code, regs[dst], operand),
             _ if insn.code == 0x95 => return regs[0],

@@ -102,6 +102,11 @@ impl World {
                     Arithmetic::ShiftRight => l.div_euclid(power),
                 }) as u64
             }
+            Int::Swap { size, inner } => {
+                let width = usize::from(size.bytes());
+                let bytes = self.int(inner).to_le_bytes();
+                bytes[..width].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+            }
             Int::Truth(test) => u64::from(self.test(test)),
         }
     }

@@ -120,6 +120,10 @@ impl Random {
         if self.chance(10) {
             return Int::Truth(Box::new(self.test(depth - 1, stable)));
         }
+        if self.chance(6) {
+            let size = self.one_of(&[Size::B2, Size::B4, Size::B8]);
+            return Int::Swap { size, inner: Box::new(self.int(depth - 1, stable)) };
+        }
         let op = self.one_of(&[Add, Subtract, Multiply, Divide, Remainder, And, Or, Xor, ShiftLeft, ShiftRight]);
         let (left, right) = (Box::new(self.int(depth - 1, stable)), Box::new(self.int(depth - 1, stable)));
         Int::Binary { op, signed: self.chance(50), left, right }

@@ -1,0 +1,127 @@
+/*
+ * Spans: two events that become one. A start is stored under a key, with what is to be kept of it; its end finds it there
+ * and makes an event of the time between, which then goes the way of every event.
+ */
+#pragma once
+#include "skep.bpf.h"
+
+#define SPAN_KEY_LONGEST 128 /* on the stack */
+#define SPAN_KEPT_LONGEST 1008
+
+/* The runtime sets both. */
+const volatile bool has_guard = true; /* which starts and ends concern us */
+const volatile bool by_thread = true; /* else by what the slot says */
+
+/* Columns of slots from `elapsed` on. */
+struct span {
+	u64 started; /* 0: it has ended */
+	u64 elapsed;
+	u64 kept[SPAN_KEPT_LONGEST / 8];
+};
+
+/* Sizes come from the plan. What starts and never ends gives way to what starts later. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, u64);
+	__type(value, struct span);
+} spans SEC(".maps");
+
+static __noinline long slot_guard(void *ctx, void *event) { SLOT(1, "r"(ctx), "r"(event)); }
+static __noinline long slot_key(void *ctx, void *event, void *key)
+{
+	SLOT(0, "r"(ctx), "r"(event), "r"(key));
+}
+
+static __always_inline void span_key(void *ctx, void *event, u64 *key)
+{
+	u32 tid;
+
+	if (!by_thread) {
+		slot_key(ctx, event, key);
+		return;
+	}
+	tid = bpf_get_current_pid_tgid();
+	/* Every processor's idle task is thread 0. */
+	key[0] = tid ? tid : 1ULL << 32 | bpf_get_smp_processor_id();
+}
+
+/* For a span that has just been stored: the kernel copies as many bytes of it as the map's values have. */
+static const volatile struct span no_span;
+
+static __always_inline void nested(void)
+{
+	struct trust *t = trusted();
+
+	if (t)
+		t->nested++;
+}
+
+static __always_inline int filtered(void)
+{
+	struct trust *t = trusted();
+
+	if (t) {
+		t->seen++;
+		t->filtered++;
+	}
+	return 0;
+}
+
+static __always_inline int start_span(void *ctx)
+{
+	u64 key[SPAN_KEY_LONGEST / 8];
+	void *event = 0;
+	struct span *s = 0;
+
+	/* Slots take two or three arguments even where the compiler knows that the event is none. */
+	asm volatile("" : "+r"(event));
+	if (has_guard && !slot_guard(ctx, event))
+		return 0;
+	span_key(ctx, event, key);
+	if (by_thread)
+		s = bpf_map_lookup_elem(&spans, key);
+	if (!s) {
+		/* Refused where there is one already. */
+		bpf_map_update_elem(&spans, key, (const void *)&no_span, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(&spans, key);
+		if (!s) /* its end will not find it either */
+			return 0;
+	}
+	if (s->started)
+		nested();
+	if (has_key)
+		slot_columns(ctx, event, s->kept);
+	s->started = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int end_span(void *ctx)
+{
+	u64 now = bpf_ktime_get_ns();
+	u64 key[SPAN_KEY_LONGEST / 8];
+	void *event = 0;
+	struct span *s;
+
+	asm volatile("" : "+r"(event));
+	if (has_guard && !slot_guard(ctx, event))
+		return filtered();
+	span_key(ctx, event, key);
+	s = bpf_map_lookup_elem(&spans, key);
+	if (!s || !s->started)
+		return unmatched();
+	s->elapsed = now - s->started;
+	s->started = 0;
+	/* The span stays where it is until its event was consumed: slots read it there. */
+	consume(ctx, &s->elapsed);
+	/* A thread's entry stays for its next start. Another start of the same key may already have begun. */
+	if (!by_thread && !s->started)
+		bpf_map_delete_elem(&spans, key);
+	return 0;
+}
+
+/* The three programs of a generic template: an event as it is, the start of a span, the end of one. */
+#define PROGRAMS(section)                                                                                              \
+	SEC(section) int hit(void *ctx) { return consume(ctx, 0); }                                                    \
+	SEC(section) int start(void *ctx) { return start_span(ctx); }                                                  \
+	SEC(section) int end(void *ctx) { return end_span(ctx); }
