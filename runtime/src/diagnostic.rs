@@ -15,11 +15,20 @@ pub enum Kind {
     Bug,
 }
 
-/// A place in the script, both counted from 1.
+/// A place in a script, line and column counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     pub line: usize,
     pub column: usize,
+    /// The number of an imported script, from 1; 0 for the one that was started.
+    pub script: u16,
+}
+
+impl Position {
+    /// In the script that was started.
+    pub fn new(line: usize, column: usize) -> Position {
+        Position { line, column, script: 0 }
+    }
 }
 
 /// One error as the user sees it. Boxed, so that results stay small.
@@ -81,9 +90,9 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the place unless a more exact one is known already.
+    /// Sets the place unless a more exact one is known already, or the fault lies in an imported script.
     pub fn at(mut self, position: Option<Position>) -> Self {
-        if !self.placeless {
+        if !self.placeless && self.script.is_none() {
             self.position = self.position.or(position);
         }
         self
@@ -192,9 +201,12 @@ impl std::error::Error for Diagnostic {}
 
 /// The candidate nearest to `wrong`, if it is near enough to be what was meant.
 pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (wrong.chars().count() / 3).clamp(1, 4);
+    let length = wrong.chars().count();
+    let limit = (length / 3).clamp(1, 4);
     candidates
         .into_iter()
+        // A kernel has 40,000 functions: most differ in length already.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (distance(wrong, candidate), candidate))
         .filter(|(far, _)| *far <= limit)
         .min_by_key(|(far, candidate)| (*far, candidate.len()))
@@ -234,7 +246,7 @@ mod tests {
         let shown = Diagnostic::script("`filter` takes a kernel expression, got a closure")
             .label("runs in the kernel; closures run here")
             .help(".filter(pid == 1)")
-            .at(Some(Position { line: 2, column: 5 }))
+            .at(Some(Position::new(2, 5)))
             .render("opens.rhai", source);
         assert_eq!(
             shown,
@@ -246,7 +258,7 @@ mod tests {
 
     #[test]
     fn span_is_found_inside_a_string_literal() {
-        let shown = Diagnostic::script("no").span("vfs_raed").at(Some(Position { line: 1, column: 1 }));
+        let shown = Diagnostic::script("no").span("vfs_raed").at(Some(Position::new(1, 1)));
         assert!(shown.render("-e", "probe(\"kprobe:vfs_raed\")").contains("1:15"));
     }
 

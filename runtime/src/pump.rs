@@ -24,8 +24,8 @@ pub enum Happening {
     Tick(usize),
     /// The time that `run` was given is over.
     Deadline,
-    /// SIGINT, SIGTERM or SIGHUP.
-    Signal(i32),
+    /// SIGINT, SIGTERM or SIGHUP; `signals` has which.
+    Signal,
     /// The command of `-c` ended, with this status if it did not die by a signal.
     ChildEnded(Option<i32>),
 }
@@ -133,9 +133,9 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
         tokio::select! {
             biased;
             _ = &mut stopped => break,
-            _ = signals.0.recv() => if out.send(Happening::Signal(libc::SIGINT)).await.is_err() { return },
-            _ = signals.1.recv() => if out.send(Happening::Signal(libc::SIGTERM)).await.is_err() { return },
-            _ = signals.2.recv() => if out.send(Happening::Signal(libc::SIGHUP)).await.is_err() { return },
+            _ = signals.0.recv() => if out.send(Happening::Signal).await.is_err() { return },
+            _ = signals.1.recv() => if out.send(Happening::Signal).await.is_err() { return },
+            _ = signals.2.recv() => if out.send(Happening::Signal).await.is_err() { return },
             () = &mut deadline, if waiting => {
                 waiting = false;
                 if out.send(Happening::Deadline).await.is_err() { return }

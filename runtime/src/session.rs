@@ -18,6 +18,10 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+mod functions;
+
+pub use functions::Refused;
+
 /// Sizes that the command line may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -35,6 +39,7 @@ impl Default for Sizes {
 pub struct Session {
     running: Vec<Running>,
     ring: Option<Map>,
+    refused: Vec<Refused>,
 }
 
 /// One entry, loaded and attached. Its maps outlive its links, so that values can be read at the end.
@@ -56,7 +61,7 @@ impl Session {
         let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
         let refused = |error: io::Error| load::refused("events", &error);
         let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
-        let mut session = Session { running: Vec::new(), ring };
+        let mut session = Session { running: Vec::new(), ring, refused: Vec::new() };
         let mut loaded = Vec::new();
         for (entry, prepared) in entries {
             loaded.push(session.load(entry, prepared, machine).map_err(|error| error.at(entry.position))?);
@@ -65,9 +70,15 @@ impl Session {
         for ((running, programs), (entry, _)) in loaded.into_iter().zip(entries) {
             let mut running: Running = running;
             for (program, fd) in programs {
-                let links = attach_program(&program, &fd).map_err(|error| error.at(entry.position))?;
-                running.links.extend(links);
+                let links = match functions::are_many(entry, &program) {
+                    true => functions::attach(&program, &fd, &mut session.refused),
+                    false => attach_program(&program, &fd),
+                };
+                running.links.extend(links.map_err(|error| error.at(entry.position))?);
                 running._programs.push(fd);
+            }
+            if let (true, Some(first)) = (running.links.is_empty(), session.refused.first()) {
+                return Err(first.reason.clone().at(entry.position));
             }
             session.running.push(running);
         }
@@ -76,7 +87,7 @@ impl Session {
 
     #[allow(clippy::type_complexity, reason = "programs wait for their attachment, with what they attach to")]
     fn load(
-        &self,
+        &mut self,
         entry: &Entry,
         prepared: &Prepared,
         machine: &Machine,
@@ -101,11 +112,23 @@ impl Session {
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);
             }
-            let loaded = load_unit(unit, maps, machine, self.ring.as_ref())?;
+            let many = prepared.units.len() > 1 && unit.programs.iter().all(|one| functions::are_many(entry, one));
+            let loaded = match load_unit(unit, maps, machine, self.ring.as_ref()) {
+                Err(reason) if many => {
+                    self.refused.extend(unit.programs.iter().flat_map(|one| functions::refused(one, &reason)));
+                    continue;
+                }
+                loaded => loaded?,
+            };
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
         let spec = prepared.aggregate.map(|_| spec(entry, prepared));
         Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec }, programs))
+    }
+
+    /// Functions of globs that the kernel would not let us watch.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
     }
 
     /// The reading end of the ring buffer; `None` where nothing streams.
@@ -251,9 +274,6 @@ fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnost
     if program.load == Load::UprobeMulti {
         return attach_many(program, fd);
     }
-    if program.load == Load::KprobeMulti {
-        return attach_functions(program, fd);
-    }
     // One raw tracepoint stands for all system calls of the program.
     if let Some(Attach { mechanism: Mechanism::Syscall { enter, .. }, shown, .. }) = program.attach.first() {
         let name = if *enter { "sys_enter" } else { "sys_exit" };
@@ -294,25 +314,6 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
         }
         Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
     }
-}
-
-/// One link for all functions of the kernel, one more for their returns.
-fn attach_functions(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
-    let mut links = Vec::new();
-    for wanted in [false, true] {
-        let chosen = program.attach.iter().filter_map(|one| match &one.mechanism {
-            Mechanism::Kprobe { function: Some(function), returns, .. } if *returns == wanted => {
-                Some((function.as_str(), one.cookie))
-            }
-            _ => None,
-        });
-        let (functions, cookies): (Vec<&str>, Vec<u64>) = chosen.unzip();
-        if let Some(first) = functions.first() {
-            let link = attach::kprobe_multi(fd.as_fd(), &functions, wanted, &cookies);
-            links.push(link.map_err(|error| failed(&format!("{first} and {} more", functions.len() - 1), &error))?);
-        }
-    }
-    Ok(links)
 }
 
 /// One link for all functions of a binary.

@@ -10,6 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node, Operator};
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
+use crate::machine::Machine;
 use crate::plan::{Column, Entry, Output, Span};
 use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
@@ -109,7 +110,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let mut units = Vec::new();
     for ((draft, key_typed), kept_typed) in starts.into_iter().zip(&start_keys).zip(&keeps) {
         let slots = Slots {
-            guard: guard(&start_restrict, threads.as_ref(), &draft.scope)?,
+            guard: guard(&start_restrict, threads.as_ref(), &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
@@ -124,7 +125,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     for (draft, key_typed) in ends.into_iter().zip(&end_keys) {
         let mut draft = half(draft, "end");
         draft.slots = Slots {
-            guard: guard(&end_restrict, threads.as_ref(), &draft.scope)?,
+            guard: guard(&end_restrict, threads.as_ref(), &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
@@ -447,8 +448,13 @@ fn split_off_threads(entry: &mut Entry) -> Option<Expr> {
     joined(threads)
 }
 
-fn guard(restrict: &Restrict, threads: Option<&Expr>, scope: &Scope) -> Result<Option<Vec<Insn>>, Diagnostic> {
-    let mut tests = restrict.tests();
+fn guard(
+    restrict: &Restrict,
+    threads: Option<&Expr>,
+    scope: &Scope,
+    machine: &Machine,
+) -> Result<Option<Vec<Insn>>, Diagnostic> {
+    let mut tests = restrict.tests(scope, machine)?;
     if let Some(threads) = threads {
         tests.push(resolve::test(threads, scope)?);
     }

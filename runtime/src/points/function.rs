@@ -82,6 +82,8 @@ pub fn expand(asked: Asked<'_>, uses: Uses, machine: &Machine) -> Result<Vec<Poi
         (Way::Trampoline, _) | (_, false) => None,
         _ if !machine.has_kprobe() => None,
         _ if machine.has_kprobe_multi() => Some("kprobe.multi: one link for all of them"),
+        // Few calls at a time fit a kretprobe, on some kernels one for each processor: it misses the returns of others.
+        _ if asked.returns => None,
         _ => Some("a kprobe each: this kernel has no kprobe.multi"),
     };
     let point = |candidate| match batch {
@@ -117,7 +119,8 @@ impl<'a> Asked<'a> {
             }
         }
         let mut declared = HashMap::new();
-        if self.way == Way::Trampoline || names.len() <= FEW || uses.named || uses.numbered != 0 || uses.returned {
+        let typed = uses.named || uses.numbered != 0 || uses.returned || (self.returns && !machine.has_kprobe_multi());
+        if self.way == Way::Trampoline || names.len() <= FEW || typed {
             let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
             declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
         }

@@ -6,6 +6,7 @@ use crate::expr::Expr;
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
 use crate::plan::{self, Entry, Output, Setting, Source, Then};
 use crate::prepare::{Prepared, Restrict, Unit};
+use crate::session::Refused;
 use crate::slot::listing;
 use crate::span::{Pairing, Spans};
 use serde_json::{Value as Json, json};
@@ -30,6 +31,20 @@ pub fn attached(entries: &[(&Entry, &Prepared)], restrict: &Restrict, until: &st
         let filter = if filter.is_empty() { String::new() } else { format!(" (filter `{filter}` in kernel)") };
         let until = if n + 1 == entries.len() { format!("; {until}") } else { String::new() };
         lines.push(format!("attached {what}{filter}{until}"));
+    }
+    lines
+}
+
+/// What matched a glob and is not attached, a line each.
+pub fn refused(functions: &[Refused]) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let line = |one: &Refused| match one.reason.message.strip_prefix("failed to attach to ") {
+        Some(reason) => format!("not attached: {reason}"),
+        None => format!("not attached: `{}`: {}", one.shown, one.reason.message),
+    };
+    let mut lines: Vec<String> = functions.iter().take(SHOWN).map(line).collect();
+    if functions.len() > SHOWN {
+        lines.push(format!("not attached: {} more", functions.len() - SHOWN));
     }
     lines
 }

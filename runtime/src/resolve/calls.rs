@@ -17,7 +17,7 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
     match function {
         Function::Str => text(first, length(arguments, expr)?, expr, scope),
         Function::Buf => bytes(first, length(arguments, expr)?, expr, scope),
-        Function::Ntop => ip(first, scope),
+        Function::Ntop => ip(first, scope).map_err(|error| error.at(expr.position)),
         Function::Ntohs => swapped(Size::B2, first, scope),
         Function::Ntohl => swapped(Size::B4, first, scope),
         Function::Ntohll => swapped(Size::B8, first, scope),

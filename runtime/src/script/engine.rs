@@ -1,7 +1,7 @@
 //! The engine: Rhai with skep's names and functions, and with limits, so that a script cannot harm the node.
 
 use super::host::Host;
-use super::modules::Resolver;
+use super::modules::{Imports, Resolver};
 use super::{event, fields, functions, params, probe, run, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
@@ -23,7 +23,7 @@ pub struct Runner {
     pub engine: Engine,
     pub host: Rc<Host>,
     scope: Scope<'static>,
-    library: Library,
+    imports: Imports,
     known: Vec<String>,
 }
 
@@ -39,7 +39,8 @@ impl Runner {
         engine.set_max_call_levels(64).set_max_expr_depths(128, 64);
         engine.set_max_string_size(16 << 20).set_max_array_size(1_000_000).set_max_map_size(1_000_000);
         engine.set_max_modules(64).set_max_functions(2_000);
-        engine.set_module_resolver(Resolver::new(library.clone()));
+        let imports = Imports::default();
+        engine.set_module_resolver(Resolver::new(library, imports.clone()));
         let names = names(&host);
         known_names(&mut engine, &names);
         limits(&mut engine, &host);
@@ -55,7 +56,7 @@ impl Runner {
             engine.register_fn(name, move |context: NativeCallContext| finish(&context, &own));
         }
         let scope = scope(&names);
-        Ok(Runner { engine, host, scope, library, known: names })
+        Ok(Runner { engine, host, scope, imports, known: names })
     }
 
     /// Runs a script to its end, which begins the chains that it left waiting.
@@ -82,7 +83,7 @@ impl Runner {
 
     fn failed<'a>(&'a self, script: &'a Script) -> Failed<'a> {
         let written = Written(&script.text);
-        Failed { written, known: &self.known, engine: &self.engine, library: &self.library }
+        Failed { written, known: &self.known, engine: &self.engine, imports: &self.imports }
     }
 
     /// Evaluates `ast` and then calls one of our own functions, so that closures of `ast` stay callable there.
@@ -215,7 +216,7 @@ fn check_comments(text: &str) -> Result<(), Diagnostic> {
     }
     match start {
         Some((line, column, _)) => Err(Diagnostic::script("this comment has no end")
-            .at(Some(crate::diagnostic::Position { line, column }))
+            .at(Some(crate::diagnostic::Position::new(line, column)))
             .help("*/")),
         None => Ok(()),
     }
@@ -229,6 +230,6 @@ mod tests {
     fn open_comment_is_found_and_closed_ones_pass() {
         assert!(check_comments("let a = \"/*\"; /* one /* two */ */ // /*\n").is_ok());
         let error = check_comments("print(1);\n  /* forgotten").unwrap_err();
-        assert_eq!(error.position, Some(crate::diagnostic::Position { line: 2, column: 3 }));
+        assert_eq!(error.position, Some(crate::diagnostic::Position::new(2, 3)));
     }
 }

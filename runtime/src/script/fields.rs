@@ -1,6 +1,6 @@
 //! Fields: symbolic names and the operators on them. They build expressions that are compiled for the kernel.
 
-use super::host::{Fallible, Host, place, raise};
+use super::host::{Fallible, Host, called, place, raise};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node, Operator};
 use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
@@ -65,7 +65,7 @@ fn shallow(built: Expr, context: &NativeCallContext) -> Fallible<Field> {
 /// # Errors
 /// It is of a type that the kernel cannot handle.
 pub fn expr(value: &Dynamic, context: &NativeCallContext) -> Fallible<Expr> {
-    let position = place(context.call_position());
+    let position = called(context);
     if let Some(field) = value.read_lock::<Field>() {
         return Ok(field.0.clone());
     }
@@ -125,7 +125,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         let build = move |context: &NativeCallContext, left: &Dynamic, right: &Dynamic| {
             check_bits(*operator, left, right, context)?;
             let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
-            let built = Expr::new(node, place(context.call_position()));
+            let built = Expr::new(node, called(context));
             Ok(Dynamic::from(shallow(built, context)?))
         };
         engine.register_fn(
@@ -148,7 +148,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         );
     }
     engine.register_fn("contains", |context: NativeCallContext, list: rhai::Array, field: Field| -> Fallible<Field> {
-        let position = place(context.call_position());
+        let position = called(&context);
         let mut any = Expr::new(Node::Int(0), position);
         for (n, one) in list.iter().enumerate() {
             let same = Expr::new(Node::Binary(Operator::Equal, field.0.clone(), expr(one, &context)?), position);
@@ -160,7 +160,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     let within = |context: &NativeCallContext, field: Field, low: INT, high: (Operator, INT)| {
         let compare = |operator: Operator, bound: INT| {
             let node = Node::Binary(operator, field.0.clone(), Expr::int(bound.into()));
-            Expr::new(node, place(context.call_position()))
+            Expr::new(node, called(context))
         };
         Field(Expr::and(Some(compare(Operator::GreaterOrEqual, low)), compare(high.0, high.1)))
     };
@@ -175,10 +175,10 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     engine.register_fn("or", |left: bool, right: bool| left || right);
     engine.register_fn("not", |value: bool| !value);
     engine.register_fn("not", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Not(field.0), place(context.call_position())))
+        Field(Expr::new(Node::Not(field.0), called(&context)))
     });
     engine.register_fn("-", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Negate(field.0), place(context.call_position())))
+        Field(Expr::new(Node::Negate(field.0), called(&context)))
     });
     engine.register_fn("!", |context: NativeCallContext, field: Field| -> Fallible<Dynamic> {
         let help = format!("not({})", field.0);
@@ -186,24 +186,24 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     });
     engine.register_indexer_get(
         |context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
-            let position = place(context.call_position()).or(field.0.position);
+            let position = called(&context).or(field.0.position);
             Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
         },
     );
     engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, n: INT| -> Fallible<Field> {
-        let position = place(context.call_position()).or(field.0.position);
+        let position = called(&context).or(field.0.position);
         Ok(Field(Expr::new(Node::Index(field.0.clone(), n), position)))
     });
     engine.register_fn("cast", |context: NativeCallContext, field: Field, to: ImmutableString| {
-        Field(Expr::new(Node::Cast(field.0, to.to_string()), place(context.call_position())))
+        Field(Expr::new(Node::Cast(field.0, to.to_string()), called(&context)))
     });
     engine.register_fn("enum_name", |context: NativeCallContext, field: Field, name: ImmutableString| {
         let name = if name.starts_with("enum ") { name.to_string() } else { format!("enum {name}") };
-        Field(Expr::new(Node::Cast(field.0, name), place(context.call_position())))
+        Field(Expr::new(Node::Cast(field.0, name), called(&context)))
     });
     engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Field> {
         let list: Vec<Expr> = fields.iter().map(|field| expr(field, &context)).collect::<Fallible<_>>()?;
-        Ok(Field(Expr::new(Node::FirstOf(list), place(context.call_position()))))
+        Ok(Field(Expr::new(Node::FirstOf(list), called(&context))))
     });
     for function in ONE_ARGUMENT {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
@@ -226,7 +226,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
 
 fn call(function: Function, field: Field, more: Option<Expr>, context: &NativeCallContext) -> Field {
     let arguments = [field.0].into_iter().chain(more).collect();
-    Field(Expr::new(Node::Call(function, arguments), place(context.call_position())))
+    Field(Expr::new(Node::Call(function, arguments), called(context)))
 }
 
 /// `args.flags & 3 == 0` binds as in C: `3 == 0` first. Say it before it is false for ever.

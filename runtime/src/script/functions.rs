@@ -1,7 +1,7 @@
 //! Functions that belong to no value: running, timers, ending, formatting, time.
 
 use super::fields::{self, Field};
-use super::host::{Closure, Fallible, Host, Mode, place, raise};
+use super::host::{Closure, Fallible, Host, Mode, called, raise};
 use super::probe::not_a_duration;
 use super::{run, values};
 use crate::aggregate::column::{NoNames, Value};
@@ -30,14 +30,14 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
                     context.call_position(),
                 );
             }
-            let closure = Closure { function: closure, position: place(context.call_position()) };
+            let closure = Closure { function: closure, position: called(&context) };
             own.timers.borrow_mut().push((period, closure));
             Ok(())
         },
     );
     let own = host.clone();
     engine.register_fn("at_end", move |context: NativeCallContext, function: FnPtr| {
-        own.at_end.borrow_mut().push(Closure { function, position: place(context.call_position()) });
+        own.at_end.borrow_mut().push(Closure { function, position: called(&context) });
     });
     for takes_status in [false, true] {
         let own = host.clone();

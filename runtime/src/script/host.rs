@@ -1,5 +1,6 @@
 //! The host: what one script's run is made of, shared by the functions that the script calls.
 
+use super::modules;
 use super::names::Names;
 use super::output::Output;
 use super::params::Params;
@@ -11,7 +12,7 @@ use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::session::{Session, Sizes};
 use crate::trust::Trust;
-use rhai::{Dynamic, EvalAltResult, FnPtr, Position};
+use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_templates::catalog::Catalog;
 use std::cell::{Cell, RefCell};
 use std::process::Child;
@@ -143,6 +144,15 @@ impl Host {
         over
     }
 
+    /// A signal came: no further run begins, and the one that there is ends.
+    pub fn ended_by_signal(&self) -> bool {
+        let signal = signals::take();
+        if let Some(signal) = signal {
+            self.ended.set(Some(signals::status(signal)));
+        }
+        signal.is_some()
+    }
+
     /// Adds a chain; its number is its handle.
     pub fn add(&self, entry: Entry) -> usize {
         let mut chains = self.chains.borrow_mut();
@@ -199,5 +209,12 @@ pub fn raise<T>(diagnostic: Diagnostic, position: Position) -> Fallible<T> {
 
 /// Rhai's position as ours.
 pub fn place(position: Position) -> Option<crate::diagnostic::Position> {
-    Some(crate::diagnostic::Position { line: position.line()?, column: position.position().unwrap_or(1) })
+    Some(crate::diagnostic::Position::new(position.line()?, position.position().unwrap_or(1)))
+}
+
+/// Where a function was called, in an imported script too.
+pub fn called(context: &NativeCallContext) -> Option<crate::diagnostic::Position> {
+    let mut position = place(context.call_position())?;
+    position.script = context.call_source().and_then(modules::number).unwrap_or(0);
+    Some(position)
 }

@@ -3,16 +3,43 @@
 use super::errors::Failed;
 use super::written::Written;
 use crate::diagnostic::Diagnostic;
-use crate::library::Library;
+use crate::library::{Library, Script};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The scripts that were imported so far; a place names one by its number, from 1.
+#[derive(Clone, Default)]
+pub struct Imports(Rc<RefCell<Vec<Script>>>);
+
+impl Imports {
+    fn add(&self, script: &Script) -> usize {
+        let mut scripts = self.0.borrow_mut();
+        scripts.push(script.clone());
+        scripts.len()
+    }
+
+    pub fn get(&self, number: u16) -> Option<Script> {
+        self.0.borrow().get(usize::from(number).checked_sub(1)?).cloned()
+    }
+}
+
+/// What Rhai calls the source of an imported script, its number behind it.
+const SOURCE: &str = "import ";
+
+/// The number of an imported script, from what Rhai calls its source.
+pub fn number(source: &str) -> Option<u16> {
+    source.strip_prefix(SOURCE)?.parse().ok()
+}
 
 pub struct Resolver {
     library: Library,
+    imports: Imports,
 }
 
 impl Resolver {
-    pub fn new(library: Library) -> Resolver {
-        Resolver { library }
+    pub fn new(library: Library, imports: Imports) -> Resolver {
+        Resolver { library, imports }
     }
 }
 
@@ -27,15 +54,14 @@ impl ModuleResolver for Resolver {
         let not_found = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), position));
         let script = self.library.find(path).ok_or_else(not_found)?;
         let (known, scope) = super::engine::constants(engine);
-        let failed = Failed { written: Written(&script.text), known: &known, engine, library: &self.library };
+        let failed = Failed { written: Written(&script.text), known: &known, engine, imports: &self.imports };
         // The diagnostic has the place in the imported script; Rhai wants one in this.
         let raise = |diagnostic: Diagnostic| {
             Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(diagnostic.within(&script)), position))
         };
         let mut ast =
             engine.compile_with_scope(&scope, &script.text).map_err(|error| raise(failed.of_parse(&error)))?;
-        // Errors of its functions name it.
-        ast.set_source(path);
+        ast.set_source(format!("{SOURCE}{}", self.imports.add(&script)));
         let module =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(|error| raise(failed.of_run(&error)))?;
         Ok(module.into())

@@ -1,9 +1,9 @@
 //! Chains: `probe(…)` and `template(…)`, and the methods that say what is wanted of them.
 
 use super::fields::{self, Field};
-use super::host::{Closure, Fallible, Host, place, raise};
+use super::host::{Closure, Fallible, Host, called, raise};
 use super::spans::spans;
-use super::{run, values};
+use super::{arguments, run, values};
 use crate::aggregate::cell::Kind;
 use crate::attach_point::{self, AttachPoint};
 use crate::diagnostic::Diagnostic;
@@ -72,14 +72,15 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
 }
 
 fn sources(engine: &mut Engine, host: &Rc<Host>) {
-    let add = |host: &Rc<Host>, points: &[String], position: Position| -> Fallible<Probe> {
-        let chain = host.add(Entry::new(Source::Probe(parsed(points, position)?), place(position)));
+    let add = |host: &Rc<Host>, points: &[String], context: &NativeCallContext| -> Fallible<Probe> {
+        let parsed = parsed(points, context.call_position())?;
+        let chain = host.add(Entry::new(Source::Probe(parsed), called(context)));
         Ok(Probe { host: host.clone(), chain })
     };
     spans(engine, host);
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, point: ImmutableString| {
-        add(&own, &[point.to_string()], context.call_position())
+        add(&own, &[point.to_string()], &context)
     });
     let own = host.clone();
     engine.register_fn("probe", move |context: NativeCallContext, points: Array| {
@@ -87,9 +88,9 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
             let error = Diagnostic::script("`probe` takes attach points, got an empty list");
             return raise(error.help("probe([\"t:sched:sched_switch\"])"), context.call_position());
         }
-        add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), context.call_position())
+        add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), &context)
     });
-    let template = |host: &Rc<Host>, name: &str, settings: &Map, position: Position| -> Fallible<Probe> {
+    let template = |host: &Rc<Host>, name: &str, settings: &Map, context: &NativeCallContext| -> Fallible<Probe> {
         let mut parameters = Vec::new();
         for (name, value) in settings {
             let setting = match value {
@@ -100,23 +101,24 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
                     Setting::Int(value.clone_cast::<values::Unsigned>().0.into())
                 }
                 other => {
-                    let message = format!("parameter `{name}` cannot hold a value of type `{}`", other.type_name());
-                    return raise(Diagnostic::script(message).span(name.as_str()), position);
+                    let what = arguments::in_words(context.engine().map_type_name(other.type_name()));
+                    let message = format!("parameter `{name}` cannot hold {what}");
+                    return raise(Diagnostic::script(message).span(name.as_str()), context.call_position());
                 }
             };
-            parameters.push((name.to_string(), setting, place(position)));
+            parameters.push((name.to_string(), setting, called(context)));
         }
         parameters.sort_by(|a, b| a.0.cmp(&b.0));
-        let chain = host.add(Entry::new(Source::Template { name: name.to_owned(), parameters }, place(position)));
+        let chain = host.add(Entry::new(Source::Template { name: name.to_owned(), parameters }, called(context)));
         Ok(Probe { host: host.clone(), chain })
     };
     let own = host.clone();
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString| {
-        template(&own, &name, &Map::new(), context.call_position())
+        template(&own, &name, &Map::new(), &context)
     });
     let own = host.clone();
     engine.register_fn("template", move |context: NativeCallContext, name: ImmutableString, settings: Map| {
-        template(&own, &name, &settings, context.call_position())
+        template(&own, &name, &settings, &context)
     });
 }
 
@@ -283,7 +285,7 @@ fn streams(engine: &mut Engine) {
             default_columns(entry);
             Ok(())
         })?;
-        let position = place(context.call_position());
+        let position = called(&context);
         probe.host.chains.borrow_mut()[probe.chain].each = Some(Closure { function: closure, position });
         Ok(probe)
     });

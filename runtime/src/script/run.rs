@@ -9,7 +9,7 @@ use super::values;
 use crate::aggregate::column::{ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
-use crate::kernel::{ring, signals};
+use crate::kernel::ring;
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
@@ -116,11 +116,7 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
-    if let Some(signal) = signals::take() {
-        // Between two runs.
-        host.ended.set(Some(signals::status(signal)));
-    }
-    if host.ended.get().is_some() {
+    if host.ended_by_signal() || host.ended.get().is_some() {
         // A signal came, or the command ended: no further run begins, and the script is over.
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
@@ -184,6 +180,9 @@ fn attach(
     let pump = Pump::start(Watch { ring, timers, deadline })
         .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
     for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
+        host.output.borrow_mut().tell(&line);
+    }
+    for line in crate::report::plan::refused(session.refused()) {
         host.output.borrow_mut().tell(&line);
     }
     drop(entries);
@@ -254,6 +253,10 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
+        // One that came while programs were loaded has woken nobody.
+        if self.host.ended_by_signal() {
+            return Ok(());
+        }
         loop {
             let happening = match self.pump.happenings.try_recv() {
                 Ok(happening) => happening,
@@ -276,10 +279,8 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
-                Happening::Signal(signal) => {
-                    // Ctrl-C is the usual way to end a run without a time; a request to terminate is passed on.
-                    signals::take();
-                    self.host.ended.set(Some(signals::status(signal)));
+                Happening::Signal => {
+                    self.host.ended_by_signal();
                     return Ok(());
                 }
                 Happening::ChildEnded(_) => {

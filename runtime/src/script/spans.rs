@@ -1,7 +1,7 @@
 //! Chains that begin with `span(start, end)`, and their two methods.
 
 use super::fields;
-use super::host::{Fallible, Host, place, raise};
+use super::host::{Fallible, Host, called, raise};
 use super::probe::{Probe, parsed};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
@@ -18,7 +18,7 @@ pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
         let position = context.call_position();
         let points = |value: &Dynamic| parsed(&texts(value, &context)?, position);
         let span = Span { start: points(&start)?, end: points(&end)?, on: None, room: DEFAULT_ENTRIES };
-        let chain = own.add(Entry::new(Source::Span(span), place(position)));
+        let chain = own.add(Entry::new(Source::Span(span), called(&context)));
         Ok(Probe { host: own.clone(), chain })
     });
     engine.register_fn("span", |context: NativeCallContext, _: Dynamic| -> Fallible<Probe> {

@@ -99,6 +99,9 @@ pub fn with_words(condition: &str) -> (Option<(&'static str, &'static str)>, Str
         code(condition).filter(|(at, _)| condition[*at..].starts_with("&&") || condition[*at..].starts_with("||"))
     {
         let (symbol, word) = if condition[at..].starts_with('&') { ("&&", "and") } else { ("||", "or") };
+        if at < from {
+            continue;
+        }
         first.get_or_insert((symbol, word));
         out += &condition[from..at];
         out += word;
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
 
     fn at(line: usize, column: usize) -> Option<Position> {
-        Some(Position { line, column })
+        Some(Position::new(line, column))
     }
 
     #[test]
@@ -194,6 +197,7 @@ mod tests {
         let (first, ours) = with_words("a == \"x || y\" && b || c");
         assert_eq!((first, ours.as_str()), (Some(("&&", "and")), "a == \"x || y\" and b or c"));
         assert_eq!(with_words("a == 1"), (None, "a == 1".to_owned()));
+        assert_eq!(with_words("a &&& b").1, "a and& b");
     }
 
     #[test]
