@@ -71,15 +71,17 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let wish = pairing(span);
     let (mut lifted, kept) = lift(entry)?;
     let (start_key, end_key) = keys(span, wish);
+    let (starts_when, ends_when) = span.when.as_ref().map(|(start, end)| (start, end)).unzip();
     let ids = (index as u64) << 16;
 
-    let expressions: Vec<&Expr> = kept.iter().map(|column| &column.expr).chain(&start_key).collect();
+    let expressions: Vec<&Expr> = kept.iter().map(|column| &column.expr).chain(&start_key).chain(starts_when).collect();
     let mut starts = drafts(&span.start, &expressions, wish, ids, here).map_err(|error| error.at(entry.position))?;
-    let expressions: Vec<&Expr> = lifted.expressions().chain(&end_key).collect();
+    let expressions: Vec<&Expr> = lifted.expressions().chain(&end_key).chain(ends_when).collect();
     let behind = ids + starts.len() as u64;
     let mut ends = drafts(&span.end, &expressions, wish, behind, here).map_err(|error| error.at(entry.position))?;
     let pairing = possible(wish, &starts, &ends);
     let (start_key, end_key) = keys(span, pairing);
+    let (starts_when, ends_when) = span.when.as_ref().map(|(start, end)| (start, end)).unzip();
     match pairing {
         Pairing::Thread | Pairing::Trampoline => {}
         Pairing::Frame => {
@@ -110,7 +112,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let mut units = Vec::new();
     for ((draft, key_typed), kept_typed) in starts.into_iter().zip(&start_keys).zip(&keeps) {
         let slots = Slots {
-            guard: guard(&start_restrict, threads.as_ref(), &draft.scope, here.machine)?,
+            guard: guard(&start_restrict, &[threads.as_ref(), starts_when], &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
@@ -125,7 +127,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     for (draft, key_typed) in ends.into_iter().zip(&end_keys) {
         let mut draft = half(draft, "end");
         draft.slots = Slots {
-            guard: guard(&end_restrict, threads.as_ref(), &draft.scope, here.machine)?,
+            guard: guard(&end_restrict, &[threads.as_ref(), ends_when], &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
@@ -450,13 +452,13 @@ fn split_off_threads(entry: &mut Entry) -> Option<Expr> {
 
 fn guard(
     restrict: &Restrict,
-    threads: Option<&Expr>,
+    conditions: &[Option<&Expr>],
     scope: &Scope,
     machine: &Machine,
 ) -> Result<Option<Vec<Insn>>, Diagnostic> {
     let mut tests = restrict.tests(scope, machine)?;
-    if let Some(threads) = threads {
-        tests.push(resolve::test(threads, scope)?);
+    for condition in conditions.iter().copied().flatten() {
+        tests.push(resolve::test(condition, scope)?);
     }
     let test = if tests.len() > 1 { Some(Test::And(tests)) } else { tests.pop() };
     test.map(|test| compile::filter(&test)).transpose().map_err(prepare::too_large)

@@ -157,6 +157,9 @@ fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
         _ => "thread, one span at a time".to_owned(),
     };
     line(out, "pair", &pair);
+    if let Some((start, end)) = &asked.when {
+        line(out, "", &format!("starts when {start}, ends when {end}"));
+    }
     if span.pairing == Pairing::Given && span.units.iter().any(|unit| unit.slots.guard.is_some()) {
         line(out, "", "restrictions of the command line hold at the start: any task may end a span");
     }
