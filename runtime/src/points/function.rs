@@ -119,8 +119,10 @@ impl<'a> Asked<'a> {
             }
         }
         let mut declared = HashMap::new();
-        let typed = uses.named || uses.numbered != 0 || uses.returned || (self.returns && !machine.has_kprobe_multi());
-        if self.way == Way::Trampoline || names.len() <= FEW || typed {
+        let read = uses.named || uses.numbered != 0 || uses.returned;
+        // Kretprobes miss returns: where each would be one of its own, fexit is tried first, and that takes types.
+        let fexit_first = self.returns && !machine.has_kprobe_multi();
+        if self.way == Way::Trampoline || names.len() <= FEW || read || fexit_first {
             let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
             declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
         }

@@ -28,7 +28,9 @@ impl Asked<'_> {
             }
             Standing::Missing => {
                 let error = Diagnostic::script(format!("no kernel function matches `{name}`")).span(name);
-                let all = machine.functions()?.map(|function| function.name);
+                // Few misspell the first letter, and there are 40,000 functions.
+                let begins_alike = |one: &&str| one.as_bytes().first() == name.as_bytes().first();
+                let all = machine.functions()?.map(|function| function.name).filter(begins_alike);
                 Err(match nearest(name, all) {
                     Some(near) => error.help(format!("did you mean `{}`?", written(near))),
                     None => error
