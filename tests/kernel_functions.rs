@@ -44,6 +44,24 @@ fn calls_of_one_function_are_exact_by_every_way() {
 }
 
 #[test]
+fn spans_of_a_function_are_paired_call_by_call_by_every_way() {
+    guest!();
+    let output = on(
+        "getpgid 1009 getppid 101",
+        r#"
+        span("kprobe:CALLgetpgid", "kretprobe:CALLgetpgid").filter(retval > 0 and elapsed > 0).count();
+        span("fentry:CALLgetpgid", "fexit:CALLgetpgid").count();
+        span("kprobe:CALLgetppid", "kretprobe:CALLgetppid").count();
+    "#,
+    );
+    let counts = [0, 1, 2].map(|n| output.table(n)["rows"][0]["value"].clone());
+    assert_eq!(counts, [1009, 1009, 101].map(|count| json!(count)), "{output}");
+    for count in ["unmatched", "nested", "open"] {
+        assert_eq!(output.trust(count), 0, "{output}");
+    }
+}
+
+#[test]
 fn trampoline_is_chosen_for_a_single_function() {
     guest!();
     assert!(why(r#"probe("kprobe:vfs_read").count()"#).starts_with("fentry"));

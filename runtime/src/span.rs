@@ -4,35 +4,29 @@
 //! An expression that names nothing but `start.…` is computed at the start and kept, whatever it is; everything else is
 //! of the end. At the end the kept columns are fields of an event, beside `elapsed`: see span.bpf.h.
 
-use crate::aggregate::column::{self, ColumnKind, ColumnType, Show};
+use self::kept::{elapsed, field, hint, lift};
+use self::pairing::{common, frame, keys, pairing, possible};
+use crate::aggregate::column::{self, ColumnType};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node, Operator};
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
 use crate::machine::Machine;
-use crate::plan::{Column, Entry, Output, Span};
+use crate::plan::{Column, Entry, Span};
 use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
-use crate::resolve::{self, Argument, Scope, Typed};
+use crate::resolve::{self, Scope, Typed};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Arithmetic, Int, Place, Size, Test, Text};
-use std::cell::RefCell;
+use crate::slot::ir::{Int, Test};
 use std::io;
 
-/// How an end finds its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
-    /// By the thread, which has one such span at a time.
-    Thread,
-    /// By the thread and the function's frame: calls of a function may be nested.
-    Frame,
-    /// The same, by the frame of a trampoline that is at both ends of the call.
-    Trampoline,
-    /// By what the script says; any thread may end it.
-    Given,
-}
+mod kept;
+mod pairing;
+
+pub use self::kept::none_of;
+pub use self::pairing::Pairing;
 
 /// The starts of a prepared span, and where they wait.
 #[derive(Clone)]
@@ -52,8 +46,6 @@ const KEPT_LONGEST: usize = 1008;
 /// A chain that has all of it.
 pub const EXAMPLE: &str =
     "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
-/// The name that expressions have for the frame.
-const FRAME: &str = "frame";
 
 /// Prepares an entry whose source is `span`.
 ///
@@ -154,54 +146,6 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     Ok(prepared)
 }
 
-/// What pairs starts and ends best. Those of the same functions are paired call by call.
-fn pairing(span: &Span) -> Pairing {
-    let function = |point: &AttachPoint| match point {
-        AttachPoint::Uprobe { target, function, returns } => Some((target.clone(), function.clone(), *returns)),
-        AttachPoint::Function { module, function, returns, .. } => Some((module.clone(), function.clone(), *returns)),
-        _ => None,
-    };
-    let called =
-        |(_, point): &(String, AttachPoint)| function(point).map(|(place, name, returns)| (place, name, !returns));
-    let starts: Option<Vec<_>> = span.start.iter().map(called).collect();
-    let ends: Option<Vec<_>> = span.end.iter().map(|(_, point)| function(point)).collect();
-    match (&span.on, starts, ends) {
-        (Some(_), ..) => Pairing::Given,
-        (None, Some(starts), Some(ends)) if starts == ends && ends.iter().all(|(.., returns)| *returns) => {
-            Pairing::Frame
-        }
-        _ => Pairing::Thread,
-    }
-}
-
-/// What can be had of it: both halves of a kernel function's call must be watched the same way.
-fn possible(wish: Pairing, starts: &[Draft], ends: &[Draft]) -> Pairing {
-    let all = |test: fn(&Mechanism) -> bool| {
-        let programs = starts.iter().chain(ends).flat_map(|draft| &draft.programs);
-        programs.flat_map(|program| &program.attach).all(|attach| test(&attach.mechanism))
-    };
-    match wish {
-        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Trampoline { .. })) => Pairing::Trampoline,
-        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Uprobe { .. })) => Pairing::Frame,
-        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Kprobe { many: false, .. })) => Pairing::Frame,
-        Pairing::Frame => Pairing::Thread,
-        other => other,
-    }
-}
-
-/// What a start and its end have in common, as each of them says it.
-fn keys(span: &Span, pairing: Pairing) -> (Vec<Expr>, Vec<Expr>) {
-    let same = |names: &[&str]| {
-        let names: Vec<Expr> = names.iter().map(|name| Expr::name(name)).collect();
-        (names.clone(), names)
-    };
-    match (&span.on, pairing) {
-        (Some(on), _) => on.clone(),
-        (None, Pairing::Frame) => same(&["tid", FRAME]),
-        (None, _) => same(&["tid"]),
-    }
-}
-
 fn drafts(
     written: &[(String, AttachPoint)],
     expressions: &[&Expr],
@@ -214,131 +158,12 @@ fn drafts(
     prepare::drafts(written, expressions, uses, ids, here)
 }
 
-/// The caller's stack pointer: the same when a function begins, with `pushed` bytes on the stack, and when it returned.
-fn frame(pushed: u64) -> Argument {
-    let pointer = Int::Load { place: Place::Context(REGISTERS.stack_pointer), size: Size::B8, signed: false };
-    let (left, right) = (Box::new(pointer), Box::new(Int::Constant(pushed)));
-    let frame = Int::Binary { op: Arithmetic::Add, signed: false, left, right };
-    Argument { name: FRAME.into(), declared: String::new(), typed: Typed::address(frame) }
-}
-
 /// `--pid` is about starts: another process may end a span.
 fn in_any_process(end: &mut Draft) {
     for attach in end.programs.iter_mut().flat_map(|program| &mut program.attach) {
         if let Mechanism::Uprobe { pid, .. } = &mut attach.mechanism {
             *pid = None;
         }
-    }
-}
-
-/// The entry as its end sees it, and what the start keeps for that: each under the name that the end has for it.
-fn lift(entry: &Entry) -> Result<(Entry, Vec<Column>), Diagnostic> {
-    let mut kept: Vec<Column> = Vec::new();
-    for expr in entry.expressions() {
-        collect(expr, &mut kept);
-    }
-    for column in &mut kept {
-        column.expr = at_start(&column.expr);
-        if column.expr.any(&is_start) {
-            return Err(Diagnostic::script(
-                "`start` is all of the event that began the span; name what you want of it",
-            )
-            .span("start")
-            .help("start.comm, start.nsecs, start.args.NAME, start.arg0")
-            .at(column.expr.position)
-            .at(entry.position));
-        }
-    }
-    let mut entry = entry.clone();
-    let lifted = |expr: &Expr| {
-        expr.replaced(&|part| of_start(part).then(|| Expr::new(Node::Name(part.to_string()), part.position)))
-    };
-    entry.filter = entry.filter.as_ref().map(lifted);
-    let columns = match &mut entry.output {
-        Output::Stream { columns, .. } => columns.as_mut_slice(),
-        Output::Aggregate { value, .. } => {
-            *value = value.as_ref().map(lifted);
-            &mut []
-        }
-        Output::None => &mut [],
-    };
-    for column in entry.key.iter_mut().chain(columns) {
-        column.expr = lifted(&column.expr);
-    }
-    Ok((entry, kept))
-}
-
-fn is_start(node: &Node) -> bool {
-    matches!(node, Node::Name(name) if name == "start")
-}
-
-/// Does it name the start, and nothing else?
-fn of_start(expr: &Expr) -> bool {
-    let other = |node: &Node| matches!(node, Node::Name(name) if name != "start");
-    expr.any(&is_start) && !expr.any(&other)
-}
-
-/// The largest parts of `expr` that are of the start, each once.
-fn collect(expr: &Expr, kept: &mut Vec<Column>) {
-    // Looked for in the order in which they are replaced, so that every part that is replaced is known.
-    let found = RefCell::new(Vec::new());
-    expr.replaced(&|part| {
-        of_start(part).then(|| {
-            found.borrow_mut().push(part.clone());
-            part.clone()
-        })
-    });
-    for part in found.into_inner() {
-        let name = part.to_string();
-        if kept.iter().all(|column| column.name != name) {
-            kept.push(Column { name, expr: part });
-        }
-    }
-}
-
-/// `start.args.filename` as the start has it: `args.filename`.
-fn at_start(expr: &Expr) -> Expr {
-    expr.replaced(&|part| match &*part.node {
-        Node::Member(inner, name) if is_start(&inner.node) => Some(Expr::new(Node::Name(name.clone()), part.position)),
-        _ => None,
-    })
-}
-
-/// Names of spans in a chain that is none; a template may have a field of that name.
-///
-/// # Errors
-/// A script diagnostic at the name.
-pub fn none_of(entry: &Entry, fields: &[Argument]) -> Result<(), Diagnostic> {
-    for name in ["start", "elapsed"] {
-        let named = |node: &Node| matches!(node, Node::Name(found) if found == name);
-        let found = entry.expressions().find(|expr| expr.any(&named));
-        if let Some(expr) = found.filter(|_| fields.iter().all(|field| field.name != name)) {
-            return Err(Diagnostic::script(format!("`{name}` belongs to spans: this chain has no start and no end"))
-                .span(name)
-                .help(EXAMPLE)
-                .at(expr.position)
-                .at(entry.position));
-        }
-    }
-    Ok(())
-}
-
-/// What an end lacks and a start has is asked for as `start.…`.
-fn hint(error: Diagnostic, entry: &Entry, end: Option<Scope>, start: Option<Scope>) -> Diagnostic {
-    let (Some(end), Some(start)) = (end, start) else { return error };
-    let found = RefCell::new(None);
-    for expr in entry.expressions() {
-        expr.replaced(&|part| {
-            let field = matches!(&*part.node, Node::Name(_) | Node::Member(..));
-            if field && resolve::resolve(part, &end).is_err() && resolve::resolve(part, &start).is_ok() {
-                found.borrow_mut().get_or_insert(part.to_string());
-            }
-            field.then(|| part.clone())
-        });
-    }
-    match found.into_inner() {
-        Some(part) => error.help(format!("start.{part}   (as it was at the start)")).span(part),
-        None => error,
     }
 }
 
@@ -355,41 +180,6 @@ fn unified(expressions: &[Expr], typed: &[Vec<Typed>], entry: &Entry) -> Result<
         expressions.iter().map(|expr| Column { name: expr.to_string(), expr: expr.clone() }).collect();
     let typed: Vec<&[Typed]> = typed.iter().map(Vec::as_slice).collect();
     prepare::unify(&columns.iter().collect::<Vec<_>>(), &typed, entry)
-}
-
-/// The key's columns, wide enough for both sides.
-fn common(
-    mut starts: Vec<ColumnType>,
-    ends: &[ColumnType],
-    start_key: &[Expr],
-    end_key: &[Expr],
-    entry: &Entry,
-) -> Result<Vec<ColumnType>, Diagnostic> {
-    for (n, (start, end)) in starts.iter_mut().zip(ends).enumerate() {
-        start.kind = match (start.kind, end.kind) {
-            (same @ ColumnKind::Int { .. }, ColumnKind::Int { .. }) => same,
-            (ColumnKind::Text { size: a }, ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
-            (same @ ColumnKind::Bytes { size: a, .. }, ColumnKind::Bytes { size: b, .. }) if a == b => same,
-            (start, end) => {
-                let (start, end) = (what(start), what(end));
-                let message = format!(
-                    "`{}` is {start} at the start, `{}` is {end} at the end: they are never equal",
-                    start_key[n], end_key[n]
-                );
-                let end = &end_key[n];
-                return Err(Diagnostic::script(message).span(end.to_string()).at(end.position).at(entry.position));
-            }
-        };
-    }
-    Ok(starts)
-}
-
-fn what(kind: ColumnKind) -> String {
-    match kind {
-        ColumnKind::Int { .. } => "a number".into(),
-        ColumnKind::Text { .. } => "a text".into(),
-        ColumnKind::Bytes { size, .. } => format!("{size} bytes"),
-    }
 }
 
 fn check_sizes(key: usize, kept: usize) -> Result<(), Diagnostic> {
@@ -496,24 +286,4 @@ fn half(mut draft: Draft, half: &str) -> Draft {
         program.name = if program.name == "hit" { half.to_owned() } else { format!("{}_{half}", program.name) };
     }
     draft
-}
-
-fn elapsed() -> Argument {
-    let int = Int::Load { place: Place::Event(0), size: Size::B8, signed: false };
-    let typed = Typed::Int { int, unsigned: true, show: Show::Decimal };
-    Argument { name: "elapsed".into(), declared: "u64".into(), typed }
-}
-
-/// A kept column as the end finds it in its event.
-fn field(((column, kind), offset): ((&Column, &ColumnType), usize)) -> Argument {
-    let offset = offset as i16;
-    let typed = match kind.kind {
-        ColumnKind::Int { signed, show, .. } => {
-            let int = Int::Load { place: Place::Event(offset), size: Size::B8, signed };
-            Typed::Int { int, unsigned: !signed, show }
-        }
-        ColumnKind::Text { size } => Typed::Text { text: Text::Event { offset, size }, size },
-        ColumnKind::Bytes { size, show } => Typed::Bytes { bytes: Text::Event { offset, size }, size, show },
-    };
-    Argument { name: column.name.clone(), declared: String::new(), typed }
 }
