@@ -2,7 +2,7 @@
 //! guests, on kernels that have kprobes; what one of those lacks is said.
 
 use serde_json::json;
-use skep_tests::{Output, Skep, in_guest};
+use skep_tests::{Output, Skep, guest};
 use std::path::Path;
 
 /// What the kernel's functions of system calls are called.
@@ -27,7 +27,7 @@ fn why(text: &str) -> String {
 
 #[test]
 fn calls_of_one_function_are_exact_by_every_way() {
-    in_guest!();
+    guest!();
     let output = on(
         "getpgid 1009",
         r#"
@@ -45,7 +45,7 @@ fn calls_of_one_function_are_exact_by_every_way() {
 
 #[test]
 fn trampoline_is_chosen_for_a_single_function() {
-    in_guest!();
+    guest!();
     assert!(why(r#"probe("kprobe:vfs_read").count()"#).starts_with("fentry"));
     assert!(why(r#"probe("kretprobe:vfs_read").count()"#).starts_with("fexit"));
     assert!(why(r#"probe("kprobe:vfs_read+0").count()"#).starts_with("a kprobe"));
@@ -57,7 +57,7 @@ fn trampoline_is_chosen_for_a_single_function() {
 
 #[test]
 fn results_are_exact_and_signed() {
-    in_guest!();
+    guest!();
     let output = on(
         "badpgid 23 read 101 4241 stat 29 /nothing/here",
         r#"
@@ -80,7 +80,7 @@ fn results_are_exact_and_signed() {
 
 #[test]
 fn arguments_are_exact_by_every_way() {
-    in_guest!();
+    guest!();
     let output = on(
         "read 101 4241 read 23 4243",
         r#"
@@ -99,7 +99,7 @@ fn arguments_are_exact_by_every_way() {
 
 #[test]
 fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
-    in_guest!();
+    guest!();
     if !why(r#"probe("kprobe:vfs_*").count()"#).starts_with("kprobe.multi") {
         println!("kernel lacks: kprobe.multi; a kprobe or trampoline for each function instead");
     }
@@ -122,7 +122,7 @@ fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
 
 #[test]
 fn few_functions_of_a_glob_have_their_names() {
-    in_guest!();
+    guest!();
     let output = on("getpgid 101", r#"probe(["kprobe:CALLgetpg*", "kretprobe:CALLgetpg*"]).by(probe).count()"#);
     let mut rows = output.rows();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
@@ -132,7 +132,7 @@ fn few_functions_of_a_glob_have_their_names() {
 
 #[test]
 fn address_is_a_place_too() {
-    in_guest!();
+    guest!();
     let symbols = std::fs::read_to_string("/proc/kallsyms").expect("the guest has it");
     let wanted = format!(" T {CALL}getpgid");
     let address = symbols.lines().find_map(|line| line.strip_suffix(wanted.as_str())).expect("the kernel has it");
@@ -142,7 +142,7 @@ fn address_is_a_place_too() {
 
 #[test]
 fn functions_of_modules_take_kprobes() {
-    in_guest!();
+    guest!();
     if !Path::new("/sys/module/veth").exists() {
         return println!("kernel lacks: the module veth");
     }
@@ -155,7 +155,7 @@ fn functions_of_modules_take_kprobes() {
 
 #[test]
 fn what_cannot_be_watched_is_refused_with_its_reason() {
-    in_guest!();
+    guest!();
     let cases = [
         ("kprobe:vfs_raed", "no kernel function matches `vfs_raed`", "did you mean `kprobe:vfs_read`?"),
         ("kprobe:vfs_read+1", "no instruction begins there", "objdump"),
@@ -174,7 +174,7 @@ fn what_cannot_be_watched_is_refused_with_its_reason() {
 
 #[test]
 fn list_shows_what_can_be_watched() {
-    in_guest!();
+    guest!();
     for provider in ["kretprobe", "fentry"] {
         let listed = Skep::new(&["list", &format!("{provider}:vfs_rea*")]).run().ok();
         assert!(listed.out.contains(&format!("{provider}:vfs_read\n")), "{listed}");

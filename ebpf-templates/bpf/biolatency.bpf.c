@@ -26,13 +26,14 @@ static __always_inline int issued(struct request *rq)
 
 static __always_inline int completed(void *ctx, struct request *rq)
 {
-	u64 *start = bpf_map_lookup_elem(&issued_at, &rq);
+	struct request *key = rq; /* a pointer read back from the stack is none to the verifier of 6.1 */
+	u64 *start = bpf_map_lookup_elem(&issued_at, &key);
 	struct event e = {};
 
 	if (!start) /* issued before we attached, evicted, or of another disk */
 		return disk ? 0 : unmatched();
 	e.elapsed = bpf_ktime_get_ns() - *start;
-	bpf_map_delete_elem(&issued_at, &rq);
+	bpf_map_delete_elem(&issued_at, &key);
 	e.size = rq->__data_len;
 	if (WANT(disk))
 		e.disk = request_disk(rq);

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod library;
 pub mod listing;
 pub mod machine;
+pub mod membership;
 pub mod plan;
 pub mod points;
 pub mod prepare;

@@ -29,6 +29,7 @@ pub struct Machine {
     kprobe_multi: OnceCell<bool>,
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
+    ancestor_cgroups: OnceCell<bool>,
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
     pub avoid_raw: bool,
     /// For trials of what is taken where a trampoline is not to be had.
@@ -58,6 +59,7 @@ impl Machine {
             kprobe_multi: OnceCell::new(),
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
+            ancestor_cgroups: OnceCell::new(),
             avoid_raw: false,
             avoid_trampolines: false,
             assume_fields: false,
@@ -185,6 +187,16 @@ impl Machine {
         *self.cookies[raw].get_or_init(|| {
             let ask = [Insn::call(Helper::GetAttachCookie), Insn::exit()];
             let kind = ProgramKind { prog_type, expected_attach_type: 0, attach_btf_id: 0 };
+            self.assume(load::load_bare(kind, &ask).map(drop))
+        })
+    }
+
+    /// Can a program ask for the cgroups above the current task's own? All tracing programs can or none.
+    pub fn has_ancestor_cgroups(&self) -> bool {
+        *self.ancestor_cgroups.get_or_init(|| {
+            let level = Insn::alu(Alu::Move, 1, Operand::Imm(0));
+            let ask = [level, Insn::call(Helper::GetCurrentAncestorCgroupId), Insn::exit()];
+            let kind = ProgramKind { prog_type: load::RAW_TRACEPOINT, expected_attach_type: 0, attach_btf_id: 0 };
             self.assume(load::load_bare(kind, &ask).map(drop))
         })
     }

@@ -6,16 +6,17 @@ use crate::aggregate::cell::Kind;
 use crate::aggregate::column::{self, BytesShow, ColumnKind, ColumnType, Show};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Expr, Node};
+use crate::expr::{Expr, Node, Operator};
 use crate::kernel::map::{self, Shape};
 use crate::kernel::{load, privilege};
 use crate::machine::Machine;
+use crate::membership;
 use crate::plan::{self, Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
 use crate::resolve::{self, Scope, Typed};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Column, Comparison, Content, Current, Int, Reading, Size, Test, Text};
+use crate::slot::ir::{Column, Content, Current, Int, Size, Test};
 use crate::span::{self, Spans};
 use crate::template;
 use skep_templates::catalog::{Catalog, Template};
@@ -33,20 +34,28 @@ pub struct Restrict {
 }
 
 impl Restrict {
-    pub fn tests(&self) -> Vec<Test> {
-        let equal = |current, value| Test::Compare {
-            op: Comparison::Equal,
-            reading: Reading::Unsigned,
-            left: Int::Current(current),
-            right: Int::Constant(value),
+    /// What they come to at one attach point: at an iterator `pid` is the task's that is looked at.
+    ///
+    /// # Errors
+    /// A machine diagnostic: this kernel cannot tell.
+    pub fn tests(&self, scope: &Scope, machine: &Machine) -> Result<Vec<Test>, Diagnostic> {
+        let equal = |name: &str, node| {
+            let (left, right) = (Expr::name(name), Expr::new(node, None));
+            resolve::test(&Expr::binary(Operator::Equal, left, right), scope)
         };
-        let pid = self.pid.map(|pid| equal(Current::Pid, pid.into()));
-        let cgroup = self.cgroup.map(|(id, level)| equal(Current::CgroupAncestor(level), id));
-        let comm = self.comm.as_ref().map(|comm| {
-            let literal = comm.as_bytes().iter().copied().take(15).collect();
-            Test::TextIs { text: Text::Comm, literal, prefix: false }
-        });
-        pid.into_iter().chain(cgroup).chain(comm).collect()
+        let mut tests = Vec::new();
+        if let Some(pid) = self.pid {
+            tests.push(equal("pid", Node::Int(pid.into()))?);
+        }
+        if let Some((id, level)) = self.cgroup {
+            tests.push(membership::test(id, level, machine)?);
+        }
+        if let Some(comm) = &self.comm {
+            // The kernel keeps 15 bytes of a name.
+            let end = comm.floor_char_boundary(15);
+            tests.push(equal("comm", Node::Text(comm[..end].to_owned()))?);
+        }
+        Ok(tests)
     }
 }
 
@@ -211,7 +220,7 @@ pub fn from_drafts(
 ) -> Result<Prepared, Diagnostic> {
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
-        resolved.push(Resolved::new(entry, &draft.scope, restrict)?);
+        resolved.push(Resolved::new(entry, &draft.scope, restrict, machine)?);
     }
     let typed: Vec<&[Typed]> = resolved.iter().map(|one| one.columns.as_slice()).collect();
     let streamed = match &entry.output {
@@ -368,8 +377,8 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn new(entry: &Entry, scope: &Scope, restrict: &Restrict) -> Result<Resolved, Diagnostic> {
-        let mut tests = restrict.tests();
+    fn new(entry: &Entry, scope: &Scope, restrict: &Restrict, machine: &Machine) -> Result<Resolved, Diagnostic> {
+        let mut tests = restrict.tests(scope, machine)?;
         if let Some(filter) = &entry.filter {
             tests.push(resolve::test(filter, scope)?);
         }

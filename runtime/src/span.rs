@@ -10,6 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node, Operator};
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
+use crate::machine::Machine;
 use crate::plan::{Column, Entry, Output, Span};
 use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
@@ -27,6 +28,8 @@ pub enum Pairing {
     Thread,
     /// By the thread and the function's frame: calls of a function may be nested.
     Frame,
+    /// The same, by the frame of a trampoline that is at both ends of the call.
+    Trampoline,
     /// By what the script says; any thread may end it.
     Given,
 }
@@ -65,18 +68,20 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             .help(format!("probe({text:?})"))
             .at(entry.position));
     }
-    let pairing = pairing(span);
+    let wish = pairing(span);
     let (mut lifted, kept) = lift(entry)?;
-    let (start_key, end_key) = keys(span, pairing);
+    let (start_key, end_key) = keys(span, wish);
     let ids = (index as u64) << 16;
 
     let expressions: Vec<&Expr> = kept.iter().map(|column| &column.expr).chain(&start_key).collect();
-    let mut starts = drafts(&span.start, &expressions, pairing, ids, here).map_err(|error| error.at(entry.position))?;
+    let mut starts = drafts(&span.start, &expressions, wish, ids, here).map_err(|error| error.at(entry.position))?;
     let expressions: Vec<&Expr> = lifted.expressions().chain(&end_key).collect();
     let behind = ids + starts.len() as u64;
-    let mut ends = drafts(&span.end, &expressions, pairing, behind, here).map_err(|error| error.at(entry.position))?;
+    let mut ends = drafts(&span.end, &expressions, wish, behind, here).map_err(|error| error.at(entry.position))?;
+    let pairing = possible(wish, &starts, &ends);
+    let (start_key, end_key) = keys(span, pairing);
     match pairing {
-        Pairing::Thread => {}
+        Pairing::Thread | Pairing::Trampoline => {}
         Pairing::Frame => {
             starts.iter_mut().for_each(|draft| draft.scope.fields.push(frame(REGISTERS.return_address)));
             ends.iter_mut().for_each(|draft| draft.scope.fields.push(frame(0)));
@@ -105,7 +110,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let mut units = Vec::new();
     for ((draft, key_typed), kept_typed) in starts.into_iter().zip(&start_keys).zip(&keeps) {
         let slots = Slots {
-            guard: guard(&start_restrict, threads.as_ref(), &draft.scope)?,
+            guard: guard(&start_restrict, threads.as_ref(), &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
@@ -120,7 +125,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     for (draft, key_typed) in ends.into_iter().zip(&end_keys) {
         let mut draft = half(draft, "end");
         draft.slots = Slots {
-            guard: guard(&end_restrict, threads.as_ref(), &draft.scope)?,
+            guard: guard(&end_restrict, threads.as_ref(), &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
@@ -147,22 +152,38 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     Ok(prepared)
 }
 
-/// The one place that decides it.
+/// What pairs starts and ends best. Those of the same functions are paired call by call.
 fn pairing(span: &Span) -> Pairing {
-    let called = |(_, point): &(String, AttachPoint)| match point {
-        AttachPoint::Uprobe { target, function, returns: false } => Some((target.clone(), function.clone())),
+    let function = |point: &AttachPoint| match point {
+        AttachPoint::Uprobe { target, function, returns } => Some((target.clone(), function.clone(), *returns)),
+        AttachPoint::Function { module, function, returns, .. } => Some((module.clone(), function.clone(), *returns)),
         _ => None,
     };
-    let returned = |(_, point): &(String, AttachPoint)| match point {
-        AttachPoint::Uprobe { target, function, returns: true } => Some((target.clone(), function.clone())),
-        _ => None,
-    };
+    let called =
+        |(_, point): &(String, AttachPoint)| function(point).map(|(place, name, returns)| (place, name, !returns));
     let starts: Option<Vec<_>> = span.start.iter().map(called).collect();
-    let ends: Option<Vec<_>> = span.end.iter().map(returned).collect();
+    let ends: Option<Vec<_>> = span.end.iter().map(|(_, point)| function(point)).collect();
     match (&span.on, starts, ends) {
         (Some(_), ..) => Pairing::Given,
-        (None, Some(starts), Some(ends)) if starts == ends => Pairing::Frame,
+        (None, Some(starts), Some(ends)) if starts == ends && ends.iter().all(|(.., returns)| *returns) => {
+            Pairing::Frame
+        }
         _ => Pairing::Thread,
+    }
+}
+
+/// What can be had of it: both halves of a kernel function's call must be watched the same way.
+fn possible(wish: Pairing, starts: &[Draft], ends: &[Draft]) -> Pairing {
+    let all = |test: fn(&Mechanism) -> bool| {
+        let programs = starts.iter().chain(ends).flat_map(|draft| &draft.programs);
+        programs.flat_map(|program| &program.attach).all(|attach| test(&attach.mechanism))
+    };
+    match wish {
+        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Trampoline { .. })) => Pairing::Trampoline,
+        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Uprobe { .. })) => Pairing::Frame,
+        Pairing::Frame if all(|mechanism| matches!(mechanism, Mechanism::Kprobe { many: false, .. })) => Pairing::Frame,
+        Pairing::Frame => Pairing::Thread,
+        other => other,
     }
 }
 
@@ -427,8 +448,13 @@ fn split_off_threads(entry: &mut Entry) -> Option<Expr> {
     joined(threads)
 }
 
-fn guard(restrict: &Restrict, threads: Option<&Expr>, scope: &Scope) -> Result<Option<Vec<Insn>>, Diagnostic> {
-    let mut tests = restrict.tests();
+fn guard(
+    restrict: &Restrict,
+    threads: Option<&Expr>,
+    scope: &Scope,
+    machine: &Machine,
+) -> Result<Option<Vec<Insn>>, Diagnostic> {
+    let mut tests = restrict.tests(scope, machine)?;
     if let Some(threads) = threads {
         tests.push(resolve::test(threads, scope)?);
     }
@@ -438,12 +464,19 @@ fn guard(restrict: &Restrict, threads: Option<&Expr>, scope: &Scope) -> Result<O
 
 /// A thread's key needs no slot.
 fn key_slot(pairing: Pairing, key: &[ColumnType], typed: &[Typed]) -> Result<Option<Vec<Insn>>, Diagnostic> {
-    if pairing == Pairing::Thread { Ok(None) } else { prepare::columns_slot(key, typed, true) }
+    match pairing {
+        Pairing::Thread | Pairing::Trampoline => Ok(None),
+        Pairing::Frame | Pairing::Given => prepare::columns_slot(key, typed, true),
+    }
 }
 
 fn constants(slots: &Slots, pairing: Pairing) -> Vec<(String, Vec<u8>)> {
-    let by_thread = pairing == Pairing::Thread;
-    vec![("has_guard".into(), vec![slots.guard.is_some().into()]), ("by_thread".into(), vec![by_thread.into()])]
+    let flags = [
+        ("has_guard", slots.guard.is_some()),
+        ("by_thread", matches!(pairing, Pairing::Thread | Pairing::Trampoline)),
+        ("by_trampoline", pairing == Pairing::Trampoline),
+    ];
+    flags.map(|(name, on)| (name.to_owned(), vec![on.into()])).to_vec()
 }
 
 /// How many starts wait for their ends.

@@ -29,6 +29,27 @@ pub fn programs() -> BTreeSet<u32> {
     ids
 }
 
+/// Id of the type information that a program was loaded with; 0: none.
+pub fn type_information_of(program: u32) -> u32 {
+    const GET_FD_BY_ID: i64 = 13;
+    const INFO_BY_FD: i64 = 15;
+    /// Of struct bpf_prog_info up to `btf_id`, and its last member in words.
+    const LENGTH: usize = 132;
+    let call = |command: i64, attributes: &mut [u32; 4]| {
+        // SAFETY: the kernel reads `attributes`, and for INFO_BY_FD writes where they say.
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(attributes)) }
+    };
+    let fd = call(GET_FD_BY_ID, &mut [program, 0, 0, 0]);
+    assert!(fd >= 0, "there is no program {program}");
+    let mut info = [0u32; LENGTH / 4];
+    let address = info.as_mut_ptr() as u64;
+    let asked = call(INFO_BY_FD, &mut [fd as u32, LENGTH as u32, address as u32, (address >> 32) as u32]);
+    // SAFETY: a descriptor of our own.
+    unsafe { libc::close(fd as i32) };
+    assert_eq!(asked, 0, "program {program} cannot be asked");
+    info[LENGTH / 4 - 1]
+}
+
 /// Waits until none of these programs is loaded any more; the kernel frees them some time after their last user is gone.
 #[track_caller]
 pub fn assert_gone(programs_of_a_run: &BTreeSet<u32>) {

@@ -5,9 +5,11 @@
 //! SKEP_PRIVILEGED=1 cargo test -p skep-tests # in CI: a missing privilege is a failure
 //! SKEP_BLESS=1 cargo test -p skep-tests      # writes goldens/ anew
 //! SKEP_BINARY=./skep …                       # another binary than the one that is built here
+//! cargo xtask vm --matrix                    # kernel_*.rs on four kernels, in emulated guests
 //! ```
 
 pub mod golden;
+pub mod guest;
 pub mod kernel;
 pub mod machine;
 pub mod output;
@@ -30,11 +32,11 @@ macro_rules! privileged {
     };
 }
 
-/// Ends a test of what only emulated kernels have: see xtask vm.
+/// Ends a test that belongs in a guest where this is none.
 #[macro_export]
-macro_rules! in_guest {
+macro_rules! guest {
     () => {
-        if !$crate::machine::guest() {
+        if !$crate::guest::in_guest() {
             return;
         }
     };

@@ -17,15 +17,6 @@ pub fn privileged() -> bool {
     false
 }
 
-/// Is this one of the emulated kernels that may be probed at will? Says so where it is not.
-pub fn guest() -> bool {
-    let guest = std::env::var_os("SKEP_VM").is_some();
-    if !guest {
-        println!("skipped: runs in a guest");
-    }
-    guest
-}
-
 /// A program of this machine by its name; says what is skipped where there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

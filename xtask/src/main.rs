@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `bench`.
+//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `bench`, `vm`.
 
 mod bench;
 mod licences;
 mod templates;
+mod vm;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,13 +22,17 @@ fn main() -> ExitCode {
         ["templates", "--check"] => templates::check(root),
         ["licences"] => licences::check(root),
         ["bench", arguments @ ..] => bench::run(root, arguments),
-        _ => Err(format!("{USAGE}\n{}", bench::USAGE)),
+        // Its exit status is that of what ran in the guest.
+        ["vm", arguments @ ..] => return vm::run(root, arguments).unwrap_or_else(failed),
+        _ => Err(format!("{USAGE}\n{}\n{}", bench::USAGE, vm::USAGE)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => failed(message),
     }
+}
+
+fn failed(message: String) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
 }

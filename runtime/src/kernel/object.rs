@@ -10,6 +10,7 @@ use skep_templates::btf::Btf;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::OnceLock;
 
 /// A template's object, parsed; one for every set of parameters and slots.
 pub struct Linker {
@@ -63,6 +64,13 @@ pub enum CoreBy {
     Us,
 }
 
+/// The kernel's whole BTF as aya-obj reads it: 40 ms and 20 MB, so only where the kernel does not relocate, and once.
+fn whole_btf() -> Result<&'static aya_obj::btf::Btf, Broken> {
+    static BTF: OnceLock<Result<aya_obj::btf::Btf, Broken>> = OnceLock::new();
+    let btf = BTF.get_or_init(|| aya_obj::btf::Btf::from_sys_fs().map_err(|error| causes(&error)));
+    btf.as_ref().map_err(Broken::clone)
+}
+
 impl Linker {
     /// Parses an object. `features`: what BTF this kernel knows.
     pub fn parse(bytes: &[u8], core: CoreBy, features: &BtfFeatures) -> Result<Linker, Broken> {
@@ -75,8 +83,7 @@ impl Linker {
         let btf = object.fixup_and_sanitize_btf(features).map_err(|error| causes(&error))?;
         let btf = btf.map(aya_obj::btf::Btf::to_bytes).unwrap_or_default();
         if core == CoreBy::Us && object.has_btf_relocations() {
-            let kernel = aya_obj::btf::Btf::from_sys_fs().map_err(|error| causes(&error))?;
-            object.relocate_btf(&kernel).map_err(|error| causes(&error))?;
+            object.relocate_btf(whole_btf()?).map_err(|error| causes(&error))?;
         }
         Ok(Linker { object, relocations, btf })
     }

@@ -156,6 +156,25 @@ impl Drop for Mapped {
     }
 }
 
+/// Has `count` pages fault, each once. Not with memory of the allocator, which hands out what was written before.
+///
+/// # Errors
+/// The kernel's: no memory.
+pub fn fault_pages(count: usize) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a mapping of our own at an address of the kernel's choice, written within its length, then given back.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), count * PAGE, access, kind, -1, 0);
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        (0..count).for_each(|page| at.cast::<u8>().add(page * PAGE).write_volatile(1));
+        libc::munmap(at, count * PAGE);
+    }
+    Ok(())
+}
+
 /// A name as the kernel takes it for programs and maps: 15 bytes of letters, digits, `_` and `.`.
 pub fn object_name(name: &str) -> [u8; 16] {
     let mut short = [0; 16];

@@ -55,6 +55,7 @@ impl Frame {
                 self.constant(R1, level.into());
                 Helper::GetCurrentAncestorCgroupId
             }
+            Current::Task => Helper::GetCurrentTask,
             Current::Nsecs => Helper::KtimeGetNs,
             Current::Cookie => {
                 let context = self.input(Input::Context);

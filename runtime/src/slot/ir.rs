@@ -68,6 +68,8 @@ pub enum Current {
     Cgroup,
     /// Id of the ancestor of the task's cgroup v2 at this depth; the root is 0.
     CgroupAncestor(u32),
+    /// Its `struct task_struct`: a kernel address.
+    Task,
     /// Nanoseconds since boot, monotonic clock.
     Nsecs,
     /// The value given when this attach point was attached.

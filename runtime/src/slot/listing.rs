@@ -3,12 +3,13 @@
 use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32, TO_BIG_ENDIAN};
 use std::fmt;
 
-const HELPER_NAMES: [(Helper, &str); 12] = [
+const HELPER_NAMES: [(Helper, &str); 13] = [
     (Helper::KtimeGetNs, "ktime_get_ns"),
     (Helper::GetSmpProcessorId, "get_smp_processor_id"),
     (Helper::GetCurrentPidTgid, "get_current_pid_tgid"),
     (Helper::GetCurrentUidGid, "get_current_uid_gid"),
     (Helper::GetCurrentComm, "get_current_comm"),
+    (Helper::GetCurrentTask, "get_current_task"),
     (Helper::GetCurrentCgroupId, "get_current_cgroup_id"),
     (Helper::ProbeReadUser, "probe_read_user"),
     (Helper::ProbeReadKernel, "probe_read_kernel"),

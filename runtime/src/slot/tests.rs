@@ -12,7 +12,7 @@ use super::compile::{columns, filter, value};
 use super::ir::*;
 use super::listing::listing;
 use check::check;
-use oracle::{CGROUP, COOKIE, CPU, EDGES, NSECS, World};
+use oracle::{CGROUP, COOKIE, CPU, EDGES, NSECS, TASK, World};
 use random::Random;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -112,12 +112,13 @@ fn run(code: &[Insn], world: &World) -> (u64, Vec<u8>) {
         uid_gid: world.uid_gid,
         comm: world.comm.clone(),
     });
-    let helpers: [(u32, rbpf::ebpf::Helper); 12] = [
+    let helpers: [(u32, rbpf::ebpf::Helper); 13] = [
         (5, |_, _, _, _, _| NSECS),
         (8, |_, _, _, _, _| CPU),
         (14, |_, _, _, _, _| NOW.with_borrow(|now| now.pid_tgid)),
         (15, |_, _, _, _, _| NOW.with_borrow(|now| now.uid_gid)),
         (16, comm),
+        (35, |_, _, _, _, _| TASK),
         (80, |_, _, _, _, _| CGROUP),
         (112, read),
         (113, read),

@@ -75,6 +75,9 @@ recurse N DEPTH     workload_recurse(DEPTH)
 begin N KEY         workload_begin(KEY), with KEY + 1, … N of them
 finish N KEY        workload_finish(KEY) likewise
 exec N              /bin/true, waited for
+kill N SIGNAL       to itself
+block N PATH        blocks of 4096 bytes read from a disk, past the page cache
+touch N             pages of new memory, too few for a huge one
 spin MS             computes
 sleep MS            waits
 exit STATUS         at once";
@@ -120,6 +123,20 @@ fn zero() -> i32 {
     };
     assert_eq!(fd, 100);
     fd
+}
+
+/// Each read is one request to the disk.
+fn read_blocks(n: i64, path: &CString) {
+    #[repr(align(4096))]
+    struct Block([u8; 4096]);
+    let mut block = Block([0; 4096]);
+    // SAFETY: plain system calls with a buffer of our own, aligned as O_DIRECT wants it.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_DIRECT);
+        assert!(fd >= 0, "{path:?} cannot be opened");
+        (0..n).for_each(|at| assert_eq!(libc::pread(fd, block.0.as_mut_ptr().cast(), 4096, at * 4096), 4096));
+        libc::close(fd);
+    }
 }
 
 fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
@@ -184,6 +201,18 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
         "exec" => (0..n).for_each(|_| {
             assert!(std::process::Command::new("/bin/true").status().is_ok_and(|status| status.success()));
         }),
+        "kill" => {
+            let (pid, signal) = (std::process::id() as i32, number(word()) as i32);
+            (0..n).for_each(|_| assert_eq!(unsafe { libc::kill(pid, signal) }, 0));
+        }
+        "block" => read_blocks(n, &text(word())),
+        "touch" => {
+            let (anonymous, length) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, n as usize * 4096);
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let at = unsafe { libc::mmap(std::ptr::null_mut(), length, access, anonymous, -1, 0) };
+            assert_ne!(at, libc::MAP_FAILED);
+            (0..n as usize).for_each(|page| unsafe { at.cast::<u8>().add(page * 4096).write_volatile(1) });
+        }
         "spin" => {
             let end = Instant::now() + Duration::from_millis(n as u64);
             while Instant::now() < end {

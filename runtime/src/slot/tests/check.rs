@@ -53,7 +53,7 @@ impl State {
 
     fn call(&mut self, helper: i32) {
         let arguments = match helper {
-            5 | 8 | 14 | 15 | 80 => 0,
+            5 | 8 | 14 | 15 | 35 | 80 => 0,
             123 | 174 => 1,
             16 => 2,
             112..=115 => 3,

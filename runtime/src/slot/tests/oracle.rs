@@ -40,6 +40,7 @@ pub struct World {
 pub const CPU: u64 = 3;
 pub const NSECS: u64 = 123_456_789_012_345;
 pub const CGROUP: u64 = 4711;
+pub const TASK: u64 = 0xffff_8880_0042_0000;
 pub const COOKIE: u64 = 0xfeed_0000_0042;
 
 pub fn until_nul(bytes: &[u8]) -> Vec<u8> {
@@ -83,6 +84,7 @@ impl World {
                 Current::Cpu => CPU,
                 Current::Cgroup => CGROUP,
                 Current::CgroupAncestor(level) => CGROUP + u64::from(*level),
+                Current::Task => TASK,
                 Current::Nsecs => NSECS,
                 Current::Cookie => COOKIE,
             },

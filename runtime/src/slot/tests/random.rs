@@ -99,7 +99,7 @@ impl Random {
             1 => {
                 use Current::*;
                 let stable_ones = [Pid, Tid, Uid, Gid];
-                let all = [Pid, Tid, Uid, Gid, Cpu, Cgroup, CgroupAncestor(2), Nsecs, Cookie];
+                let all = [Pid, Tid, Uid, Gid, Cpu, Cgroup, CgroupAncestor(2), Task, Nsecs, Cookie];
                 return Int::Current(if stable { self.one_of(&stable_ones) } else { self.one_of(&all) });
             }
             2 => Place::Event(offset),

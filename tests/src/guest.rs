@@ -1,0 +1,23 @@
+//! Tests that run in the emulated guests of `cargo xtask vm --matrix`, a row of docs/kernel-matrix.md each.
+
+/// Is this a guest? Says where to run the test where it is not; that is no failure on a machine with all privileges.
+pub fn in_guest() -> bool {
+    let guest = std::env::var_os("SKEP_VM").is_some();
+    if !guest {
+        println!("skipped: runs in a guest: cargo xtask vm --matrix");
+    }
+    guest
+}
+
+/// The table shows `no: REASON` for this kernel. A test says so when it has seen that the reason holds, and passes.
+pub fn lacks(reason: &str) {
+    println!("kernel lacks: {reason}");
+}
+
+/// The kernel's version, `(6, 1)`.
+pub fn release() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
+    let mut numbers =
+        text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().expect("it begins with numbers"));
+    (numbers.next().expect("split gives one part"), numbers.next().expect("it has two numbers"))
+}
