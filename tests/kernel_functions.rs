@@ -179,6 +179,7 @@ fn what_cannot_be_watched_is_refused_with_its_reason() {
         ("kprobe:vfs_read+1", "no instruction begins there", "objdump"),
         ("kprobe:no_such_function_here", "no kernel function matches", "skep list 'kprobe:*no_such_function_here*'"),
         ("kprobe:asm_exc_divide_error", "protects `asm_exc_divide_error`", "watch a function that calls it"),
+        ("kretprobe:do_exit", "`do_exit` never returns", "kprobe:do_exit"),
         ("fentry:CALLgetppid", "lacks `CALLgetppid`", "kprobe:CALLgetppid"),
     ];
     for (point, message, help) in cases.map(|(point, message, help)| (script(point), script(message), script(help))) {

@@ -10,6 +10,10 @@ impl Asked<'_> {
     /// The module that has this function, `vmlinux` for the kernel proper, or why it cannot be watched.
     pub fn require(&self, name: &str, machine: &Machine) -> Result<String, Diagnostic> {
         let written = |name: &str| format!("{}:{name}", self.way.provider(self.returns));
+        if self.waits_in_vain(name) {
+            let entry = format!("{}:{name}", self.way.provider(false));
+            return Err(Diagnostic::script(format!("`{name}` never returns")).span(name).help(entry));
+        }
         match machine.function(self.module, name) {
             Standing::Traceable { module } if module.is_empty() => Ok("vmlinux".to_owned()),
             Standing::Traceable { module } => Ok(module),
