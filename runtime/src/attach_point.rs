@@ -29,6 +29,13 @@ pub enum AttachPoint {
         function: String,
         returns: bool,
     },
+    /// A probe that the author of a program or library put there. `target` as above; `provider` (empty: any) and `name`
+    /// are names or globs.
+    Usdt {
+        target: String,
+        provider: String,
+        name: String,
+    },
     /// Objects of a kind, as they are when it is attached.
     Iterator {
         target: String,
@@ -73,6 +80,7 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("fexit", "fr", "fexit:[MODULE:]FUNCTION", "return, `retval` and the arguments too; it takes BTF"),
     ("uprobe", "u", "uprobe:BINARY:FUNCTION[+OFFSET]", "entry of a function of a program or library, `arg0` …"),
     ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
+    ("usdt", "U", "usdt:BINARY:[PROVIDER:]NAME", "a probe that a program's author put there, `arg0` …"),
     ("iter", "it", "iter:task | task_file | tcp | …", "what is there: every task, open file or socket, once"),
     ("profile", "p", "profile:hz:N | profile:s|ms|us:N", "timed samples on every CPU"),
     ("interval", "i", "interval:s|ms|us|hz:N", "a timer on one CPU"),
@@ -81,7 +89,7 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Providers of bpftrace that this version does not serve.
-const NOT_YET: &[&str] = &["usdt", "U", "watchpoint", "w", "asyncwatchpoint", "aw"];
+const NOT_YET: &[&str] = &["watchpoint", "w", "asyncwatchpoint", "aw"];
 
 /// What bpftrace called fentry and fexit before.
 const FORMER: [(&str, &str); 2] = [("kfunc", "fentry"), ("kretfunc", "fexit")];
@@ -153,6 +161,20 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
                 return Err(malformed());
             }
             Ok(AttachPoint::Uprobe { target: target.into(), function: function.into(), returns: *long == "uretprobe" })
+        }
+        "usdt" => {
+            // Its name, the provider, and the binary, from behind: a file's name may hold colons.
+            let mut parts = rest.rsplitn(3, ':');
+            let name = parts.next().unwrap_or_default();
+            let (provider, target) = match (parts.next(), parts.next()) {
+                (Some(provider), Some(target)) => (provider, target),
+                (target, None) => ("", target.unwrap_or_default()),
+                (None, Some(_)) => return Err(malformed()),
+            };
+            if name.is_empty() || name.contains('/') {
+                return Err(malformed());
+            }
+            Ok(AttachPoint::Usdt { target: target.into(), provider: provider.into(), name: name.into() })
         }
         "profile" | "interval" => {
             no_more_than(2)?;
@@ -229,6 +251,14 @@ impl fmt::Display for AttachPoint {
                     write!(f, "{provider}:{target}:{function}")
                 }
             }
+            AttachPoint::Usdt { target, provider, name } => {
+                let parts =
+                    [target, provider].map(|part| if part.is_empty() { String::new() } else { format!("{part}:") });
+                // With a provider alone, its place would be the binary's.
+                let [target, provider] = parts;
+                let gap = if target.is_empty() && !provider.is_empty() { ":" } else { "" };
+                write!(f, "usdt:{target}{gap}{provider}{name}")
+            }
             AttachPoint::Iterator { target } => write!(f, "iter:{target}"),
             AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),
             AttachPoint::Interval { unit, count } => write!(f, "interval:{unit}:{count}"),
@@ -256,6 +286,10 @@ mod tests {
             ("fr:vfs_read", "fexit:vfs_read"),
             ("u:libc:malloc+4", "uprobe:libc:malloc+4"),
             ("ur:/bin/bash:readline", "uretprobe:/bin/bash:readline"),
+            ("U:python3:gc__start", "usdt:python3:gc__start"),
+            ("U:/usr/bin/python3:python:gc*", "usdt:/usr/bin/python3:python:gc*"),
+            ("U:gc__start", "usdt:gc__start"),
+            ("U::python:gc__start", "usdt::python:gc__start"),
             ("p:hz:99", "profile:hz:99"),
             ("i:s:1", "interval:s:1"),
             ("s:faults:100", "software:faults:100"),
@@ -279,6 +313,9 @@ mod tests {
             "profile:min:1",
             "software:nothing",
             "uprobe:",
+            "usdt:",
+            "usdt:/usr/bin/python3",
+            "usdt:python3:",
             "kprobe",
             "kprobe:a:b:c",
             "kretprobe:vfs_read+4",

@@ -13,6 +13,7 @@ use crate::script::reference;
 use crate::types;
 use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::Manifest;
+use std::collections::HashSet;
 
 /// Attach points that match, one a line; all providers with their counts where nothing is asked for.
 ///
@@ -47,7 +48,7 @@ pub fn attach_points(
     for point in found {
         out += &format!("{point}\n");
         if verbose {
-            out += &fields(&point, machine);
+            out += &fields(&point, pid, machine);
         }
     }
     Ok(out)
@@ -97,11 +98,14 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
         Err(error) => return Err(error),
     };
     let points = points::expand(&point, pattern, Uses { named: true, ..Uses::default() }, pid, machine)?;
-    Ok(points.into_iter().map(|point| point.shown).collect())
+    let mut names: Vec<String> = points.into_iter().map(|point| point.shown).collect();
+    // Sites of one usdt probe.
+    names.dedup();
+    Ok(names)
 }
 
 /// The fields of one attach point, indented.
-fn fields(point: &str, machine: &Machine) -> String {
+fn fields(point: &str, pid: Option<u32>, machine: &Machine) -> String {
     let mut out = String::new();
     let Ok(parsed) = attach_point::parse(point) else { return out };
     if let AttachPoint::Tracepoint { category, name } = &parsed {
@@ -116,10 +120,15 @@ fn fields(point: &str, machine: &Machine) -> String {
         }
         return out;
     }
-    let Ok(points) = points::expand(&parsed, point, Uses { named: true, ..Uses::default() }, None, machine) else {
+    let Ok(points) = points::expand(&parsed, point, Uses { named: true, ..Uses::default() }, pid, machine) else {
         return out;
     };
-    for point in points {
+    let mut shown = HashSet::new();
+    for point in points.into_iter().filter(|point| shown.insert(point.reason.clone())) {
+        for (n, argument) in point.scope.described.iter().enumerate() {
+            let reason = argument.typed.as_ref().err().map(|reason| format!("   not readable: {reason}"));
+            out += &format!("    arg{n:<25} {}{}\n", argument.declared, reason.unwrap_or_default());
+        }
         if let Arguments::Known(list) = &point.scope.arguments {
             for argument in list {
                 out += &format!("    args.{:<24} {}\n", argument.name, argument.declared);

@@ -213,7 +213,7 @@ impl Machine {
             let tried = load::load_bare(kind, &code).and_then(|program| {
                 let folder = attach::Uprobe { path: Path::new("/"), returns: false, pid: None };
                 // A folder cannot be probed: a kernel that knows the call says so, another says EINVAL.
-                match attach::uprobe_multi(program.as_fd(), &folder, &[0], &[0]) {
+                match attach::uprobe_multi(program.as_fd(), &folder, &[attach::UserPlace::default()]) {
                     Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(error),
                     _ => Ok(()),
                 }

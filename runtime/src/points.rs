@@ -14,6 +14,7 @@ mod perf;
 mod tracepoint;
 mod typed;
 mod uprobe;
+mod usdt;
 
 /// How a program gets to an attach point.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,8 @@ pub enum Mechanism {
     Uprobe {
         path: PathBuf,
         offset: u64,
+        /// File offset of a counter that is kept up while this is attached; 0: there is none.
+        semaphore: u64,
         returns: bool,
         pid: Option<u32>,
     },
@@ -117,6 +120,7 @@ pub fn expand(
         AttachPoint::Uprobe { target, function, returns } => {
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
+        AttachPoint::Usdt { target, provider, name } => usdt::expand(target, provider, name, text, pid)?,
         AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         timed => vec![perf::point(timed)],
     };
@@ -134,6 +138,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         place: place.to_owned(),
         arguments: Arguments::None,
         numbered: Vec::new(),
+        described: Vec::new(),
         return_value: None,
         memory,
         probe: Int::Current(Current::Cookie),

@@ -257,6 +257,9 @@ fn own_program(point: &AttachPoint, restrict: &Restrict) -> AttachPoint {
         (AttachPoint::Uprobe { target, function, returns }, Some(program)) if target.is_empty() => {
             AttachPoint::Uprobe { target: program.clone(), function: function.clone(), returns: *returns }
         }
+        (AttachPoint::Usdt { target, provider, name }, Some(program)) if target.is_empty() => {
+            AttachPoint::Usdt { target: program.clone(), provider: provider.clone(), name: name.clone() }
+        }
         _ => point.clone(),
     }
 }
@@ -304,12 +307,14 @@ fn wanted(entry: &Entry, scope: &Scope) -> u64 {
 /// Gives every point its id for `probe`, and says how the program learns it.
 fn number(points: &mut [Point], ids: u64, uses_probe: bool, machine: &Machine) {
     let many = points.len() > 1;
+    let mut known: HashMap<String, u64> = HashMap::new();
     for (n, point) in points.iter_mut().enumerate() {
         if matches!(point.mechanism, Mechanism::Syscall { .. }) {
             continue;
         }
         // All chains share one table of names.
-        point.id = ids + n as u64 + 1;
+        // Sites of one usdt probe are one `probe`.
+        point.id = *known.entry(point.shown.clone()).or_insert(ids + n as u64 + 1);
         let own_program = matches!(point.mechanism, Mechanism::Trampoline { .. });
         let cookie = uses_probe && many && !own_program && machine.has_cookies(program_type(&point.mechanism));
         // Without cookies each point has a program of its own, with its number in it.

@@ -3,7 +3,7 @@
 use crate::aggregate::cell::Kind;
 use crate::aggregate::table::{Spec, Table};
 use crate::diagnostic::Diagnostic;
-use crate::kernel::attach::{self, Link, Uprobe};
+use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::load::{self, Loaded, ProgramKind, Request};
 use crate::kernel::map::{self, Map, Shape};
 use crate::kernel::ring::Ring;
@@ -295,8 +295,9 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
             Load::TracepointPrototype(_) => attach::tracing(fd.as_fd(), load::TRACE_RAW_TP, cookie),
             _ => attach::raw_tracepoint(fd.as_fd(), name, cookie),
         },
-        Mechanism::Uprobe { path, offset, returns, pid } => {
-            attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, *offset, cookie)
+        Mechanism::Uprobe { path, offset, semaphore, returns, pid } => {
+            let place = UserPlace { offset: *offset, semaphore: *semaphore, cookie };
+            attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, place)
         }
         Mechanism::Iterator { .. } => attach::iterator(fd.as_fd()),
         Mechanism::Kprobe { function, offset, returns, .. } => {
@@ -318,20 +319,18 @@ fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link>
 
 /// One link for all functions of a binary.
 fn attach_many(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
-    let mut binaries: Vec<(Uprobe<'_>, Vec<u64>, Vec<u64>)> = Vec::new();
+    let mut binaries: Vec<(Uprobe<'_>, Vec<UserPlace>)> = Vec::new();
     for one in &program.attach {
-        let Mechanism::Uprobe { path, offset, returns, pid } = &one.mechanism else { continue };
-        match binaries.iter_mut().find(|(uprobe, ..)| uprobe.path == path && uprobe.returns == *returns) {
-            Some((_, offsets, cookies)) => {
-                offsets.push(*offset);
-                cookies.push(one.cookie);
-            }
-            None => binaries.push((Uprobe { path, returns: *returns, pid: *pid }, vec![*offset], vec![one.cookie])),
+        let Mechanism::Uprobe { path, offset, semaphore, returns, pid } = &one.mechanism else { continue };
+        let place = UserPlace { offset: *offset, semaphore: *semaphore, cookie: one.cookie };
+        match binaries.iter_mut().find(|(uprobe, _)| uprobe.path == path && uprobe.returns == *returns) {
+            Some((_, places)) => places.push(place),
+            None => binaries.push((Uprobe { path, returns: *returns, pid: *pid }, vec![place])),
         }
     }
-    let link = |(uprobe, offsets, cookies): (Uprobe<'_>, Vec<u64>, Vec<u64>)| {
+    let link = |(uprobe, places): (Uprobe<'_>, Vec<UserPlace>)| {
         let shown = uprobe.path.display().to_string();
-        attach::uprobe_multi(fd.as_fd(), &uprobe, &offsets, &cookies).map_err(|error| failed(&shown, &error))
+        attach::uprobe_multi(fd.as_fd(), &uprobe, &places).map_err(|error| failed(&shown, &error))
     };
     binaries.into_iter().map(link).collect()
 }

@@ -74,6 +74,7 @@ pub fn draft(
         place: format!("template {name}"),
         arguments: Arguments::None,
         numbered: Vec::new(),
+        described: Vec::new(),
         return_value: None,
         memory: Memory::Kernel,
         probe: Int::Constant(0),

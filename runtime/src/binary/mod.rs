@@ -9,3 +9,5 @@ pub mod process;
 mod symbols;
 #[cfg(test)]
 mod tests;
+pub mod usdt;
+pub mod usdt_argument;

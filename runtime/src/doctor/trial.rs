@@ -218,7 +218,7 @@ pub fn probe_ourselves(bench: &Bench, offsets: &[u64], returns: bool, load: Load
             program.load = load.clone();
             let attach = |(n, offset): (usize, &u64)| {
                 let path = PathBuf::from("/proc/self/exe");
-                let mechanism = Mechanism::Uprobe { path, offset: *offset, returns, pid: None };
+                let mechanism = Mechanism::Uprobe { path, offset: *offset, semaphore: 0, returns, pid: None };
                 Attach { shown: "uprobe:/proc/self/exe".into(), mechanism, cookie: n as u64 + 1, by_cookie: true }
             };
             program.attach = offsets.iter().enumerate().map(attach).collect();

@@ -147,36 +147,52 @@ pub struct Uprobe<'a> {
     pub pid: Option<u32>,
 }
 
+/// One of them. Offsets in the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserPlace {
+    pub offset: u64,
+    /// A counter that the kernel keeps up in every process while it is attached; 0: none.
+    pub semaphore: u64,
+    pub cookie: u64,
+}
+
 /// One place: one perf event.
 ///
 /// # Errors
 /// The kernel's; `NotFound` too where it has no uprobes.
-pub fn uprobe(program: BorrowedFd<'_>, at: &Uprobe<'_>, offset: u64, cookie: u64) -> io::Result<Link> {
+pub fn uprobe(program: BorrowedFd<'_>, at: &Uprobe<'_>, place: UserPlace) -> io::Result<Link> {
     let path = CString::new(at.path.as_os_str().as_encoded_bytes())?;
+    let semaphore = u32::try_from(place.semaphore).map_err(|_| io::Error::other("its semaphore lies too far back"))?;
+    let direction = if at.returns { 1 << source("uprobe", "format/retprobe")? } else { 0 };
     let mut event = PerfEvent {
         kind: source("uprobe", "type")? as u32,
-        config: if at.returns { 1 << source("uprobe", "format/retprobe")? } else { 0 },
+        // Its upper half is `ref_ctr_offset`.
+        config: direction | u64::from(semaphore) << 32,
         config1: path.as_ptr() as u64,
-        config2: offset,
+        config2: place.offset,
         ..Default::default()
     };
     let (pid, cpu) = at.pid.map_or((-1, 0), |pid| (pid as i32, -1));
-    perf_link(program, sys::perf_event_open(&mut event, pid, cpu)?, cookie)
+    perf_link(program, sys::perf_event_open(&mut event, pid, cpu)?, place.cookie)
 }
 
 /// All places at once; Linux 6.6. The program must be loaded for it.
 ///
 /// # Errors
 /// The kernel's.
-pub fn uprobe_multi(program: BorrowedFd<'_>, at: &Uprobe<'_>, offsets: &[u64], cookies: &[u64]) -> io::Result<Link> {
+pub fn uprobe_multi(program: BorrowedFd<'_>, at: &Uprobe<'_>, places: &[UserPlace]) -> io::Result<Link> {
     let path = CString::new(at.path.as_os_str().as_encoded_bytes())?;
+    let list = |of: fn(&UserPlace) -> u64| places.iter().map(of).collect::<Vec<u64>>();
+    let (offsets, cookies) = (list(|place| place.offset), list(|place| place.cookie));
+    let semaphores = list(|place| place.semaphore);
     let mut attributes = UprobeMultiLink {
         prog_fd: program.as_raw_fd() as u32,
         attach_type: super::load::TRACE_UPROBE_MULTI,
         path: path.as_ptr() as u64,
-        offsets: sys::address(offsets),
-        cookies: sys::address(cookies),
-        cnt: offsets.len().min(cookies.len()) as u32,
+        offsets: sys::address(&offsets),
+        ref_ctr_offsets: sys::address(&semaphores),
+        cookies: sys::address(&cookies),
+        cnt: places.len() as u32,
         multi_flags: u32::from(at.returns),
         pid: at.pid.unwrap_or(0),
         ..Default::default()

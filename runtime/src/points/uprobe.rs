@@ -89,6 +89,6 @@ fn point((name, offset): (String, u64), reason: String, found: &Resolved, return
     } else {
         scope.numbered = REGISTERS.arguments.iter().map(register).collect();
     }
-    let mechanism = Mechanism::Uprobe { path: found.path.clone(), offset, returns, pid };
+    let mechanism = Mechanism::Uprobe { path: found.path.clone(), offset, semaphore: 0, returns, pid };
     Point { shown, mechanism, scope, reason, id: 0 }
 }

@@ -184,7 +184,9 @@ fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
 fn unit_text(out: &mut String, label: &str, unit: &Unit, code: bool) {
     const SHOWN: usize = 5;
     for program in &unit.programs {
-        let names: Vec<&str> = program.attach.iter().map(|attach| attach.shown.as_str()).collect();
+        let mut names: Vec<&str> = program.attach.iter().map(|attach| attach.shown.as_str()).collect();
+        // Sites of one usdt probe.
+        names.dedup();
         line(out, label, names.first().unwrap_or(&"nothing"));
         for name in names.iter().skip(1).take(SHOWN - 1) {
             line(out, "", name);

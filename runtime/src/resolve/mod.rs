@@ -12,7 +12,7 @@ mod operators;
 mod scope;
 
 pub use members::passed;
-pub use scope::{Argument, Arguments, BUILTINS, Scope, TEXT_SIZE, Typed};
+pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed};
 
 /// A condition.
 ///

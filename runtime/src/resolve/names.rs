@@ -35,6 +35,9 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         }
         _ if numbered().is_some() => {
             let n = numbered().unwrap_or_default();
+            if let Some(described) = scope.described.get(n) {
+                return described.typed.clone().map_err(|reason| unreadable(name, &reason, expr, scope));
+            }
             match scope.numbered.get(n) {
                 Some(int) => Typed::int(int.clone()),
                 None => return Err(no_numbered_argument(name, expr, scope)),
@@ -78,6 +81,14 @@ fn no_return_value(expr: &Expr, scope: &Scope) -> Diagnostic {
     }
 }
 
+/// An argument that is there and out of reach.
+fn unreadable(name: &str, reason: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
+    Diagnostic::script(format!("`{name}` of `{}` cannot be read: {reason}", scope.place))
+        .span(name)
+        .at(expr.position)
+        .help(format!("skep list -v '{}'   (shows which can)", scope.place))
+}
+
 fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
     let error = Diagnostic::script(format!("`{}` has no `{name}`", scope.place)).at(expr.position);
     if let Some(rest) = scope.place.strip_prefix("uretprobe:") {
@@ -86,12 +97,19 @@ fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
     if let Some(function) = scope.place.strip_prefix("kretprobe:") {
         return error.help(format!("arguments are gone when a function returns; fexit:{function} keeps them"));
     }
+    if scope.place.starts_with("usdt:") {
+        return error.help(match scope.described.len() {
+            0 => "it has no arguments".to_owned(),
+            1 => "it has arg0 alone".to_owned(),
+            count => format!("it has arg0 to arg{}", count - 1),
+        });
+    }
     match &scope.arguments {
         Arguments::Known(list) if !list.is_empty() => {
             error.help(format!("its arguments have names: args.{}", list[0].name))
         }
         _ if scope.numbered.is_empty() => {
-            error.help("numbered arguments belong to kprobe, fentry, uprobe and rawtracepoint")
+            error.help("numbered arguments belong to kprobe, fentry, uprobe, usdt and rawtracepoint")
         }
         _ => error.help(format!("it has arg0 to arg{}", scope.numbered.len() - 1)),
     }
@@ -117,6 +135,9 @@ pub fn argument(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnos
         Arguments::Unchecked => Ok(Typed::int(Int::Current(Current::Nsecs))),
         Arguments::None => Err(Diagnostic::script(format!("`{}` has no named arguments", scope.place))
             .at(expr.position)
-            .help(if scope.numbered.is_empty() { "skep list -v shows what a source has" } else { "arg0, arg1, …" })),
+            .help(match scope.numbered.is_empty() && scope.described.is_empty() {
+                true => "skep list -v shows what a source has",
+                false => "arg0, arg1, …",
+            })),
     }
 }

@@ -83,6 +83,15 @@ pub struct Argument {
     pub typed: Typed,
 }
 
+/// A numbered argument that the attach point itself describes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Described {
+    /// `s32`
+    pub declared: String,
+    /// What it comes to, or why it cannot be read.
+    pub typed: Result<Typed, String>,
+}
+
 /// What `args.NAME` may be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arguments {
@@ -101,6 +110,8 @@ pub struct Scope {
     pub arguments: Arguments,
     /// `arg0` …
     pub numbered: Vec<Int>,
+    /// `arg0` … where each has a type and a place of its own (usdt).
+    pub described: Vec<Described>,
     pub return_value: Option<Typed>,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
@@ -125,12 +136,18 @@ pub const BUILTINS: &[(&str, &str)] = &[
     ("probe", "the attach point that was hit"),
     ("curtask", "the current task, a `struct task_struct *`: curtask.real_parent.tgid, curtask.exit_code"),
     ("retval", "what the function returned (kretprobe, fexit, uretprobe)"),
-    ("arg0", "first argument (kprobe, fentry, fexit, uprobe, rawtracepoint)"),
+    ("arg0", "first argument (kprobe, fentry, fexit, uprobe, usdt, rawtracepoint)"),
     ("arg1", "second argument"),
     ("arg2", "third argument"),
     ("arg3", "fourth argument"),
     ("arg4", "fifth argument"),
     ("arg5", "sixth argument"),
+    ("arg6", "seventh argument (usdt, rawtracepoint)"),
+    ("arg7", "eighth argument (usdt, rawtracepoint)"),
+    ("arg8", "ninth argument (usdt, rawtracepoint)"),
+    ("arg9", "tenth argument (usdt, rawtracepoint)"),
+    ("arg10", "eleventh argument (usdt, rawtracepoint)"),
+    ("arg11", "twelfth argument (usdt, rawtracepoint)"),
     ("args", "arguments by name: args.NAME (tracepoint)"),
     ("elapsed", "nanoseconds from the start to the end (span)"),
     ("start", "any field as it was at the start: start.comm, start.arg0, start.args.NAME (span)"),
