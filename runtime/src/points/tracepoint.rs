@@ -2,7 +2,7 @@
 
 use super::{ENTER_IDS, EXIT_IDS, Mechanism, Point, Uses, context, nothing, scope};
 use crate::aggregate::column::{BytesShow, Show};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::glob;
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::tracefs::{self, FieldKind, Format};
@@ -232,6 +232,16 @@ pub fn expand_raw(name: &str, text: &str, uses: Uses, machine: &Machine) -> Resu
     };
     if chosen.is_empty() {
         return Err(nothing(text, "raw tracepoint", None));
+    }
+    let types = machine.types();
+    if let [name] = chosen.as_slice()
+        && uses.named
+        && types.vmlinux().is_some()
+        && types.tracepoint(name).is_none()
+    {
+        let known = types.tracepoint_names();
+        let near = nearest(name, known.iter().map(String::as_str)).map(|near| format!("rawtracepoint:{near}"));
+        return Err(nothing(text, "raw tracepoint", near));
     }
     let point = |name: String| {
         let shown = format!("rawtracepoint:{name}");

@@ -31,6 +31,11 @@ impl Type {
         Type { btf: self.btf.clone(), id }
     }
 
+    /// The type itself, behind typedefs and qualifiers.
+    pub fn plain(&self) -> Type {
+        self.with(self.btf.plain(self.id))
+    }
+
     /// Its number in the BTF that has it.
     pub fn id(&self) -> Id {
         self.id
