@@ -236,6 +236,7 @@ fn width(column: &ColumnType) -> usize {
     let usual = match column.kind {
         ColumnKind::Int { .. } if column.name == "nsecs" => 15,
         ColumnKind::Int { show: crate::aggregate::column::Show::Hex, .. } => 18,
+        ColumnKind::Int { show: crate::aggregate::column::Show::Probe, .. } => 22,
         ColumnKind::Int { .. } => 7,
         ColumnKind::Text { size } => usize::from(size).min(16),
         ColumnKind::Bytes { .. } => 15,
