@@ -61,6 +61,7 @@ fn kernel_functions_that_cannot_be_watched() {
             r#"probe("kprobe:asm_exc_divide_error").count();"#,
             r#"probe("fentry:entry_SYSCALL_64").count();"#,
             r#"probe("kprobe:__die*").count();"#,
+            r#"probe("kretprobe:do_exit").count();"#,
             r#"probe("kretprobe:vfs_read+4").count();"#,
             r#"probe("kprobe:vfs_read+four").count();"#,
             r#"probe("kprobe:0xwhere").count();"#,

@@ -44,6 +44,24 @@ fn calls_of_one_function_are_exact_by_every_way() {
 }
 
 #[test]
+fn spans_of_a_function_are_paired_call_by_call_by_every_way() {
+    guest!();
+    let output = on(
+        "getpgid 1009 getppid 101",
+        r#"
+        span("kprobe:CALLgetpgid", "kretprobe:CALLgetpgid").filter(retval > 0 and elapsed > 0).count();
+        span("fentry:CALLgetpgid", "fexit:CALLgetpgid").count();
+        span("kprobe:CALLgetppid", "kretprobe:CALLgetppid").count();
+    "#,
+    );
+    let counts = [0, 1, 2].map(|n| output.table(n)["rows"][0]["value"].clone());
+    assert_eq!(counts, [1009, 1009, 101].map(|count| json!(count)), "{output}");
+    for count in ["unmatched", "nested", "open"] {
+        assert_eq!(output.trust(count), 0, "{output}");
+    }
+}
+
+#[test]
 fn trampoline_is_chosen_for_a_single_function() {
     guest!();
     assert!(why(r#"probe("kprobe:vfs_read").count()"#).starts_with("fentry"));
@@ -161,6 +179,7 @@ fn what_cannot_be_watched_is_refused_with_its_reason() {
         ("kprobe:vfs_read+1", "no instruction begins there", "objdump"),
         ("kprobe:no_such_function_here", "no kernel function matches", "skep list 'kprobe:*no_such_function_here*'"),
         ("kprobe:asm_exc_divide_error", "protects `asm_exc_divide_error`", "watch a function that calls it"),
+        ("kretprobe:do_exit", "`do_exit` never returns", "kprobe:do_exit"),
         ("fentry:CALLgetppid", "lacks `CALLgetppid`", "kprobe:CALLgetppid"),
     ];
     for (point, message, help) in cases.map(|(point, message, help)| (script(point), script(message), script(help))) {
@@ -174,7 +193,7 @@ fn what_cannot_be_watched_is_refused_with_its_reason() {
 #[test]
 fn list_shows_what_can_be_watched() {
     guest!();
-    for provider in ["kprobe", "kretprobe", "fentry", "fexit"] {
+    for provider in ["kretprobe", "fentry"] {
         let listed = Skep::new(&["list", &format!("{provider}:vfs_rea*")]).run().ok();
         assert!(listed.out.contains(&format!("{provider}:vfs_read\n")), "{listed}");
     }

@@ -44,6 +44,8 @@ pub struct Span {
     pub end: Vec<(String, AttachPoint)>,
     /// What both have in common, as each of them says it; `None`: the thread.
     pub on: Option<(Vec<Expr>, Vec<Expr>)>,
+    /// Which events are starts, and which are ends; `None`: all.
+    pub when: Option<(Expr, Expr)>,
     /// Starts that may wait for their ends.
     pub room: u32,
 }

@@ -4,33 +4,29 @@
 //! An expression that names nothing but `start.…` is computed at the start and kept, whatever it is; everything else is
 //! of the end. At the end the kept columns are fields of an event, beside `elapsed`: see span.bpf.h.
 
-use crate::aggregate::column::{self, ColumnKind, ColumnType, Show};
+use self::kept::{elapsed, field, hint, lift};
+use self::pairing::{common, frame, keys, pairing, possible};
+use crate::aggregate::column::{self, ColumnType};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node, Operator};
 use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
 use crate::machine::Machine;
-use crate::plan::{Column, Entry, Output, Span};
+use crate::plan::{Column, Entry, Span};
 use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
-use crate::resolve::{self, Argument, Scope, Typed};
+use crate::resolve::{self, Scope, Typed};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Arithmetic, Int, Place, Size, Test, Text};
-use std::cell::RefCell;
+use crate::slot::ir::{Int, Test};
 use std::io;
 
-/// How an end finds its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
-    /// By the thread, which has one such span at a time.
-    Thread,
-    /// By the thread and the function's frame: calls of a function may be nested.
-    Frame,
-    /// By what the script says; any thread may end it.
-    Given,
-}
+mod kept;
+mod pairing;
+
+pub use self::kept::none_of;
+pub use self::pairing::Pairing;
 
 /// The starts of a prepared span, and where they wait.
 #[derive(Clone)]
@@ -50,8 +46,6 @@ const KEPT_LONGEST: usize = 1008;
 /// A chain that has all of it.
 pub const EXAMPLE: &str =
     "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
-/// The name that expressions have for the frame.
-const FRAME: &str = "frame";
 
 /// Prepares an entry whose source is `span`.
 ///
@@ -66,18 +60,22 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             .help(format!("probe({text:?})"))
             .at(entry.position));
     }
-    let pairing = pairing(span);
+    let wish = pairing(span);
     let (mut lifted, kept) = lift(entry)?;
-    let (start_key, end_key) = keys(span, pairing);
+    let (start_key, end_key) = keys(span, wish);
+    let (starts_when, ends_when) = span.when.as_ref().map(|(start, end)| (start, end)).unzip();
     let ids = (index as u64) << 16;
 
-    let expressions: Vec<&Expr> = kept.iter().map(|column| &column.expr).chain(&start_key).collect();
-    let mut starts = drafts(&span.start, &expressions, pairing, ids, here).map_err(|error| error.at(entry.position))?;
-    let expressions: Vec<&Expr> = lifted.expressions().chain(&end_key).collect();
+    let expressions: Vec<&Expr> = kept.iter().map(|column| &column.expr).chain(&start_key).chain(starts_when).collect();
+    let mut starts = drafts(&span.start, &expressions, wish, ids, here).map_err(|error| error.at(entry.position))?;
+    let expressions: Vec<&Expr> = lifted.expressions().chain(&end_key).chain(ends_when).collect();
     let behind = ids + starts.len() as u64;
-    let mut ends = drafts(&span.end, &expressions, pairing, behind, here).map_err(|error| error.at(entry.position))?;
+    let mut ends = drafts(&span.end, &expressions, wish, behind, here).map_err(|error| error.at(entry.position))?;
+    let pairing = possible(wish, &starts, &ends);
+    let (start_key, end_key) = keys(span, pairing);
+    let (starts_when, ends_when) = span.when.as_ref().map(|(start, end)| (start, end)).unzip();
     match pairing {
-        Pairing::Thread => {}
+        Pairing::Thread | Pairing::Trampoline => {}
         Pairing::Frame => {
             starts.iter_mut().for_each(|draft| draft.scope.fields.push(frame(REGISTERS.return_address)));
             ends.iter_mut().for_each(|draft| draft.scope.fields.push(frame(0)));
@@ -106,7 +104,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let mut units = Vec::new();
     for ((draft, key_typed), kept_typed) in starts.into_iter().zip(&start_keys).zip(&keeps) {
         let slots = Slots {
-            guard: guard(&start_restrict, threads.as_ref(), &draft.scope, here.machine)?,
+            guard: guard(&start_restrict, &[threads.as_ref(), starts_when], &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
@@ -121,7 +119,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     for (draft, key_typed) in ends.into_iter().zip(&end_keys) {
         let mut draft = half(draft, "end");
         draft.slots = Slots {
-            guard: guard(&end_restrict, threads.as_ref(), &draft.scope, here.machine)?,
+            guard: guard(&end_restrict, &[threads.as_ref(), ends_when], &draft.scope, here.machine)?,
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
@@ -148,38 +146,6 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     Ok(prepared)
 }
 
-/// The one place that decides it.
-fn pairing(span: &Span) -> Pairing {
-    let called = |(_, point): &(String, AttachPoint)| match point {
-        AttachPoint::Uprobe { target, function, returns: false } => Some((target.clone(), function.clone())),
-        _ => None,
-    };
-    let returned = |(_, point): &(String, AttachPoint)| match point {
-        AttachPoint::Uprobe { target, function, returns: true } => Some((target.clone(), function.clone())),
-        _ => None,
-    };
-    let starts: Option<Vec<_>> = span.start.iter().map(called).collect();
-    let ends: Option<Vec<_>> = span.end.iter().map(returned).collect();
-    match (&span.on, starts, ends) {
-        (Some(_), ..) => Pairing::Given,
-        (None, Some(starts), Some(ends)) if starts == ends => Pairing::Frame,
-        _ => Pairing::Thread,
-    }
-}
-
-/// What a start and its end have in common, as each of them says it.
-fn keys(span: &Span, pairing: Pairing) -> (Vec<Expr>, Vec<Expr>) {
-    let same = |names: &[&str]| {
-        let names: Vec<Expr> = names.iter().map(|name| Expr::name(name)).collect();
-        (names.clone(), names)
-    };
-    match (&span.on, pairing) {
-        (Some(on), _) => on.clone(),
-        (None, Pairing::Frame) => same(&["tid", FRAME]),
-        (None, _) => same(&["tid"]),
-    }
-}
-
 fn drafts(
     written: &[(String, AttachPoint)],
     expressions: &[&Expr],
@@ -192,131 +158,12 @@ fn drafts(
     prepare::drafts(written, expressions, uses, ids, here)
 }
 
-/// The caller's stack pointer: the same when a function begins, with `pushed` bytes on the stack, and when it returned.
-fn frame(pushed: u64) -> Argument {
-    let pointer = Int::Load { place: Place::Context(REGISTERS.stack_pointer), size: Size::B8, signed: false };
-    let (left, right) = (Box::new(pointer), Box::new(Int::Constant(pushed)));
-    let frame = Int::Binary { op: Arithmetic::Add, signed: false, left, right };
-    Argument { name: FRAME.into(), declared: String::new(), typed: Typed::address(frame) }
-}
-
 /// `--pid` is about starts: another process may end a span.
 fn in_any_process(end: &mut Draft) {
     for attach in end.programs.iter_mut().flat_map(|program| &mut program.attach) {
         if let Mechanism::Uprobe { pid, .. } = &mut attach.mechanism {
             *pid = None;
         }
-    }
-}
-
-/// The entry as its end sees it, and what the start keeps for that: each under the name that the end has for it.
-fn lift(entry: &Entry) -> Result<(Entry, Vec<Column>), Diagnostic> {
-    let mut kept: Vec<Column> = Vec::new();
-    for expr in entry.expressions() {
-        collect(expr, &mut kept);
-    }
-    for column in &mut kept {
-        column.expr = at_start(&column.expr);
-        if column.expr.any(&is_start) {
-            return Err(Diagnostic::script(
-                "`start` is all of the event that began the span; name what you want of it",
-            )
-            .span("start")
-            .help("start.comm, start.nsecs, start.args.NAME, start.arg0")
-            .at(column.expr.position)
-            .at(entry.position));
-        }
-    }
-    let mut entry = entry.clone();
-    let lifted = |expr: &Expr| {
-        expr.replaced(&|part| of_start(part).then(|| Expr::new(Node::Name(part.to_string()), part.position)))
-    };
-    entry.filter = entry.filter.as_ref().map(lifted);
-    let columns = match &mut entry.output {
-        Output::Stream { columns, .. } => columns.as_mut_slice(),
-        Output::Aggregate { value, .. } => {
-            *value = value.as_ref().map(lifted);
-            &mut []
-        }
-        Output::None => &mut [],
-    };
-    for column in entry.key.iter_mut().chain(columns) {
-        column.expr = lifted(&column.expr);
-    }
-    Ok((entry, kept))
-}
-
-fn is_start(node: &Node) -> bool {
-    matches!(node, Node::Name(name) if name == "start")
-}
-
-/// Does it name the start, and nothing else?
-fn of_start(expr: &Expr) -> bool {
-    let other = |node: &Node| matches!(node, Node::Name(name) if name != "start");
-    expr.any(&is_start) && !expr.any(&other)
-}
-
-/// The largest parts of `expr` that are of the start, each once.
-fn collect(expr: &Expr, kept: &mut Vec<Column>) {
-    // Looked for in the order in which they are replaced, so that every part that is replaced is known.
-    let found = RefCell::new(Vec::new());
-    expr.replaced(&|part| {
-        of_start(part).then(|| {
-            found.borrow_mut().push(part.clone());
-            part.clone()
-        })
-    });
-    for part in found.into_inner() {
-        let name = part.to_string();
-        if kept.iter().all(|column| column.name != name) {
-            kept.push(Column { name, expr: part });
-        }
-    }
-}
-
-/// `start.args.filename` as the start has it: `args.filename`.
-fn at_start(expr: &Expr) -> Expr {
-    expr.replaced(&|part| match &*part.node {
-        Node::Member(inner, name) if is_start(&inner.node) => Some(Expr::new(Node::Name(name.clone()), part.position)),
-        _ => None,
-    })
-}
-
-/// Names of spans in a chain that is none; a template may have a field of that name.
-///
-/// # Errors
-/// A script diagnostic at the name.
-pub fn none_of(entry: &Entry, fields: &[Argument]) -> Result<(), Diagnostic> {
-    for name in ["start", "elapsed"] {
-        let named = |node: &Node| matches!(node, Node::Name(found) if found == name);
-        let found = entry.expressions().find(|expr| expr.any(&named));
-        if let Some(expr) = found.filter(|_| fields.iter().all(|field| field.name != name)) {
-            return Err(Diagnostic::script(format!("`{name}` belongs to spans: this chain has no start and no end"))
-                .span(name)
-                .help(EXAMPLE)
-                .at(expr.position)
-                .at(entry.position));
-        }
-    }
-    Ok(())
-}
-
-/// What an end lacks and a start has is asked for as `start.…`.
-fn hint(error: Diagnostic, entry: &Entry, end: Option<Scope>, start: Option<Scope>) -> Diagnostic {
-    let (Some(end), Some(start)) = (end, start) else { return error };
-    let found = RefCell::new(None);
-    for expr in entry.expressions() {
-        expr.replaced(&|part| {
-            let field = matches!(&*part.node, Node::Name(_) | Node::Member(..));
-            if field && resolve::resolve(part, &end).is_err() && resolve::resolve(part, &start).is_ok() {
-                found.borrow_mut().get_or_insert(part.to_string());
-            }
-            field.then(|| part.clone())
-        });
-    }
-    match found.into_inner() {
-        Some(part) => error.help(format!("start.{part}   (as it was at the start)")).span(part),
-        None => error,
     }
 }
 
@@ -333,41 +180,6 @@ fn unified(expressions: &[Expr], typed: &[Vec<Typed>], entry: &Entry) -> Result<
         expressions.iter().map(|expr| Column { name: expr.to_string(), expr: expr.clone() }).collect();
     let typed: Vec<&[Typed]> = typed.iter().map(Vec::as_slice).collect();
     prepare::unify(&columns.iter().collect::<Vec<_>>(), &typed, entry)
-}
-
-/// The key's columns, wide enough for both sides.
-fn common(
-    mut starts: Vec<ColumnType>,
-    ends: &[ColumnType],
-    start_key: &[Expr],
-    end_key: &[Expr],
-    entry: &Entry,
-) -> Result<Vec<ColumnType>, Diagnostic> {
-    for (n, (start, end)) in starts.iter_mut().zip(ends).enumerate() {
-        start.kind = match (start.kind, end.kind) {
-            (same @ ColumnKind::Int { .. }, ColumnKind::Int { .. }) => same,
-            (ColumnKind::Text { size: a }, ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
-            (same @ ColumnKind::Bytes { size: a, .. }, ColumnKind::Bytes { size: b, .. }) if a == b => same,
-            (start, end) => {
-                let (start, end) = (what(start), what(end));
-                let message = format!(
-                    "`{}` is {start} at the start, `{}` is {end} at the end: they are never equal",
-                    start_key[n], end_key[n]
-                );
-                let end = &end_key[n];
-                return Err(Diagnostic::script(message).span(end.to_string()).at(end.position).at(entry.position));
-            }
-        };
-    }
-    Ok(starts)
-}
-
-fn what(kind: ColumnKind) -> String {
-    match kind {
-        ColumnKind::Int { .. } => "a number".into(),
-        ColumnKind::Text { .. } => "a text".into(),
-        ColumnKind::Bytes { size, .. } => format!("{size} bytes"),
-    }
 }
 
 fn check_sizes(key: usize, kept: usize) -> Result<(), Diagnostic> {
@@ -430,13 +242,13 @@ fn split_off_threads(entry: &mut Entry) -> Option<Expr> {
 
 fn guard(
     restrict: &Restrict,
-    threads: Option<&Expr>,
+    conditions: &[Option<&Expr>],
     scope: &Scope,
     machine: &Machine,
 ) -> Result<Option<Vec<Insn>>, Diagnostic> {
     let mut tests = restrict.tests(scope, machine)?;
-    if let Some(threads) = threads {
-        tests.push(resolve::test(threads, scope)?);
+    for condition in conditions.iter().copied().flatten() {
+        tests.push(resolve::test(condition, scope)?);
     }
     let test = if tests.len() > 1 { Some(Test::And(tests)) } else { tests.pop() };
     test.map(|test| compile::filter(&test)).transpose().map_err(prepare::too_large)
@@ -444,12 +256,19 @@ fn guard(
 
 /// A thread's key needs no slot.
 fn key_slot(pairing: Pairing, key: &[ColumnType], typed: &[Typed]) -> Result<Option<Vec<Insn>>, Diagnostic> {
-    if pairing == Pairing::Thread { Ok(None) } else { prepare::columns_slot(key, typed, true) }
+    match pairing {
+        Pairing::Thread | Pairing::Trampoline => Ok(None),
+        Pairing::Frame | Pairing::Given => prepare::columns_slot(key, typed, true),
+    }
 }
 
 fn constants(slots: &Slots, pairing: Pairing) -> Vec<(String, Vec<u8>)> {
-    let by_thread = pairing == Pairing::Thread;
-    vec![("has_guard".into(), vec![slots.guard.is_some().into()]), ("by_thread".into(), vec![by_thread.into()])]
+    let flags = [
+        ("has_guard", slots.guard.is_some()),
+        ("by_thread", matches!(pairing, Pairing::Thread | Pairing::Trampoline)),
+        ("by_trampoline", pairing == Pairing::Trampoline),
+    ];
+    flags.map(|(name, on)| (name.to_owned(), vec![on.into()])).to_vec()
 }
 
 /// How many starts wait for their ends.
@@ -467,24 +286,4 @@ fn half(mut draft: Draft, half: &str) -> Draft {
         program.name = if program.name == "hit" { half.to_owned() } else { format!("{}_{half}", program.name) };
     }
     draft
-}
-
-fn elapsed() -> Argument {
-    let int = Int::Load { place: Place::Event(0), size: Size::B8, signed: false };
-    let typed = Typed::Int { int, unsigned: true, show: Show::Decimal };
-    Argument { name: "elapsed".into(), declared: "u64".into(), typed }
-}
-
-/// A kept column as the end finds it in its event.
-fn field(((column, kind), offset): ((&Column, &ColumnType), usize)) -> Argument {
-    let offset = offset as i16;
-    let typed = match kind.kind {
-        ColumnKind::Int { signed, show, .. } => {
-            let int = Int::Load { place: Place::Event(offset), size: Size::B8, signed };
-            Typed::Int { int, unsigned: !signed, show }
-        }
-        ColumnKind::Text { size } => Typed::Text { text: Text::Event { offset, size }, size },
-        ColumnKind::Bytes { size, show } => Typed::Bytes { bytes: Text::Event { offset, size }, size, show },
-    };
-    Argument { name: column.name.clone(), declared: String::new(), typed }
 }

@@ -8,9 +8,10 @@
 #define SPAN_KEY_LONGEST 128 /* on the stack */
 #define SPAN_KEPT_LONGEST 1008
 
-/* The runtime sets both. */
-const volatile bool has_guard = true; /* which starts and ends concern us */
-const volatile bool by_thread = true; /* else by what the slot says */
+/* The runtime sets all of it. */
+const volatile bool has_guard = true;	 /* which starts and ends concern us */
+const volatile bool by_thread = true;	 /* else by what the slot says */
+const volatile bool by_trampoline = true; /* and by the call: a trampoline hands both programs the same context */
 
 /* Columns of slots from `elapsed` on. */
 struct span {
@@ -42,6 +43,14 @@ static __always_inline void span_key(void *ctx, void *event, u64 *key)
 		return;
 	}
 	tid = bpf_get_current_pid_tgid();
+	if (by_trampoline) {
+		u64 frame;
+
+		/* To the verifier, only the low half of an address may become a number; a thread's stack needs no more. */
+		asm volatile("r0 = %1\n w0 -= 0\n %0 = r0\n" : "=r"(frame) : "r"(ctx) : "r0");
+		key[0] = (u64)tid << 32 | frame;
+		return;
+	}
 	/* Every processor's idle task is thread 0. */
 	key[0] = tid ? tid : 1ULL << 32 | bpf_get_smp_processor_id();
 }
@@ -79,7 +88,7 @@ static __always_inline int start_span(void *ctx)
 	if (has_guard && !slot_guard(ctx, event))
 		return 0;
 	span_key(ctx, event, key);
-	if (by_thread)
+	if (by_thread && !by_trampoline)
 		s = bpf_map_lookup_elem(&spans, key);
 	if (!s) {
 		/* Refused where there is one already. */
@@ -114,8 +123,11 @@ static __always_inline int end_span(void *ctx)
 	s->started = 0;
 	/* The span stays where it is until its event was consumed: slots read it there. */
 	consume(ctx, &s->elapsed);
-	/* A thread's entry stays for its next start. Another start of the same key may already have begun. */
-	if (!by_thread && !s->started)
+	/*
+	 * A thread's entry stays for its next start, a call's does not. Another start of the same key may already have
+	 * begun; and were a key that a script chose ended twice in the same instant, both ends would count.
+	 */
+	if ((!by_thread || by_trampoline) && !s->started)
 		bpf_map_delete_elem(&spans, key);
 	return 0;
 }

@@ -71,19 +71,23 @@ impl Functions {
         &self,
         tracefs: Result<&Tracefs, io::ErrorKind>,
     ) -> Result<impl Iterator<Item = Function<'_>>, io::ErrorKind> {
+        // Names that the linker took away, and that only ftrace knows.
+        let known = |function: &Function<'_>| !function.name.starts_with("__ftrace_invalid_address");
+        Ok(self.list(tracefs)?.lines().map(function).filter(known))
+    }
+
+    fn list(&self, tracefs: Result<&Tracefs, io::ErrorKind>) -> Result<&str, io::ErrorKind> {
         let read = || match tracefs?.functions() {
             Ok(list) => Ok(list),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.unprotected().ok_or(error.kind()),
             Err(error) => Err(error.kind()),
         };
-        let list = self.traceable.get_or_init(read).as_ref().map_err(|kind| *kind)?;
-        // Names that the linker took away, and that only ftrace knows.
-        Ok(list.lines().map(function).filter(|function| !function.name.starts_with("__ftrace_invalid_address")))
+        self.traceable.get_or_init(read).as_deref().map_err(|kind| *kind)
     }
 
     /// All functions of /proc/kallsyms but the protected ones, one a line.
     fn unprotected(&self) -> Option<String> {
-        let all = code(self.symbols()?).map(|(_, function)| function);
+        let all = self.symbols()?.lines().filter_map(symbol).map(|(_, function)| function);
         let names = all.filter(|function| !self.is_protected(function.name));
         Some(
             names
@@ -112,41 +116,48 @@ impl Functions {
     /// What is known of one name; `module` empty: anywhere.
     pub fn standing(&self, tracefs: Result<&Tracefs, io::ErrorKind>, module: &str, name: &str) -> Standing {
         let here = |function: &Function<'_>| module.is_empty() || function.module == kernel_or(module);
-        let Ok(mut traceable) = self.traceable(tracefs) else { return Standing::Unknown };
-        if let Some(found) = traceable.find(|function| function.name == name && here(function)) {
+        let Ok(list) = self.list(tracefs) else { return Standing::Unknown };
+        let is_it = |function: &Function<'_>| function.name == name && here(function);
+        if let Some(found) = lines_with(list, name).map(function).find(is_it) {
             return Standing::Traceable { module: found.module.to_owned() };
         }
         let Some(symbols) = self.symbols() else { return Standing::Missing };
         let mut changed = None;
-        for (address, function) in code(symbols).filter(|(_, function)| here(function)) {
+        for (address, function) in lines_with(symbols, &format!(" {name}")).filter_map(symbol) {
+            if !here(&function) {
+                continue;
+            }
             match function.name.strip_prefix(name) {
-                Some("") => return self.by_another_name(tracefs, symbols, address, function.module),
+                Some("") => return by_another_name(list, symbols, address, function.module),
                 Some(rest) if is_suffix(rest) && changed.is_none() => changed = Some(function.name.to_owned()),
                 _ => {}
             }
         }
         changed.map_or(Standing::Missing, Standing::Changed)
     }
+}
 
-    /// A function may have several names, as system calls without arguments do; one of them is listed.
-    fn by_another_name(
-        &self,
-        tracefs: Result<&Tracefs, io::ErrorKind>,
-        symbols: &str,
-        address: &str,
-        module: &str,
-    ) -> Standing {
-        // Hidden from this process: kptr_restrict.
-        if address.bytes().all(|digit| digit == b'0') {
-            return Standing::Unknown;
-        }
-        let names: Vec<&str> =
-            code(symbols).filter(|(at, _)| *at == address).map(|(_, function)| function.name).collect();
-        match self.traceable(tracefs).is_ok_and(|mut all| all.any(|function| names.contains(&function.name))) {
-            true => Standing::Traceable { module: module.to_owned() },
-            false => Standing::Untraceable,
-        }
+/// A function may have several names, as system calls without arguments do; one of them is listed.
+fn by_another_name(list: &str, symbols: &str, address: &str, module: &str) -> Standing {
+    // Hidden from this process: kptr_restrict.
+    if address.bytes().all(|digit| digit == b'0') {
+        return Standing::Unknown;
     }
+    let same = lines_with(symbols, address).filter_map(symbol).filter(|(at, _)| *at == address);
+    let listed = |name: &str| lines_with(list, name).any(|line| function(line).name == name);
+    match same.map(|(_, function)| function.name).any(listed) {
+        true => Standing::Traceable { module: module.to_owned() },
+        false => Standing::Untraceable,
+    }
+}
+
+/// Lines that hold `part`, without a look at the others: of 40,000 functions and 160,000 symbols, one is of interest.
+fn lines_with<'a>(text: &'a str, part: &'a str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(part).map(|(at, _)| {
+        let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+        &text[start..end]
+    })
 }
 
 /// The kernel proper has a name too: `vmlinux`.
@@ -167,14 +178,11 @@ fn function(line: &str) -> Function<'_> {
     }
 }
 
-/// Addresses and functions of /proc/kallsyms: `ffffffff81000000 T name` or `… t name\t[module]`.
-fn code(symbols: &str) -> impl Iterator<Item = (&str, Function<'_>)> {
-    let symbol = |line| {
-        let (address, rest): (&str, &str) = str::split_once(line, ' ')?;
-        let (kind, name) = rest.split_once(' ')?;
-        matches!(kind, "t" | "T" | "w" | "W").then(|| (address, function(name)))
-    };
-    symbols.lines().filter_map(symbol)
+/// Address and function of a line of /proc/kallsyms: `ffffffff81000000 T name` or `… t name\t[module]`.
+fn symbol(line: &str) -> Option<(&str, Function<'_>)> {
+    let (address, rest) = line.split_once(' ')?;
+    let (kind, name) = rest.split_once(' ')?;
+    matches!(kind, "t" | "T" | "w" | "W").then(|| (address, function(name)))
 }
 
 #[cfg(test)]
@@ -186,7 +194,7 @@ mod tests {
         assert_eq!(function("vfs_read"), Function { name: "vfs_read", module: "" });
         assert_eq!(function("nft_do_chain [nf_tables]"), Function { name: "nft_do_chain", module: "nf_tables" });
         let symbols = "ffffffff81000000 T _text\n0000000000000000 d data\nffffffffc0000000 t f\t[m]\n";
-        let found: Vec<_> = code(symbols).map(|(_, function)| function).collect();
+        let found: Vec<_> = symbols.lines().filter_map(symbol).map(|(_, function)| function).collect();
         assert_eq!(found, [Function { name: "_text", module: "" }, Function { name: "f", module: "m" }]);
     }
 

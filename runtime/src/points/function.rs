@@ -33,6 +33,19 @@ const TRAMPOLINES_OWN: [&str; 7] = [
     "__rcu_read_unlock",
 ];
 
+/// The kernel refuses fexit here, and a kretprobe would wait in vain. Source: kernel/bpf/verifier.c, noreturn_deny.
+const NEVER_RETURN: [&str; 9] = [
+    "__x64_sys_exit",
+    "__x64_sys_exit_group",
+    "__arm64_sys_exit",
+    "__arm64_sys_exit_group",
+    "do_exit",
+    "do_group_exit",
+    "kthread_complete_and_exit",
+    "kthread_exit",
+    "make_task_dead",
+];
+
 /// What was asked for.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
@@ -112,6 +125,7 @@ impl<'a> Asked<'a> {
                 .help(format!("skep list '{all}:*'   (all that can be watched)")));
         }
         let matched = names.len();
+        names.retain(|function| !self.waits_in_vain(function.name));
         match self.way {
             Way::Any => names.retain(|function| !machine.is_protected(function.name)),
             Way::Trampoline => {
@@ -119,8 +133,10 @@ impl<'a> Asked<'a> {
             }
         }
         let mut declared = HashMap::new();
-        let typed = uses.named || uses.numbered != 0 || uses.returned || (self.returns && !machine.has_kprobe_multi());
-        if self.way == Way::Trampoline || names.len() <= FEW || typed {
+        let read = uses.named || uses.numbered != 0 || uses.returned;
+        // Kretprobes miss returns: where each would be one of its own, fexit is tried first, and that takes types.
+        let fexit_first = self.returns && !machine.has_kprobe_multi();
+        if self.way == Way::Trampoline || names.len() <= FEW || read || fexit_first {
             let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
             declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
         }
@@ -226,6 +242,11 @@ impl<'a> Asked<'a> {
         let mechanism =
             Mechanism::Kprobe { function: function.map(str::to_owned), offset, returns: false, many: false };
         Ok(Point { shown, mechanism, scope, reason: "a kprobe, where asked".into(), id: 0 })
+    }
+
+    /// Is it the return of a function that never returns?
+    fn waits_in_vain(&self, name: &str) -> bool {
+        self.returns && NEVER_RETURN.contains(&name)
     }
 
     fn shown(&self, name: &str) -> String {
@@ -374,6 +395,7 @@ mod tests {
     fn what_is_missing_is_told_from_what_cannot_be_traced() {
         assert_eq!(refused("kprobe:vfs_raed").1, "did you mean `kprobe:vfs_read`?");
         assert_eq!(refused("kretprobe:match_id").1, "one of them: kretprobe:match_id.isra.0");
+        assert_eq!(refused("fexit:do_exit"), ("`do_exit` never returns".into(), "fentry:do_exit".into()));
         assert!(refused("fentry:entry_SYSCALL_64").0.contains("exists, but"));
         assert_eq!(refused("kprobe:jiffies").0, "no kernel function matches `jiffies`");
         assert_eq!(refused("kprobe:nf_tables:vfs_read").0, "no kernel function matches `vfs_read`");

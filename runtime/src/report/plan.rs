@@ -153,10 +153,13 @@ fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
     let list = |key: &[Expr]| key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let pair = match (span.pairing, &asked.on) {
         (Pairing::Given, Some((start, end))) => format!("{} at the start = {} at the end", list(start), list(end)),
-        (Pairing::Frame, _) => "thread and frame of the function: calls may be nested".to_owned(),
+        (Pairing::Frame | Pairing::Trampoline, _) => "thread and frame of the function: calls may be nested".to_owned(),
         _ => "thread, one span at a time".to_owned(),
     };
     line(out, "pair", &pair);
+    if let Some((start, end)) = &asked.when {
+        line(out, "", &format!("starts when {start}, ends when {end}"));
+    }
     if span.pairing == Pairing::Given && span.units.iter().any(|unit| unit.slots.guard.is_some()) {
         line(out, "", "restrictions of the command line hold at the start: any task may end a span");
     }

@@ -4,7 +4,8 @@ use super::scope::{Arguments, BUILTINS, COMM_SIZE, Scope, Typed};
 use crate::aggregate::column::Show;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::Expr;
-use crate::slot::ir::{Current, Int, Text};
+use crate::slot::ir::{Current, Int, Memory, Text};
+use skep_templates::btf::Kind;
 
 pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     if let Some(field) = scope.fields.iter().find(|field| field.name == name) {
@@ -21,6 +22,7 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         "nsecs" => Typed::int(current(Current::Nsecs)),
         "cgroup" => Typed::shown(current(Current::Cgroup), Show::Cgroup),
         "probe" => Typed::shown(scope.probe.clone(), Show::Probe),
+        "curtask" => current_task(scope),
         "comm" => Typed::Text { text: Text::Comm, size: COMM_SIZE },
         "retval" => match &scope.return_value {
             Some(typed) => typed.clone(),
@@ -52,6 +54,15 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
             });
         }
     })
+}
+
+/// A pointer to it where the kernel's types are known, else its address.
+fn current_task(scope: &Scope) -> Typed {
+    let int = Int::Current(Current::Task);
+    match scope.types.as_ref().and_then(|types| types.find(Kind::Struct, "task_struct")) {
+        Some(to) => Typed::Pointer { int, to, stars: 1, memory: Memory::Kernel },
+        None => Typed::address(int),
+    }
 }
 
 fn no_return_value(expr: &Expr, scope: &Scope) -> Diagnostic {

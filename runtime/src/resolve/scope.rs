@@ -134,6 +134,7 @@ pub const BUILTINS: &[(&str, &str)] = &[
     ("cgroup", "control group (v2) of the process"),
     ("nsecs", "nanoseconds since boot, monotonic"),
     ("probe", "the attach point that was hit"),
+    ("curtask", "the current task, a `struct task_struct *`: curtask.real_parent.tgid, curtask.exit_code"),
     ("retval", "what the function returned (kretprobe, fexit, uretprobe)"),
     ("arg0", "first argument (kprobe, fentry, fexit, uprobe, usdt, rawtracepoint)"),
     ("arg1", "second argument"),

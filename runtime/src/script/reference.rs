@@ -71,6 +71,10 @@ pub const SECTIONS: &[Section] = &[
                 ".on(key, key)",
                 "pairs by a field or an array of them, at the start and at the end: `.on([args.dev, args.sector], [args.dev, args.sector])`",
             ),
+            (
+                ".when(condition, condition)",
+                "which events are starts, and which are ends: `.when(args.newstate == 1, args.newstate == 7)`",
+            ),
             (".spans(n)", "room for n starts that wait for their ends (10,240 unless said)"),
         ],
     ),

@@ -17,7 +17,7 @@ pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_fn("span", move |context: NativeCallContext, start: Dynamic, end: Dynamic| -> Fallible<Probe> {
         let position = context.call_position();
         let points = |value: &Dynamic| parsed(&texts(value, &context)?, position);
-        let span = Span { start: points(&start)?, end: points(&end)?, on: None, room: DEFAULT_ENTRIES };
+        let span = Span { start: points(&start)?, end: points(&end)?, on: None, when: None, room: DEFAULT_ENTRIES };
         let chain = own.add(Entry::new(Source::Span(span), called(&context)));
         Ok(Probe { host: own.clone(), chain })
     });
@@ -42,6 +42,16 @@ pub fn spans(engine: &mut Engine, host: &Rc<Host>) {
         let error = Diagnostic::script("`on` needs the key at the start and the key at the end");
         raise(error.help(KEYS), context.call_position())
     });
+    engine.register_fn(
+        "when",
+        |context: NativeCallContext, probe: Probe, start: Dynamic, end: Dynamic| -> Fallible<Probe> {
+            let when = (fields::expr(&start, &context)?, fields::expr(&end, &context)?);
+            change(probe, &context, "when", |span| {
+                span.when = Some(when);
+                Ok(())
+            })
+        },
+    );
     engine.register_fn("spans", |context: NativeCallContext, probe: Probe, room: INT| -> Fallible<Probe> {
         change(probe, &context, "spans", |span| {
             let fits = u32::try_from(room).ok().filter(|room| (1..=10_000_000).contains(room));

@@ -10,6 +10,10 @@ impl Asked<'_> {
     /// The module that has this function, `vmlinux` for the kernel proper, or why it cannot be watched.
     pub fn require(&self, name: &str, machine: &Machine) -> Result<String, Diagnostic> {
         let written = |name: &str| format!("{}:{name}", self.way.provider(self.returns));
+        if self.waits_in_vain(name) {
+            let entry = format!("{}:{name}", self.way.provider(false));
+            return Err(Diagnostic::script(format!("`{name}` never returns")).span(name).help(entry));
+        }
         match machine.function(self.module, name) {
             Standing::Traceable { module } if module.is_empty() => Ok("vmlinux".to_owned()),
             Standing::Traceable { module } => Ok(module),
@@ -28,7 +32,9 @@ impl Asked<'_> {
             }
             Standing::Missing => {
                 let error = Diagnostic::script(format!("no kernel function matches `{name}`")).span(name);
-                let all = machine.functions()?.map(|function| function.name);
+                // Few misspell the first letter, and there are 40,000 functions.
+                let begins_alike = |one: &&str| one.as_bytes().first() == name.as_bytes().first();
+                let all = machine.functions()?.map(|function| function.name).filter(begins_alike);
                 Err(match nearest(name, all) {
                     Some(near) => error.help(format!("did you mean `{}`?", written(near))),
                     None => error
