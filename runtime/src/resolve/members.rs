@@ -109,7 +109,7 @@ pub fn cast(inner: &Expr, to: &str, expr: &Expr, scope: &Scope) -> Result<Typed,
         Typed::Object { place, .. } => address(place).ok_or_else(|| error(format!("`{inner}` has no address")))?,
         other => return Err(error(format!("`{inner}` is {} and cannot be cast", other.what()))),
     };
-    let base = to.trim_end_matches(|letter| letter == '*' || letter == ' ');
+    let base = to.trim_end_matches(['*', ' ']);
     let stars = to.matches('*').count();
     let Some(types) = scope.types.as_ref().filter(|types| types.vmlinux().is_some()) else {
         if scope.arguments == Arguments::Unchecked {
