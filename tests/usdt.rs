@@ -259,3 +259,15 @@ fn errors_name_what_is_there() {
     let _gone = std::fs::remove_file(&link);
     golden("usdt/errors", &text.replace(&link, "/tmp/skep-usdt-0000000000"));
 }
+
+#[test]
+fn place_that_is_watched_by_its_address_too_is_an_error() {
+    privileged!();
+    let listed = Skep::new(&["list", "-v", &script("usdt:BIN:watched")]).run().ok();
+    let place = listed.out.split_once("usdt at +").and_then(|(_, rest)| Some(rest.split_once(',')?.0));
+    let place = place.unwrap_or_else(|| panic!("no place is shown\n{listed}"));
+    let text = format!(r#"probe("uprobe:BIN:{place}").count(); probe("usdt:BIN:watched").count();"#);
+    let output = on(1, &text).run().status_is(1);
+    assert!(output.err.contains(": somebody watches this place without its semaphore\n"), "{output}");
+    assert!(output.err.ends_with("  = help: watch it by its usdt name alone, not by its address too\n"), "{output}");
+}
