@@ -36,6 +36,8 @@ pub enum AttachPoint {
         provider: String,
         name: String,
     },
+    /// The first of these that the machine has; each with its text.
+    FirstOf(Vec<(String, AttachPoint)>),
     /// Objects of a kind, as they are when it is attached.
     Iterator {
         target: String,
@@ -94,6 +96,9 @@ const NOT_YET: &[&str] = &["watchpoint", "w", "asyncwatchpoint", "aw"];
 /// What bpftrace called fentry and fexit before.
 const FORMER: [(&str, &str); 2] = [("kfunc", "fentry"), ("kretfunc", "fexit")];
 
+/// Stands between attach points of which the first that exists is meant: `first_of([…])`.
+pub const ALTERNATIVES: &str = " | ";
+
 /// Parses one attach point, `tracepoint:sched:sched_switch` or short `t:sched:*`. Short forms become long ones; globs
 /// are kept.
 ///
@@ -101,6 +106,10 @@ const FORMER: [(&str, &str); 2] = [("kfunc", "fentry"), ("kretfunc", "fexit")];
 /// A script diagnostic at the part that is wrong: unknown provider (with the nearest one), missing or empty part, a
 /// number that is none.
 pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
+    if text.contains(ALTERNATIVES) {
+        let parsed = text.split(ALTERNATIVES).map(|one| Ok((one.to_owned(), parse(one)?)));
+        return Ok(AttachPoint::FirstOf(parsed.collect::<Result<_, Diagnostic>>()?));
+    }
     let (provider, rest) = text.split_once(':').unwrap_or((text, ""));
     let provider = provider.trim();
     let provider = FORMER.iter().find(|(former, _)| *former == provider).map_or(provider, |(_, now)| now);
@@ -258,6 +267,12 @@ impl fmt::Display for AttachPoint {
                 let [target, provider] = parts;
                 let gap = if target.is_empty() && !provider.is_empty() { ":" } else { "" };
                 write!(f, "usdt:{target}{gap}{provider}{name}")
+            }
+            AttachPoint::FirstOf(list) => {
+                for (n, (_, point)) in list.iter().enumerate() {
+                    write!(f, "{}{point}", if n == 0 { "" } else { ALTERNATIVES })?;
+                }
+                Ok(())
             }
             AttachPoint::Iterator { target } => write!(f, "iter:{target}"),
             AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),

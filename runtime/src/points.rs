@@ -122,6 +122,7 @@ pub fn expand(
         }
         AttachPoint::Usdt { target, provider, name } => usdt::expand(target, provider, name, text, pid)?,
         AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
+        AttachPoint::FirstOf(list) => first_of(list, text, uses, pid, machine)?,
         timed => vec![perf::point(timed)],
     };
     points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
@@ -131,6 +132,29 @@ pub fn expand(
         );
     }
     Ok(points)
+}
+
+/// What the first of several attach points gives that exists here.
+fn first_of(
+    list: &[(String, AttachPoint)],
+    text: &str,
+    uses: Uses,
+    pid: Option<u32>,
+    machine: &Machine,
+) -> Result<Vec<Point>, Diagnostic> {
+    let mut last = None;
+    for (n, (one, point)) in list.iter().enumerate() {
+        match expand(point, one, uses, pid, machine) {
+            Ok(mut points) => {
+                let which = format!("{} of {} alternatives; ", n + 1, list.len());
+                points.iter_mut().for_each(|point| point.reason.insert_str(0, &which));
+                return Ok(points);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let none = || nothing(text, "attach point", None);
+    Err(last.map_or_else(none, |error| error.label("none of the alternatives is here")))
 }
 
 fn scope(place: &str, memory: Memory) -> Scope {

@@ -257,6 +257,10 @@ fn own_program(point: &AttachPoint, restrict: &Restrict) -> AttachPoint {
         (AttachPoint::Uprobe { target, function, returns }, Some(program)) if target.is_empty() => {
             AttachPoint::Uprobe { target: program.clone(), function: function.clone(), returns: *returns }
         }
+        (AttachPoint::FirstOf(list), Some(_)) => {
+            let own = list.iter().map(|(text, point)| (text.clone(), own_program(point, restrict)));
+            AttachPoint::FirstOf(own.collect())
+        }
         (AttachPoint::Usdt { target, provider, name }, Some(program)) if target.is_empty() => {
             AttachPoint::Usdt { target: program.clone(), provider: provider.clone(), name: name.clone() }
         }

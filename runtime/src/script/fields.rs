@@ -1,6 +1,7 @@
 //! Fields: symbolic names and the operators on them. They build expressions that are compiled for the kernel.
 
 use super::host::{Fallible, Host, called, place, raise};
+use crate::attach_point::ALTERNATIVES;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node, Operator};
 use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
@@ -201,9 +202,14 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         let name = if name.starts_with("enum ") { name.to_string() } else { format!("enum {name}") };
         Field(Expr::new(Node::Cast(field.0, name), called(&context)))
     });
-    engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Field> {
+    engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Dynamic> {
+        let texts = fields.iter().map(|one| one.read_lock::<ImmutableString>().map(|text| text.to_string()));
+        if let Some(texts) = texts.collect::<Option<Vec<_>>>().filter(|texts| !texts.is_empty()) {
+            // Attach points: the machine decides.
+            return Ok(texts.join(ALTERNATIVES).into());
+        }
         let list: Vec<Expr> = fields.iter().map(|field| expr(field, &context)).collect::<Fallible<_>>()?;
-        Ok(Field(Expr::new(Node::FirstOf(list), called(&context))))
+        Ok(Dynamic::from(Field(Expr::new(Node::FirstOf(list), called(&context)))))
     });
     for function in ONE_ARGUMENT {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {

@@ -43,7 +43,7 @@ pub const SECTIONS: &[Section] = &[
             ("enum_name(number, \"NAME\")", "a number shown by its name in an enumeration of the kernel"),
             (
                 "first_of([field, …])",
-                "the first of these that this kernel has: `first_of([args.p.__state, args.p.state])`",
+                "the first of these that this kernel has: `first_of([args.p.__state, args.p.state])`; of attach points: `probe(first_of([\"kprobe:a\", \"kprobe:b\"]))`",
             ),
             ("uptr(address)", "an address of the process, where its type does not say: `str(uptr(arg1))`"),
             ("kptr(address)", "an address of the kernel, where its type does not say"),
