@@ -342,6 +342,11 @@ fn failed(place: &str, error: &io::Error) -> Diagnostic {
             "{message}: this machine has no such counter (virtual machines often have none)"
         ))
         .help("software:cpu-clock counts time instead"),
+        // Source: kernel/events/uprobes.c, __uprobe_register().
+        Some(libc::EINVAL) if place.starts_with("usdt:") => {
+            Diagnostic::machine(format!("{message}: somebody watches this place without its semaphore"))
+                .help("watch it by its usdt name alone, not by its address too")
+        }
         Some(libc::EILSEQ) => Diagnostic::script(format!("{message}: no instruction begins there"))
             .help("objdump -d vmlinux shows where they begin"),
         Some(libc::EADDRNOTAVAIL) => {

@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn file_of_32_bits_has_shorter_addresses() {
         let words = [0x1253u32, 0x2008, 0].iter().flat_map(|word| word.to_le_bytes());
-        let note: Vec<u8> = words.chain(*b"a\0b\04@%eax\0").collect();
+        let note: Vec<u8> = words.chain(*b"a\0b\0-4@%eax\0").collect();
         let (site, arguments) = described(&note, Endianness::Little, 4, None, &SEGMENTS).unwrap();
-        assert_eq!((site.file_offset, site.semaphore, arguments), (0x1253, 0, "4@%eax"));
+        assert_eq!((site.file_offset, site.semaphore, arguments), (0x1253, 0, "-4@%eax"));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn unreadable(name: &str, reason: &str, expr: &Expr, scope: &Scope) -> Diagnosti
 }
 
 fn no_numbered_argument(name: &str, expr: &Expr, scope: &Scope) -> Diagnostic {
-    let error = Diagnostic::script(format!("`{}` has no `{name}`", scope.place)).at(expr.position);
+    let error = Diagnostic::script(format!("`{}` has no `{name}`", scope.place)).span(name).at(expr.position);
     if let Some(rest) = scope.place.strip_prefix("uretprobe:") {
         return error.help(format!("arguments are gone when a function returns: probe its entry, uprobe:{rest}"));
     }
