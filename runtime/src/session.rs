@@ -96,9 +96,11 @@ impl Session {
         let trust =
             Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * trust::WORDS as u32, max_entries: 1 };
         let trust = Map::create("trust", trust).map_err(refused)?;
-        let aggregate =
-            prepared.aggregate.map(|shape| Map::create_sparse("aggregate", shape)).transpose().map_err(refused)?;
-        let spans = prepared.span.as_ref().map(|span| Map::create("spans", span.shape)).transpose().map_err(refused)?;
+        let table = |create: fn(&str, Shape) -> io::Result<Map>, name: &str, shape: Shape| {
+            create(name, shape).map_err(|error| load::refused_table(&entry.source_text(), shape.key_size, &error))
+        };
+        let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
+        let spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
         let mut programs = Vec::new();
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
