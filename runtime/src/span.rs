@@ -12,7 +12,6 @@ use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
 use crate::machine::Machine;
 use crate::plan::{Column, Entry, Output, Span};
-use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
 use crate::resolve::{self, Argument, Scope, Typed};
 use crate::slot::assembler::Insn;
@@ -82,7 +81,8 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             starts.iter_mut().for_each(|draft| draft.scope.fields.push(frame(REGISTERS.return_address)));
             ends.iter_mut().for_each(|draft| draft.scope.fields.push(frame(0)));
         }
-        Pairing::Given => ends.iter_mut().for_each(in_any_process),
+        // `--pid` is about starts: another process may end a span.
+        Pairing::Given => ends.iter_mut().for_each(Draft::in_any_process),
     }
 
     let start_keys = resolved(&start_key, &starts)?;
@@ -111,7 +111,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
         };
-        let mut constants = constants(&slots, pairing);
+        let mut constants = constants(&slots, pairing, start_restrict.follows(&draft.scope));
         constants.push(("has_key".into(), vec![slots.columns.is_some().into()]));
         let Draft { template, programs, reason, constants: own, .. } = half(draft, "start");
         let unit = Unit { template, programs, constants: [own, constants].concat(), slots, reason };
@@ -125,7 +125,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
-        draft.constants.extend(constants(&draft.slots, pairing));
+        draft.constants.extend(constants(&draft.slots, pairing, end_restrict.follows(&draft.scope)));
         draft.scope.fields.push(elapsed());
         let offsets = column::offsets(&kept_types, ELAPSED);
         draft.scope.fields.extend(kept.iter().zip(&kept_types).zip(offsets).map(field));
@@ -198,15 +198,6 @@ fn frame(pushed: u64) -> Argument {
     let (left, right) = (Box::new(pointer), Box::new(Int::Constant(pushed)));
     let frame = Int::Binary { op: Arithmetic::Add, signed: false, left, right };
     Argument { name: FRAME.into(), declared: String::new(), typed: Typed::address(frame) }
-}
-
-/// `--pid` is about starts: another process may end a span.
-fn in_any_process(end: &mut Draft) {
-    for attach in end.programs.iter_mut().flat_map(|program| &mut program.attach) {
-        if let Mechanism::Uprobe { pid, .. } = &mut attach.mechanism {
-            *pid = None;
-        }
-    }
 }
 
 /// The entry as its end sees it, and what the start keeps for that: each under the name that the end has for it.
@@ -447,9 +438,12 @@ fn key_slot(pairing: Pairing, key: &[ColumnType], typed: &[Typed]) -> Result<Opt
     if pairing == Pairing::Thread { Ok(None) } else { prepare::columns_slot(key, typed, true) }
 }
 
-fn constants(slots: &Slots, pairing: Pairing) -> Vec<(String, Vec<u8>)> {
+fn constants(slots: &Slots, pairing: Pairing, followed: bool) -> Vec<(String, Vec<u8>)> {
     let by_thread = pairing == Pairing::Thread;
-    vec![("has_guard".into(), vec![slots.guard.is_some().into()]), ("by_thread".into(), vec![by_thread.into()])]
+    vec![
+        ("guard".into(), prepare::chosen(slots.guard.is_some(), followed)),
+        ("by_thread".into(), vec![by_thread.into()]),
+    ]
 }
 
 /// How many starts wait for their ends.

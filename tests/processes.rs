@@ -1,0 +1,114 @@
+//! Whose events are counted: one process, what it starts, what a command starts; and by which numbers.
+
+use skep_tests::{Skep, Workload, privileged};
+
+const CALLS: &str = "probe(\"t:syscalls:sys_enter_getpgid\").count();";
+/// 5 calls of the process, 11 of each of its 7 children, 3 of each of their 2.
+const FAMILY: &str = "getpgid 5 fork 7 getpgid 11 fork 2 getpgid 3";
+
+/// The value of `script` with `--pid`, and with `options` beside it, of a workload that is there beforehand.
+#[track_caller]
+fn attached_to(verbs: &str, options: &[&str], script: &str) -> serde_json::Value {
+    let workload = Workload::stopped(verbs);
+    let run = Skep::script(script).arguments(&["--pid", &workload.pid()]).arguments(options).start().attached();
+    workload.go();
+    run.interrupt().ok().value()
+}
+
+#[test]
+fn pid_alone_leaves_children_out() {
+    privileged!();
+    assert_eq!(attached_to(FAMILY, &[], CALLS), 5);
+}
+
+#[test]
+fn children_and_theirs_are_followed() {
+    privileged!();
+    assert_eq!(attached_to(FAMILY, &["--follow-forks"], CALLS), 5 + 7 * 11 + 14 * 3);
+}
+
+#[test]
+fn command_is_followed_without_being_asked() {
+    privileged!();
+    assert_eq!(Skep::on(FAMILY, CALLS).run().ok().value(), 5 + 7 * 11 + 14 * 3);
+}
+
+#[test]
+fn child_that_becomes_another_program_is_followed() {
+    privileged!();
+    let verbs = "fork 7 become getpgid 11 fork 2 become getpgid 3";
+    assert_eq!(attached_to(verbs, &["--follow-forks"], CALLS), 7 * 11 + 14 * 3);
+}
+
+#[test]
+fn threads_belong_to_the_process_that_is_followed() {
+    privileged!();
+    let verbs = "getpgid 5 fork 7 thread getpgid 11 fork 2 getpgid 3";
+    assert_eq!(attached_to(verbs, &["--follow-forks"], CALLS), 5 + 7 * 11 + 14 * 3);
+}
+
+#[test]
+fn others_are_filtered() {
+    privileged!();
+    let script = "probe(\"t:syscalls:sys_enter_getpgid\").by(comm).count();";
+    let other = Workload::stopped("name other getpgid 23");
+    let workload = Workload::stopped("fork 7 getpgid 11");
+    let options = ["--pid", &workload.pid(), "--follow-forks"];
+    let run = Skep::script(script).arguments(&options).start().attached();
+    other.go();
+    workload.go();
+    let output = run.interrupt().ok();
+    assert_eq!(output.rows(), [("skep-workload".to_owned(), 77.into())]);
+    assert!(output.trust("filtered") >= 23, "{output}");
+}
+
+#[test]
+fn what_is_started_between_two_runs_is_followed_in_the_second() {
+    privileged!();
+    let script = r#"
+        probe("t:syscalls:sys_enter_getppid").count().run("500ms");
+        print(probe("t:syscalls:sys_enter_getpgid").count().run("3s"));
+    "#;
+    let workload = Workload::stopped("fork 1 sleep 1500 getpgid 23");
+    let run = Skep::script(script).arguments(&["--pid", &workload.pid(), "--follow-forks"]).start().attached();
+    workload.go();
+    assert_eq!(run.end().ok().texts(), ["23"]);
+}
+
+#[test]
+fn uprobes_are_hit_in_children() {
+    privileged!();
+    let script = "probe(\"uprobe::workload_double\").count();";
+    let verbs = "double 5 fork 7 double 11 become double 3";
+    assert_eq!(attached_to(verbs, &[], script), 5);
+    assert_eq!(attached_to(verbs, &["--follow-forks"], script), 5 + 7 * (11 + 3));
+    assert_eq!(Skep::on(verbs, script).run().ok().value(), 5 + 7 * (11 + 3));
+}
+
+#[test]
+fn spans_of_children_are_measured() {
+    privileged!();
+    let script = "span(\"t:syscalls:sys_enter_getpgid\", \"t:syscalls:sys_exit_getpgid\").count();";
+    assert_eq!(attached_to(FAMILY, &[], script), 5);
+    assert_eq!(attached_to(FAMILY, &["--follow-forks"], script), 5 + 7 * 11 + 14 * 3);
+    let frames = "span(\"uprobe::workload_double\", \"uretprobe::workload_double\").count();";
+    assert_eq!(attached_to("double 5 fork 7 double 11", &["--follow-forks"], frames), 5 + 7 * 11);
+    let any = "span(\"uprobe::workload_begin\", \"uprobe::workload_finish\").on(arg0, arg0).count();";
+    assert_eq!(attached_to("fork 7 begin 3 100 finish 3 100", &["--follow-forks"], any), 21);
+}
+
+#[test]
+fn following_takes_a_process() {
+    let output = Skep::new(&["--follow-forks", "-e", "print(1)"]).run().status_is(2);
+    assert!(output.err.contains("--pid"), "{output}");
+}
+
+#[test]
+fn plan_says_that_children_are_followed() {
+    let own = std::process::id().to_string();
+    let plan = |arguments: &[&str]| Skep::new(&["plan", "-e", CALLS]).arguments(arguments).run().ok().out;
+    let followed = plan(&["--pid", &own, "--follow-forks"]);
+    assert!(followed.contains(&format!("filter pid {own} or its children\n")), "{followed}");
+    let command = plan(&["-c", "make all"]);
+    assert!(command.contains("filter `make` or its children\n"), "{command}");
+}
