@@ -1,6 +1,7 @@
 //! Whose events are counted: one process, what it starts, what a command starts; and by which numbers.
 
-use skep_tests::{Skep, Workload, privileged};
+use skep_tests::{Output, Skep, Workload, privileged, workload};
+use std::collections::BTreeMap;
 
 const CALLS: &str = "probe(\"t:syscalls:sys_enter_getpgid\").count();";
 /// 5 calls of the process, 11 of each of its 7 children, 3 of each of their 2.
@@ -111,4 +112,55 @@ fn plan_says_that_children_are_followed() {
     assert!(followed.contains(&format!("filter pid {own} or its children\n")), "{followed}");
     let command = plan(&["-c", "make all"]);
     assert!(command.contains("filter `make` or its children\n"), "{command}");
+}
+
+/// A script inside a pid namespace where `verbs` is process 2, which begins when everything is attached.
+#[track_caller]
+fn in_container(verbs: &str, options: &[&str], script: &str) -> Output {
+    let workload = format!("{} sleep 1000 {verbs} &", workload::path());
+    Skep::script(script).arguments(&["--for", "2s"]).arguments(options).in_pid_namespace(&workload).run().ok()
+}
+
+#[test]
+fn numbers_of_processes_are_those_of_the_namespace() {
+    privileged!();
+    let script = "probe(\"t:syscalls:sys_enter_getpgid\").filter(pid == 2 and tid == 2).by(pid, tid, comm).count();";
+    assert_eq!(in_container("getpgid 23", &[], script).rows(), [("2 2 skep-workload".to_owned(), 23.into())]);
+    let script = "probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"inside\").by(pid, tid == pid).count();";
+    let output = in_container("name inside getpgid 5 fork 1 getpgid 7 thread name inside getpgid 11", &[], script);
+    assert_eq!(output.row("2 1"), 5);
+    // skep's own threads take numbers too: which one the child has is not known.
+    let others = output.rows().into_iter().filter(|(key, _)| key != "2 1");
+    let others: BTreeMap<bool, u64> = others.map(|(key, n)| (key.ends_with('1'), n.as_u64().unwrap_or(0))).collect();
+    assert_eq!(others, BTreeMap::from([(true, 7), (false, 11)]), "{output}");
+}
+
+#[test]
+fn pid_of_the_command_line_is_of_the_namespace() {
+    privileged!();
+    assert_eq!(in_container(FAMILY, &["--pid", "2"], CALLS).value(), 5);
+    assert_eq!(in_container(FAMILY, &["--pid", "2", "--follow-forks"], CALLS).value(), 5 + 7 * 11 + 14 * 3);
+    let script = "probe(\"uprobe::workload_double\").count();";
+    assert_eq!(in_container("double 5 fork 7 double 11", &["--pid", "2"], script).value(), 5);
+    let spans = "span(\"uprobe::workload_double\", \"uretprobe::workload_double\").by(pid).count();";
+    let output = in_container("double 5 fork 7 double 11", &["--pid", "2", "--follow-forks"], spans);
+    let of_children = output.rows().into_iter().filter(|(pid, calls)| pid != "2" && *calls == 11).count();
+    assert_eq!((output.row("2"), of_children, output.rows().len()), (5.into(), 7, 8), "{output}");
+}
+
+#[test]
+fn command_in_a_namespace_is_followed() {
+    privileged!();
+    let output = Skep::on(FAMILY, CALLS).in_pid_namespace("").run().ok();
+    assert_eq!(output.value(), 5 + 7 * 11 + 14 * 3, "{output}");
+}
+
+#[test]
+fn processes_outside_of_the_namespace_have_no_number() {
+    privileged!();
+    let script = "probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"beyond-here\").by(pid, tid).count();";
+    let workload = Workload::stopped("name beyond-here getpgid 23");
+    let run = Skep::script(script).arguments(&["--for", "2s"]).in_pid_namespace("").start().attached();
+    workload.go();
+    assert_eq!(run.end().ok().rows(), [("0 0".to_owned(), 23.into())]);
 }

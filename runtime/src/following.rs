@@ -16,6 +16,8 @@ const ROOM: u32 = 65_536;
 const TEMPLATE: &str = "followed";
 /// Programs of the template, and their tracepoints.
 const PROGRAMS: [(&str, &str); 2] = [("forked", "sched_process_fork"), ("freed", "sched_process_free")];
+/// The program that looks for a process whose number is that of another pid namespace than the first.
+const FIND: &str = "find";
 
 /// Processes that are followed, from [`Following::start`] until this is dropped.
 pub struct Following {
@@ -35,9 +37,12 @@ impl Following {
         let template = catalog.get(TEMPLATE);
         let template =
             template.ok_or_else(|| Diagnostic::bug(format!("template `{TEMPLATE}` is not in this binary")))?;
+        let namespace = machine.namespace();
         let shape = Shape { map_type: map::HASH, key_size: 4, value_size: 1, max_entries: ROOM };
         let processes = Map::create_sparse("followed", shape).map_err(refused)?;
-        processes.update(&pid.to_ne_bytes(), &[1]).map_err(refused)?;
+        if namespace.is_none() {
+            processes.update(&pid.to_ne_bytes(), &[1]).map_err(refused)?;
+        }
         let trust = Map::create("trust", trust::shape()).map_err(refused)?;
         let mut programs = Vec::with_capacity(PROGRAMS.len());
         for (program, tracepoint) in PROGRAMS {
@@ -52,12 +57,30 @@ impl Following {
             ("followed".to_owned(), processes.try_clone().map_err(refused)?),
             ("trust".to_owned(), trust.try_clone().map_err(refused)?),
         ]);
-        let (constants, slots) = (&[], &[]);
-        let request =
-            Request { template: TEMPLATE, object: &template.object, constants, slots, programs: &programs, maps };
+        let mut constants = Vec::new();
+        if let Some(namespace) = namespace {
+            constants.push(("first".to_owned(), pid.to_ne_bytes().to_vec()));
+            constants.push(("first_namespace".to_owned(), namespace.inode.to_ne_bytes().to_vec()));
+            let attach_btf_id = machine.function_id("bpf_iter_task")?;
+            let expected_attach_type = load::TRACE_ITER;
+            programs
+                .push((FIND.to_owned(), ProgramKind { prog_type: load::TRACING, expected_attach_type, attach_btf_id }));
+        }
+        let request = Request {
+            template: TEMPLATE,
+            object: &template.object,
+            constants: &constants,
+            slots: &[],
+            programs: &programs,
+            maps,
+        };
         let programs = load::load(request)?.programs;
+        let (by_tracepoint, find) = programs.split_at(PROGRAMS.len());
         let attach = |program: &OwnedFd| attach::tracing(program.as_fd(), load::TRACE_RAW_TP, 0);
-        let links = programs.iter().map(attach).collect::<io::Result<_>>().map_err(refused)?;
+        let links = by_tracepoint.iter().map(attach).collect::<io::Result<_>>().map_err(refused)?;
+        for program in find {
+            drop(attach::iterator(program.as_fd()).map_err(refused)?);
+        }
         Ok(Following { processes, trust, _links: links, _programs: programs })
     }
 

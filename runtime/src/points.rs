@@ -120,7 +120,10 @@ pub fn expand(
         AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         timed => vec![perf::point(timed)],
     };
-    points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
+    for point in &mut points {
+        point.scope.types = Some(machine.types());
+        point.scope.namespace = machine.namespace();
+    }
     if points.len() > MOST {
         return Err(
             Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
@@ -138,6 +141,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),
+        namespace: None,
         types: None,
     }
 }

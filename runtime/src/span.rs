@@ -16,7 +16,7 @@ use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
 use crate::resolve::{self, Argument, Scope, Typed};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Arithmetic, Int, Place, Size, Test, Text};
+use crate::slot::ir::{Arithmetic, Current, Int, Place, Size, Test, Text};
 use std::cell::RefCell;
 use std::io;
 
@@ -49,8 +49,9 @@ const KEPT_LONGEST: usize = 1008;
 /// A chain that has all of it.
 pub const EXAMPLE: &str =
     "span(\"tracepoint:syscalls:sys_enter_read\", \"tracepoint:syscalls:sys_exit_read\").hist(elapsed)";
-/// The name that expressions have for the frame.
+/// The names that expressions have for the frame and the thread, whose `tid` may be 0 in another namespace.
 const FRAME: &str = "frame";
+const THREAD: &str = "thread";
 
 /// Prepares an entry whose source is `span`.
 ///
@@ -78,8 +79,8 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     match pairing {
         Pairing::Thread => {}
         Pairing::Frame => {
-            starts.iter_mut().for_each(|draft| draft.scope.fields.push(frame(REGISTERS.return_address)));
-            ends.iter_mut().for_each(|draft| draft.scope.fields.push(frame(0)));
+            starts.iter_mut().for_each(|draft| draft.scope.fields.extend([thread(), frame(REGISTERS.return_address)]));
+            ends.iter_mut().for_each(|draft| draft.scope.fields.extend([thread(), frame(0)]));
         }
         // `--pid` is about starts: another process may end a span.
         Pairing::Given => ends.iter_mut().for_each(Draft::in_any_process),
@@ -175,7 +176,7 @@ fn keys(span: &Span, pairing: Pairing) -> (Vec<Expr>, Vec<Expr>) {
     };
     match (&span.on, pairing) {
         (Some(on), _) => on.clone(),
-        (None, Pairing::Frame) => same(&["tid", FRAME]),
+        (None, Pairing::Frame) => same(&[THREAD, FRAME]),
         (None, _) => same(&["tid"]),
     }
 }
@@ -198,6 +199,10 @@ fn frame(pushed: u64) -> Argument {
     let (left, right) = (Box::new(pointer), Box::new(Int::Constant(pushed)));
     let frame = Int::Binary { op: Arithmetic::Add, signed: false, left, right };
     Argument { name: FRAME.into(), declared: String::new(), typed: Typed::address(frame) }
+}
+
+fn thread() -> Argument {
+    Argument { name: THREAD.into(), declared: String::new(), typed: Typed::int(Int::Current(Current::Tid)) }
 }
 
 /// The entry as its end sees it, and what the start keeps for that: each under the name that the end has for it.

@@ -78,6 +78,7 @@ pub fn draft(
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: manifest.fields.iter().map(field).collect(),
+        namespace: machine.namespace(),
         types: Some(machine.types()),
     };
     let slots = Slots::default();
