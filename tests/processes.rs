@@ -99,6 +99,28 @@ fn spans_of_children_are_measured() {
 }
 
 #[test]
+fn template_about_others_takes_the_process_of_the_command_line() {
+    privileged!();
+    let script = "template(\"runqlat\").by(task).count();";
+    let verbs = "name mother sleep 20 fork 1 name child sleep 20";
+    let tasks = |options: &[&str]| {
+        let workload = Workload::stopped(verbs);
+        let run = Skep::script(script).arguments(&["--pid", &workload.pid()]).arguments(options).start().attached();
+        workload.go();
+        let mut tasks: Vec<String> = run.interrupt().ok().rows().into_iter().map(|(task, _)| task).collect();
+        tasks.sort();
+        tasks
+    };
+    // Until it has its name the mother is called after its program.
+    assert_eq!(tasks(&[]), ["mother", "skep-workload"]);
+    assert_eq!(tasks(&["--follow-forks"]), ["child", "mother", "skep-workload"]);
+    let own = std::process::id().to_string();
+    let script = "template(\"runqlat\", #{ process: 1 }).count();";
+    let output = Skep::script(script).arguments(&["--pid", &own]).run().status_is(1);
+    assert!(output.err.contains(&format!("`process` is 1 here, and --pid is {own}")), "{output}");
+}
+
+#[test]
 fn following_takes_a_process() {
     let output = Skep::new(&["--follow-forks", "-e", "print(1)"]).run().status_is(2);
     assert!(output.err.contains("--pid"), "{output}");

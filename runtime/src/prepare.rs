@@ -190,10 +190,10 @@ pub fn prepare(
         }
         Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
-            let mut draft = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
+            let (mut draft, restrict) = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
             span::none_of(entry, &draft.scope.fields)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
-            vec![draft]
+            return from_drafts(entry, index, vec![draft], machine, &restrict);
         }
     };
     from_drafts(entry, index, drafts, machine, restrict)

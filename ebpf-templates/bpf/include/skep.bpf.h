@@ -15,7 +15,10 @@
 /* A parameter that scripts may set; zero means "off" unless its help says otherwise. */
 #define PARAM(type, name, preset, help) const volatile type name SEC(".rodata.params") DOC(help) = preset
 
-/* A parameter with a kind that tells how text becomes its value: "disk", "ns", "bytes". */
+/*
+ * A parameter with a kind that tells how text becomes its value: "disk", "ns", "bytes"; "pid" is a process that a template
+ * about others asks for by concerns().
+ */
 #define PARAM_AS(kind, type, name, preset, help)                                                                       \
 	const volatile type name SEC(".rodata.params") TAG("kind:", kind) DOC(help) = preset
 
@@ -145,6 +148,13 @@ static __always_inline int unmatched(void)
 static __always_inline bool is_followed(u32 pid)
 {
 	return bpf_map_lookup_elem(&followed, &pid);
+}
+
+/* For templates about others: `wanted` is a process, 0 for any, or ANY_FOLLOWED. */
+#define ANY_FOLLOWED ~0U
+static __always_inline bool concerns(u32 pid, u32 wanted)
+{
+	return wanted == ANY_FOLLOWED ? is_followed(pid) : !wanted || pid == wanted;
 }
 
 /* The constant is read once, and each test is one comparison: then the verifier leaves nothing of it but one load. */
