@@ -128,10 +128,14 @@ pub fn runner(
     }
     let mut machine = machine(cli)?;
     machine.assume_fields = mode == Mode::Plan;
+    // What a command starts is the command's, where the kernel's types tell how to find it.
+    let of_command = cli.pid.is_none() && cli.command.is_some();
+    if of_command && !machine.has_btf() {
+        output.tell("only the command itself is watched, not its children: this kernel has no type information");
+    }
     let restrict = Restrict {
         pid: cli.pid.or(pid),
-        // What a command starts is the command's.
-        follow: cli.follow_forks || cli.pid.is_none() && cli.command.is_some(),
+        follow: cli.follow_forks || of_command && machine.has_btf(),
         program: command_name(cli),
         comm: cli.comm.clone(),
         cgroup,

@@ -64,7 +64,8 @@ fn filters(entry: &Entry, restrict: &Restrict) -> String {
         (Some(pid), _) if restrict.follow => Some(format!("pid {pid} or its children")),
         (Some(pid), _) => Some(format!("pid == {pid}")),
         // A plan starts no command.
-        (None, Some(program)) => Some(format!("`{program}` or its children")),
+        (None, Some(program)) if restrict.follow => Some(format!("`{program}` or its children")),
+        (None, Some(program)) => Some(format!("`{program}`")),
         (None, None) => None,
     };
     let cgroup = restrict.cgroup.map(|(id, _)| format!("cgroup {id} or below"));
