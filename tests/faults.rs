@@ -3,6 +3,7 @@
 use skep_tests::machine::{Folder, program};
 use skep_tests::skep::binary;
 use skep_tests::{Output, Skep, Workload, kernel, privileged, workload};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// All ways to be in the kernel at once: system calls, a tracepoint's record, a function, a counter, and a stream.
@@ -211,6 +212,16 @@ fn without_btf_a_template_that_needs_it_says_so() {
     let run =
         Skep::new(&["-e", r#"template("runqlat").hist(elapsed).run("100ms")"#]).after_mounts(NO_BTF).run().status_is(1);
     assert!(run.err.starts_with("error: ") && run.err.contains("type information"), "{run}");
+}
+
+#[test]
+fn kernel_without_kprobes_says_so() {
+    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
+        return println!("skipped: this kernel has kprobes");
+    }
+    let output = Skep::new(&["-e", r#"probe("kprobe:vfs_read").count()"#]).run().status_is(1);
+    assert!(output.err.starts_with("error: "), "{output}");
+    assert!(output.err.contains("this kernel has no kprobes (CONFIG_KPROBES)"), "{output}");
 }
 
 /// The binary where everybody may execute it.

@@ -2,6 +2,7 @@
 //! guests, on kernels that have kprobes; what one of those lacks is said.
 
 use serde_json::json;
+use skep_tests::guest::lacks;
 use skep_tests::{Output, Skep, guest};
 use std::path::Path;
 
@@ -119,7 +120,7 @@ fn arguments_are_exact_by_every_way() {
 fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
     guest!();
     if !why(r#"probe("kprobe:vfs_*").count()"#).starts_with("kprobe.multi") {
-        println!("kernel lacks: kprobe.multi; a kprobe or trampoline for each function instead");
+        lacks("a kprobe or trampoline each");
     }
     let output = on(
         "read 101 4241",
@@ -162,7 +163,7 @@ fn address_is_a_place_too() {
 fn functions_of_modules_take_kprobes() {
     guest!();
     if !Path::new("/sys/module/veth").exists() {
-        return println!("kernel lacks: the module veth");
+        return lacks("the module veth");
     }
     for point in ["kprobe:veth_xmit", "kretprobe:veth:veth_xmit", "kprobe:veth:veth_[xo]*"] {
         Skep::script(&format!(r#"probe("{point}").count().run("10ms");"#)).run().ok();
@@ -197,14 +198,4 @@ fn list_shows_what_can_be_watched() {
         let listed = Skep::new(&["list", &format!("{provider}:vfs_rea*")]).run().ok();
         assert!(listed.out.contains(&format!("{provider}:vfs_read\n")), "{listed}");
     }
-}
-
-#[test]
-fn kernel_without_kprobes_says_so() {
-    if Path::new("/sys/bus/event_source/devices/kprobe").exists() {
-        return println!("skipped: this kernel has kprobes");
-    }
-    let output = Skep::new(&["-e", r#"probe("kprobe:vfs_read").count()"#]).run().status_is(1);
-    assert!(output.err.starts_with("error: "), "{output}");
-    assert!(output.err.contains("this kernel has no kprobes (CONFIG_KPROBES)"), "{output}");
 }

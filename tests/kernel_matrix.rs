@@ -186,6 +186,17 @@ fn table_of_many_keys_is_read_whole() {
 }
 
 #[test]
+fn table_takes_a_key_of_a_thousand_bytes() {
+    guest!();
+    let script = r#"probe("uprobe:BIN:workload_greet").by(str(arg0, 500), buf(arg0, 500)).count()"#;
+    let run = Skep::on("greet 23 hello", &script.replace("BIN", &workload::path())).run();
+    if run.status == Some(1) && run.err.contains("is too long for this kernel: at most 512") {
+        return lacks("at most 512");
+    }
+    assert_eq!(run.ok().rows()[0].1, 23);
+}
+
+#[test]
 fn template_opensnoop_sees_23_opens() {
     guest!();
     let output = run("open 23 /nowhere", r#"template("opensnoop").by(path, error).count()"#);

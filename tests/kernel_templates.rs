@@ -152,7 +152,7 @@ fn every_generic_template_loads_as_both_halves_of_a_span() {
         let mut chains = outputs("elapsed", text, names);
         let keys = ["[tid, comm], [tid, comm]", "[pid, cpu, buf(nsecs, 100)], [tid, cpu, buf(nsecs, 100)]"];
         chains.extend(keys.map(|keys| format!(".on({keys}).by({text}).hist(elapsed)")));
-        chains.push(".spans(1).by(buf(start.nsecs, 500), buf(start.pid, 500)).count()".into());
+        chains.push(".spans(1).by(buf(start.nsecs, 250), buf(start.pid, 250)).count()".into());
         chains.push(".filter(pid == 1 and tid > 0 and start.comm == comm).count()".into());
         assert_loads(&format!("span(\"{start}\", \"{end}\")"), &chains);
     }

@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::following::Following;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::load::{self, Loaded, ProgramKind, Request};
-use crate::kernel::map::Map;
+use crate::kernel::map::{Map, Shape};
 use crate::kernel::ring::Ring;
 use crate::kernel::{btf, perf, sys};
 use crate::machine::Machine;
@@ -109,9 +109,11 @@ impl Session {
     ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
         let trust = Map::create("trust", trust::shape()).map_err(refused)?;
-        let aggregate =
-            prepared.aggregate.map(|shape| Map::create_sparse("aggregate", shape)).transpose().map_err(refused)?;
-        let spans = prepared.span.as_ref().map(|span| Map::create("spans", span.shape)).transpose().map_err(refused)?;
+        let table = |create: fn(&str, Shape) -> io::Result<Map>, name: &str, shape: Shape| {
+            create(name, shape).map_err(|error| load::refused_table(&entry.source_text(), shape.key_size, &error))
+        };
+        let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
+        let spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
         let mut programs = Vec::new();
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {

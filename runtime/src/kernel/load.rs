@@ -161,6 +161,16 @@ pub fn refused(what: &str, error: &io::Error) -> Diagnostic {
     Diagnostic::machine(format!("the kernel refused what `{what}` needs: {error}")).help("skep doctor")
 }
 
+/// The same for a table. Older kernels (5.10) want its key to fit on a program's stack.
+pub fn refused_table(what: &str, key_size: u32, error: &io::Error) -> Diagnostic {
+    const STACK: u32 = 512;
+    if error.raw_os_error() == Some(libc::E2BIG) && key_size > STACK {
+        return Diagnostic::machine(format!("a key of {key_size} bytes is too long for this kernel: at most {STACK}"))
+            .help("shorter texts: str(args.filename, 64)");
+    }
+    refused(what, error)
+}
+
 /// An error of the kernel in words, without Rust's "(os error 1)".
 pub fn text(error: &io::Error) -> String {
     let long = error.to_string().to_lowercase();

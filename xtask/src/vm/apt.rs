@@ -25,7 +25,9 @@ impl Apt<'_> {
         create(&scratch.0.join("lists/partial"))?;
         create(&scratch.0.join("archives/partial"))?;
         let sources = scratch.0.join("sources.list");
-        fs::write(&sources, format!("{} {suite} main\n", archive()?))
+        let Archive { address, keyring } = Archive::of_this_machine()?;
+        let signed = keyring.map(|keyring| format!("[signed-by={keyring}] ")).unwrap_or_default();
+        fs::write(&sources, format!("deb {signed}{address} {suite} main\n"))
             .map_err(|error| format!("failed to write {}: {error}", sources.display()))?;
         let options = [
             format!("Dir::Etc::SourceList={}", sources.display()),
@@ -104,24 +106,29 @@ fn sha256(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&said).split_whitespace().next()?.to_owned())
 }
 
-/// The start of a line for sources.list: the plain Debian archive as apt knows it, not a third party's or security's.
-fn archive() -> Result<String, String> {
-    let targets = ["indextargets", "--no-release-info", "Created-By: Packages"];
-    let targets = tool::output(Command::new("apt-get").args(targets))?;
-    for stanza in String::from_utf8_lossy(&targets).split("\n\n") {
-        let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let (Some(address), Some(entry)) = (field("Repo-URI"), field("Sourcesentry")) else { continue };
-        if address.trim_end_matches('/').rsplit('/').next() != Some("debian") {
-            continue;
+/// The plain Debian archive as apt knows it, not a third party's or security's.
+pub struct Archive {
+    pub address: String,
+    /// The file that its signatures are checked with, where apt's own are not meant.
+    pub keyring: Option<String>,
+}
+
+impl Archive {
+    pub fn of_this_machine() -> Result<Archive, String> {
+        let targets = ["indextargets", "--no-release-info", "Created-By: Packages"];
+        let targets = tool::output(Command::new("apt-get").args(targets))?;
+        for stanza in String::from_utf8_lossy(&targets).split("\n\n") {
+            let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            let (Some(address), Some(entry)) = (field("Repo-URI"), field("Sourcesentry")) else { continue };
+            if address.trim_end_matches('/').rsplit('/').next() != Some("debian") {
+                continue;
+            }
+            let file = entry.rsplit_once(':').map_or(entry, |(file, _line)| file);
+            let text = fs::read_to_string(file).map_err(|error| format!("failed to read {file}: {error}"))?;
+            return Ok(Archive { address: address.to_owned(), keyring: keyring(&text).map(str::to_owned) });
         }
-        let file = entry.rsplit_once(':').map_or(entry, |(file, _line)| file);
-        let text = fs::read_to_string(file).map_err(|error| format!("failed to read {file}: {error}"))?;
-        return Ok(match keyring(&text) {
-            Some(keyring) => format!("deb [signed-by={keyring}] {address}"),
-            None => format!("deb {address}"),
-        });
+        Err("vm: apt knows no Debian archive (an address that ends in /debian)".to_owned())
     }
-    Err("vm: apt knows no Debian archive (an address that ends in /debian)".to_owned())
 }
 
 /// The first keyring that a file of sources names, in either of its two forms.

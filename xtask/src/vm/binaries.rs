@@ -7,7 +7,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
 /// Test targets of tests/Cargo.toml that belong in guests; the others compare with tools or files of the host.
-pub const TESTS: [&str; 2] = ["kernel_matrix", "kernel_templates"];
+pub const TESTS: [&str; 4] = ["kernel_functions", "kernel_matrix", "kernel_templates", "kernel_types"];
 
 /// Built binaries.
 pub struct Binaries {

@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::guest::Guest;
 use super::image::Put;
 use super::kernels::Kernel;
-use super::{fetch, matrix};
+use super::{compare, fetch, matrix};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,13 +17,15 @@ pub const USAGE: &str = "       cargo xtask vm KERNEL [OPTION...] -- COMMAND... 
          --env NAME=VALUE        --append TEXT: for the kernel's command line
          exit status: COMMAND's; 124 it took too long; 125 the guest crashed
        cargo xtask vm --matrix [--kernels A,B] [--write|--check]   the kernel tests on every kernel
-         --write                 the result to docs/kernel-matrix.md; --check: fail where it differs from that";
+         --write                 the result to docs/kernel-matrix.md; --check: fail where it differs from that
+       cargo xtask vm --compare [--kernels A,B] [--write]   skep and bpftrace on the same workloads (6.12); --write: as above";
 
 /// # Errors
 /// Wrong arguments; a kernel that cannot be had; a guest that does not start; tests that fail.
 pub fn run(root: &Path, words: &[&str]) -> Result<ExitCode, String> {
     match words {
         ["--matrix", options @ ..] => matrix::run(root, options),
+        ["--compare", options @ ..] => compare::run(root, options),
         [kernel, options @ ..] if !kernel.starts_with('-') => one(root, Kernel::named(kernel)?, options),
         _ => Err(format!("usage:\n{USAGE}")),
     }
@@ -44,16 +46,7 @@ fn one(root: &Path, kernel: Kernel, words: &[&str]) -> Result<ExitCode, String> 
 }
 
 fn parse(words: &[&str]) -> Result<Guest, String> {
-    let mut guest = Guest {
-        put: Vec::new(),
-        root: None,
-        cpus: 2,
-        memory: "1G".to_owned(),
-        append: String::new(),
-        timeout: Duration::from_secs(120),
-        environment: Vec::new(),
-        command: Vec::new(),
-    };
+    let mut guest = Guest::of(Vec::new());
     let mut words = words.iter().copied();
     while let Some(option) = words.next() {
         if option == "--" {

@@ -42,6 +42,20 @@ pub struct Ended {
 }
 
 impl Guest {
+    /// A command on a machine of usual size.
+    pub fn of(command: Vec<String>) -> Guest {
+        Guest {
+            put: Vec::new(),
+            root: None,
+            cpus: 2,
+            memory: "1G".to_owned(),
+            append: String::new(),
+            timeout: Duration::from_secs(120),
+            environment: Vec::new(),
+            command,
+        }
+    }
+
     /// Runs the command with `skep` and `skep-workload` in its path; its outputs go to `out` and `err` as they come.
     ///
     /// # Errors
@@ -64,7 +78,10 @@ impl Guest {
         environment.extend(self.environment.iter().cloned());
         let job = Job { arguments: self.command.clone(), environment, has_root: self.root.is_some() };
         let mut files = self.put.clone();
-        files.extend(["skep", "skep-workload"].map(|name| Put::new(binaries.program(name), &format!("bin/{name}"))));
+        // Another root's /bin may be a link, which a folder laid over it would hide.
+        let folder = if self.root.is_some() { "usr/bin" } else { "bin" };
+        let programs = ["skep", "skep-workload"];
+        files.extend(programs.map(|name| Put::new(binaries.program(name), &format!("{folder}/{name}"))));
         let modules = kernel.folder.join("modules");
         let initramfs = image::initramfs(&binaries.program("guest-agent"), &modules, &files, &job)?;
         let failed = |error| format!("failed to write a guest's files: {error}");

@@ -24,6 +24,11 @@ impl Kernel {
             format!("vm: no kernel `{name}`; there are {}", KERNELS.map(|kernel| kernel.name).join(", "))
         })
     }
+
+    /// Names with commas between.
+    pub fn all_named(names: &str) -> Result<Vec<Kernel>, String> {
+        names.split(',').map(Kernel::named).collect()
+    }
 }
 
 impl fmt::Display for Kernel {

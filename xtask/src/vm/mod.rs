@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: kernels of several Debian releases as emulated guests, and the table of what works on which.
 //!
 //! ```text
-//! command   arguments -> one guest, or the matrix
+//! command   arguments -> one guest, the matrix, or the comparison
 //!   kernels          which there are, and the modules that guests load
 //!   fetch            a kernel, an emulator
 //!     apt cache        signed packages; hashed folders outside the tree
@@ -10,15 +10,24 @@
 //!   guest            boots a command, gives its status
 //!     image cpio       initramfs, root disk
 //!     qemu             the machine
-//!   matrix table     tests on every kernel -> docs/kernel-matrix.md
+//!   runs             a guest's job on several kernels, two at a time
+//!   matrix table     tests on every kernel -> the first part of docs/kernel-matrix.md
+//!   compare          skep and bpftrace on the same workloads -> its second part
+//!     bpftrace         a root folder that has it
+//!     counts           what both print, as numbers by key or bucket
+//!   document         both parts
 //! ```
 //! A guest that crashes is a bug, of the kernel, of QEMU or of ours: nothing is tried twice.
 
 mod apt;
 mod binaries;
+mod bpftrace;
 mod cache;
 mod command;
+mod compare;
+mod counts;
 mod cpio;
+mod document;
 mod fetch;
 mod guest;
 mod image;
@@ -27,6 +36,7 @@ mod matrix;
 mod modules;
 mod payload;
 mod qemu;
+mod runs;
 mod table;
 mod tool;
 
