@@ -195,6 +195,7 @@ fn without_btf_system_calls_are_counted_at_their_own_tracepoints() {
         probe("uprobe:libc:getppid").count();
     "#;
     let run = Skep::on("getpgid 101 open 23 /nowhere getppid 7", script).after_mounts(NO_BTF).run().ok();
+    assert!(run.err.contains("only the command itself is watched, not its children"), "{run}");
     assert!(run.err.contains("with template `tracepoint`") && !run.err.contains("template `syscall`"), "{run}");
     let row = |n: usize| run.table(n)["rows"][0].clone();
     assert_eq!([0, 1, 2, 3].map(|n| row(n)["value"].clone()), [101, 101, 23, 7].map(serde_json::Value::from), "{run}");

@@ -2,7 +2,7 @@
 #include "skep.bpf.h"
 #include "maps.bpf.h"
 
-PARAM(u32, process, 0, "only tasks of this process id; 0 = all");
+PARAM_AS("pid", u32, process, 0, "only tasks of this process id; 0 = all");
 
 struct event {
 	FIELD(u64, elapsed, "ns", "from runnable to running");
@@ -17,7 +17,7 @@ static __always_inline int runnable(struct task_struct *task)
 	u32 tid = task->pid;
 	u64 now;
 
-	if (!tid || (process && (u32)task->tgid != process)) /* thread 0 is the idle task */
+	if (!tid || !concerns(task->tgid, process)) /* thread 0 is the idle task */
 		return 0;
 	now = bpf_ktime_get_ns();
 	bpf_map_update_elem(&runnable_since, &tid, &now, BPF_ANY);

@@ -28,6 +28,7 @@ pub struct Cli {
     pub job: Job,
     pub json: bool,
     pub pid: Option<u32>,
+    pub follow_forks: bool,
     pub comm: Option<String>,
     pub cgroup: Option<String>,
     pub command: Option<String>,
@@ -89,9 +90,17 @@ pub fn command() -> Command {
                 .value_parser(["text", "json"]),
         )
         .arg(option("pid", "PID", "only this process").short('p').value_parser(value_parser!(u32).range(1..)))
+        .arg(flag("follow-forks", "with --pid: also the processes that it starts, and theirs").requires("pid"))
         .arg(option("comm", "NAME", "only threads of this name"))
         .arg(option("cgroup", "PATH", "only this cgroup (v2) and those below it"))
-        .arg(option("command", "CMD", "start this command, attach before it runs, end with it").short('c'))
+        .arg(
+            option(
+                "command",
+                "CMD",
+                "start this command, attach before it runs, only it and its children, end with it",
+            )
+            .short('c'),
+        )
         .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
         .arg(
             list_option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
@@ -224,6 +233,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         job,
         json: text(inner, "format").is_some_and(|format| format == "json"),
         pid: inner.get_one::<u32>("pid").copied(),
+        follow_forks: inner.get_flag("follow-forks"),
         comm: text(inner, "comm"),
         cgroup: text(inner, "cgroup"),
         command: text(inner, "command"),

@@ -61,7 +61,7 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
     drop(output);
     match outcome {
         Err(diagnostic) => show(&diagnostic, Some(&script)),
-        Ok(()) if cli.strict && trust.lost() + trust.unaccounted() > 0 => LOST,
+        Ok(()) if cli.strict && !trust.is_complete() => LOST,
         Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
     }
 }
@@ -128,11 +128,23 @@ pub fn runner(
     }
     let mut machine = machine(cli)?;
     machine.assume_fields = mode == Mode::Plan;
+    // What a command starts is the command's, where the kernel's types tell how to find it.
+    let of_command = cli.pid.is_none() && cli.command.is_some();
+    if of_command && !machine.has_btf() {
+        output.tell("only the command itself is watched, not its children: this kernel has no type information");
+    }
+    let restrict = Restrict {
+        pid: cli.pid.or(pid),
+        follow: cli.follow_forks || of_command && machine.has_btf(),
+        program: command_name(cli),
+        comm: cli.comm.clone(),
+        cgroup,
+    };
     let settings = Settings {
         mode,
         catalog: catalog(cli)?,
         machine,
-        restrict: Restrict { pid: cli.pid.or(pid), program: command_name(cli), comm: cli.comm.clone(), cgroup },
+        restrict,
         sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring }),
         longest: cli.longest,
     };

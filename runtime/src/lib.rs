@@ -13,6 +13,7 @@ pub mod binary;
 pub mod diagnostic;
 pub mod doctor;
 pub mod expr;
+pub mod following;
 pub mod glob;
 pub mod kernel;
 pub mod library;

@@ -4,8 +4,9 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::kernel::functions::Functions;
 use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::tracefs::{Format, Tracefs};
-use crate::kernel::{arch, attach, btf};
+use crate::kernel::{arch, attach, btf, namespace};
 use crate::slot::assembler::{Alu, Helper, Insn, Operand};
+use crate::slot::ir::PidNamespace;
 use crate::types::{KernelTypes, Record};
 use skep_templates::btf::Kind;
 use std::cell::OnceCell;
@@ -30,6 +31,7 @@ pub struct Machine {
     multi: OnceCell<bool>,
     cookies: [OnceCell<bool>; 2],
     ancestor_cgroups: OnceCell<bool>,
+    namespace: OnceCell<Option<PidNamespace>>,
     /// For tests and for kernels where a raw tracepoint does not answer to its event's name.
     pub avoid_raw: bool,
     /// For trials of what is taken where a trampoline is not to be had.
@@ -60,6 +62,7 @@ impl Machine {
             multi: OnceCell::new(),
             cookies: [OnceCell::new(), OnceCell::new()],
             ancestor_cgroups: OnceCell::new(),
+            namespace: OnceCell::new(),
             avoid_raw: false,
             avoid_trampolines: false,
             assume_fields: false,
@@ -169,6 +172,11 @@ impl Machine {
             return Some(format!("tracepoint:{other}:{name}"));
         }
         nearest(category, all.keys().map(String::as_str)).map(|near| format!("tracepoint:{near}:{name}"))
+    }
+
+    /// The pid namespace that processes are numbered by, where it is not the first one.
+    pub fn namespace(&self) -> Option<PidNamespace> {
+        if self.captured { None } else { *self.namespace.get_or_init(namespace::own) }
     }
 
     /// Does the kernel carry its own type information?

@@ -125,7 +125,10 @@ pub fn expand(
         AttachPoint::FirstOf(list) => first_of(list, text, uses, pid, machine)?,
         timed => vec![perf::point(timed)],
     };
-    points.iter_mut().for_each(|point| point.scope.types = Some(machine.types()));
+    for point in &mut points {
+        point.scope.types = Some(machine.types());
+        point.scope.namespace = machine.namespace();
+    }
     if points.len() > MOST {
         return Err(
             Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
@@ -167,6 +170,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),
+        namespace: None,
         types: None,
     }
 }

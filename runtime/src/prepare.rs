@@ -26,6 +26,8 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Restrict {
     pub pid: Option<u32>,
+    /// With the processes that it starts: see [`crate::following`].
+    pub follow: bool,
     /// What that process will execute, while it is held before its start.
     pub program: Option<String>,
     pub comm: Option<String>,
@@ -44,7 +46,7 @@ impl Restrict {
             resolve::test(&Expr::binary(Operator::Equal, left, right), scope)
         };
         let mut tests = Vec::new();
-        if let Some(pid) = self.pid {
+        if let Some(pid) = self.pid.filter(|_| !self.follows(scope)) {
             tests.push(equal("pid", Node::Int(pid.into()))?);
         }
         if let Some((id, level)) = self.cgroup {
@@ -56,6 +58,11 @@ impl Restrict {
             tests.push(equal("comm", Node::Text(comm[..end].to_owned()))?);
         }
         Ok(tests)
+    }
+
+    /// Does the template itself ask whether the current process is followed? Not where `pid` is another task's.
+    pub fn follows(&self, scope: &Scope) -> bool {
+        self.follow && scope.fields.iter().all(|field| field.name != "pid")
     }
 }
 
@@ -183,10 +190,10 @@ pub fn prepare(
         }
         Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
-            let mut draft = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
+            let (mut draft, restrict) = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
             span::none_of(entry, &draft.scope.fields)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
-            vec![draft]
+            return from_drafts(entry, index, vec![draft], machine, &restrict);
         }
     };
     from_drafts(entry, index, drafts, machine, restrict)
@@ -207,7 +214,12 @@ pub fn drafts(
     }
     let is_probe = |node: &Node| matches!(node, Node::Name(name) if name == "probe");
     number(&mut points, ids, expressions.iter().any(|expr| expr.any(&is_probe)), machine);
-    points.into_iter().map(|point| generic(point, catalog, machine)).collect()
+    let mut drafts: Vec<Draft> =
+        points.into_iter().map(|point| generic(point, catalog, machine)).collect::<Result<_, Diagnostic>>()?;
+    if restrict.follow {
+        drafts.iter_mut().for_each(Draft::in_any_process);
+    }
+    Ok(drafts)
 }
 
 /// The entry's expressions compiled for every draft.
@@ -241,6 +253,7 @@ pub fn from_drafts(
         let slots = resolved.slots(&columns, aggregate.is_some()).map_err(|error| error.at(entry.position))?;
         let slots = Slots { guard: draft.slots.guard, key: draft.slots.key, ..slots };
         let mut constants = draft.constants;
+        constants.push(("filter".into(), chosen(slots.filter.is_some(), restrict.follows(&draft.scope))));
         constants.extend(constants_of(entry, index, &slots, resolved, aggregate, record_size));
         let unit = Unit { template: draft.template, programs: draft.programs, constants, slots, reason: draft.reason };
         for attach in unit.programs.iter().flat_map(|program| &program.attach) {
@@ -277,6 +290,17 @@ pub struct Draft {
     pub reason: String,
     /// Those that do not depend on the entry's columns.
     pub slots: Slots,
+}
+
+impl Draft {
+    /// A user function is watched in one process, unless others concern us too.
+    pub fn in_any_process(&mut self) {
+        for attach in self.programs.iter_mut().flat_map(|program| &mut program.attach) {
+            if let Mechanism::Uprobe { pid, .. } = &mut attach.mechanism {
+                *pid = None;
+            }
+        }
+    }
 }
 
 pub fn uses(expressions: &[&Expr]) -> Uses {
@@ -511,6 +535,11 @@ fn shape(entry: &Entry, key: usize) -> Result<Option<Shape>, Diagnostic> {
     }))
 }
 
+/// `enum chosen` of skep.bpf.h. A slot that is not written passes everything.
+pub fn chosen(by_slot: bool, followed: bool) -> Vec<u8> {
+    vec![if followed { 2 } else { by_slot.into() }]
+}
+
 fn constants_of(
     entry: &Entry,
     index: usize,
@@ -542,7 +571,6 @@ fn constants_of(
     let flag = |on: bool| vec![u8::from(on)];
     let mut constants = vec![
         ("output", output.to_ne_bytes().to_vec()),
-        ("has_filter", flag(slots.filter.is_some())),
         ("has_key", flag(slots.columns.is_some())),
         ("wide_key", flag(wide)),
         ("unsigned_value", flag(unsigned)),

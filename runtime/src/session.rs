@@ -3,9 +3,10 @@
 use crate::aggregate::cell::Kind;
 use crate::aggregate::table::{Spec, Table};
 use crate::diagnostic::Diagnostic;
+use crate::following::Following;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::load::{self, Loaded, ProgramKind, Request};
-use crate::kernel::map::{self, Map, Shape};
+use crate::kernel::map::{Map, Shape};
 use crate::kernel::ring::Ring;
 use crate::kernel::{btf, perf, sys};
 use crate::machine::Machine;
@@ -58,13 +59,26 @@ impl Session {
     /// # Errors
     /// A machine diagnostic: no privilege, a kernel that refuses, an attach point that is gone.
     pub fn start(entries: &[(&Entry, &Prepared)], machine: &Machine, sizes: Sizes) -> Result<Session, Diagnostic> {
+        Self::start_among(entries, machine, sizes, None)
+    }
+
+    /// The same, of entries that ask for the processes that are followed.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub fn start_among(
+        entries: &[(&Entry, &Prepared)],
+        machine: &Machine,
+        sizes: Sizes,
+        following: Option<&Following>,
+    ) -> Result<Session, Diagnostic> {
         let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
         let refused = |error: io::Error| load::refused("events", &error);
         let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
         let mut session = Session { running: Vec::new(), ring, refused: Vec::new() };
         let mut loaded = Vec::new();
         for (entry, prepared) in entries {
-            loaded.push(session.load(entry, prepared, machine).map_err(|error| error.at(entry.position))?);
+            loaded.push(session.load(entry, prepared, machine, following).map_err(|error| error.at(entry.position))?);
         }
         // Attached only when all are loaded: the first events of all entries are then of about the same moment.
         for ((running, programs), (entry, _)) in loaded.into_iter().zip(entries) {
@@ -91,11 +105,10 @@ impl Session {
         entry: &Entry,
         prepared: &Prepared,
         machine: &Machine,
+        following: Option<&Following>,
     ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
-        let trust =
-            Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * trust::WORDS as u32, max_entries: 1 };
-        let trust = Map::create("trust", trust).map_err(refused)?;
+        let trust = Map::create("trust", trust::shape()).map_err(refused)?;
         let table = |create: fn(&str, Shape) -> io::Result<Map>, name: &str, shape: Shape| {
             create(name, shape).map_err(|error| load::refused_table(&entry.source_text(), shape.key_size, &error))
         };
@@ -110,6 +123,9 @@ impl Session {
             }
             if let Some(map) = &spans {
                 maps.insert("spans".into(), map.try_clone().map_err(refused)?);
+            }
+            if let Some(following) = following {
+                maps.insert("followed".into(), following.processes().try_clone().map_err(refused)?);
             }
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);

@@ -5,7 +5,7 @@
 //! of the end. At the end the kept columns are fields of an event, beside `elapsed`: see span.bpf.h.
 
 use self::kept::{elapsed, field, hint, lift};
-use self::pairing::{common, frame, keys, pairing, possible};
+use self::pairing::{common, frame, keys, pairing, possible, thread};
 use crate::aggregate::column::{self, ColumnType};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
@@ -14,7 +14,6 @@ use crate::kernel::arch::REGISTERS;
 use crate::kernel::map::{self, Map, Shape};
 use crate::machine::Machine;
 use crate::plan::{Column, Entry, Span};
-use crate::points::Mechanism;
 use crate::prepare::{self, Draft, Here, Prepared, Restrict, Slots, Unit};
 use crate::resolve::{self, Scope, Typed};
 use crate::slot::assembler::Insn;
@@ -77,10 +76,11 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     match pairing {
         Pairing::Thread | Pairing::Trampoline => {}
         Pairing::Frame => {
-            starts.iter_mut().for_each(|draft| draft.scope.fields.push(frame(REGISTERS.return_address)));
-            ends.iter_mut().for_each(|draft| draft.scope.fields.push(frame(0)));
+            starts.iter_mut().for_each(|draft| draft.scope.fields.extend([thread(), frame(REGISTERS.return_address)]));
+            ends.iter_mut().for_each(|draft| draft.scope.fields.extend([thread(), frame(0)]));
         }
-        Pairing::Given => ends.iter_mut().for_each(in_any_process),
+        // `--pid` is about starts: another process may end a span.
+        Pairing::Given => ends.iter_mut().for_each(Draft::in_any_process),
     }
 
     let start_keys = resolved(&start_key, &starts)?;
@@ -109,7 +109,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
         };
-        let mut constants = constants(&slots, pairing);
+        let mut constants = constants(&slots, pairing, start_restrict.follows(&draft.scope));
         constants.push(("has_key".into(), vec![slots.columns.is_some().into()]));
         let Draft { template, programs, reason, constants: own, .. } = half(draft, "start");
         let unit = Unit { template, programs, constants: [own, constants].concat(), slots, reason };
@@ -123,7 +123,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
-        draft.constants.extend(constants(&draft.slots, pairing));
+        draft.constants.extend(constants(&draft.slots, pairing, end_restrict.follows(&draft.scope)));
         draft.scope.fields.push(elapsed());
         let offsets = column::offsets(&kept_types, ELAPSED);
         draft.scope.fields.extend(kept.iter().zip(&kept_types).zip(offsets).map(field));
@@ -156,15 +156,6 @@ fn drafts(
     let mut uses = prepare::uses(expressions);
     uses.stack = pairing == Pairing::Frame;
     prepare::drafts(written, expressions, uses, ids, here)
-}
-
-/// `--pid` is about starts: another process may end a span.
-fn in_any_process(end: &mut Draft) {
-    for attach in end.programs.iter_mut().flat_map(|program| &mut program.attach) {
-        if let Mechanism::Uprobe { pid, .. } = &mut attach.mechanism {
-            *pid = None;
-        }
-    }
 }
 
 fn resolved(expressions: &[Expr], drafts: &[Draft]) -> Result<Vec<Vec<Typed>>, Diagnostic> {
@@ -262,13 +253,13 @@ fn key_slot(pairing: Pairing, key: &[ColumnType], typed: &[Typed]) -> Result<Opt
     }
 }
 
-fn constants(slots: &Slots, pairing: Pairing) -> Vec<(String, Vec<u8>)> {
-    let flags = [
-        ("has_guard", slots.guard.is_some()),
-        ("by_thread", matches!(pairing, Pairing::Thread | Pairing::Trampoline)),
-        ("by_trampoline", pairing == Pairing::Trampoline),
-    ];
-    flags.map(|(name, on)| (name.to_owned(), vec![on.into()])).to_vec()
+fn constants(slots: &Slots, pairing: Pairing, followed: bool) -> Vec<(String, Vec<u8>)> {
+    let by_thread = matches!(pairing, Pairing::Thread | Pairing::Trampoline);
+    vec![
+        ("guard".into(), prepare::chosen(slots.guard.is_some(), followed)),
+        ("by_thread".into(), vec![by_thread.into()]),
+        ("by_trampoline".into(), vec![(pairing == Pairing::Trampoline).into()]),
+    ]
 }
 
 /// How many starts wait for their ends.

@@ -12,7 +12,10 @@ use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use skep_templates::catalog::Catalog;
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
-/// A template named by a script.
+/// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
+const ANY_FOLLOWED: u32 = u32::MAX;
+
+/// A template named by a script, and the restrictions that it does not make by itself.
 ///
 /// # Errors
 /// No such template or parameter, with the nearest; a setting that does not fit; a target that this kernel lacks.
@@ -23,7 +26,7 @@ pub fn draft(
     machine: &Machine,
     restrict: &Restrict,
     position: Option<Position>,
-) -> Result<Draft, Diagnostic> {
+) -> Result<(Draft, Restrict), Diagnostic> {
     let Some(template) = catalog.get(name) else {
         let error = Diagnostic::script(format!("no template `{name}`")).span(name).at(position);
         return Err(match nearest(name, catalog.iter().map(|template| template.name.as_str())) {
@@ -39,15 +42,6 @@ pub fn draft(
         ))
         .span(name)
         .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
-        .at(position));
-    }
-    if manifest.about_others && (restrict.pid.is_some() || restrict.comm.is_some() || restrict.cgroup.is_some()) {
-        let own: Vec<String> = manifest.parameters.iter().map(|parameter| format!("{}: …", parameter.name)).collect();
-        return Err(Diagnostic::script(format!(
-            "events of template `{name}` are about other tasks than the current one"
-        ))
-        .label("--pid, --comm, --cgroup and -c would pass the wrong ones")
-        .help(format!("template({name:?}, #{{ {} }}), or .filter(…) on its fields", own.join(", ")))
         .at(position));
     }
     let mut constants = Vec::new();
@@ -69,6 +63,11 @@ pub fn draft(
         })?;
         constants.push((parameter.clone(), bytes));
     }
+    let mut left = restrict.clone();
+    if manifest.about_others {
+        left = Restrict::default();
+        constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
+    }
     let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
     let scope = Scope {
         place: format!("template {name}"),
@@ -79,10 +78,51 @@ pub fn draft(
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: manifest.fields.iter().map(field).collect(),
+        namespace: machine.namespace(),
         types: Some(machine.types()),
     };
     let slots = Slots::default();
-    Ok(Draft { template: template.clone(), programs, constants, scope, reason: manifest.help, slots })
+    let draft = Draft { template: template.clone(), programs, constants, scope, reason: manifest.help, slots };
+    Ok((draft, left))
+}
+
+/// The restrictions of the command line where events are about other tasks than the current one: those that the template
+/// can make by itself.
+fn others(
+    name: &str,
+    manifest: &Manifest,
+    settings: &[(String, Setting, Option<Position>)],
+    restrict: &Restrict,
+    machine: &Machine,
+) -> Result<Vec<(String, Vec<u8>)>, Diagnostic> {
+    let error =
+        || Diagnostic::script(format!("events of template `{name}` are about other tasks than the current one"));
+    let process = manifest.parameters.iter().find(|parameter| parameter.kind.as_deref() == Some("pid"));
+    if restrict.comm.is_some() || restrict.cgroup.is_some() || restrict.pid.is_some() && process.is_none() {
+        let own: Vec<String> = manifest.parameters.iter().map(|parameter| format!("{}: …", parameter.name)).collect();
+        let which = if process.is_some() { "--comm and --cgroup" } else { "--pid, --comm, --cgroup and -c" };
+        return Err(error()
+            .label(format!("{which} would pass the wrong ones"))
+            .help(format!("template({name:?}, #{{ {} }}), or .filter(…) on its fields", own.join(", "))));
+    }
+    let (Some(pid), Some(process)) = (restrict.pid, process) else { return Ok(Vec::new()) };
+    // Of a script's parameter 0 is what nobody has set.
+    let given = settings.iter().find(|(name, setting, _)| *name == process.name && *setting != Setting::Int(0));
+    if let Some((name, Setting::Int(given), at)) = given
+        && *given != pid.into()
+    {
+        return Err(Diagnostic::script(format!("`{name}` is {given} here, and --pid is {pid}")).span(name).at(*at));
+    }
+    if restrict.follow {
+        return Ok(vec![(process.name.clone(), ANY_FOLLOWED.to_ne_bytes().to_vec())]);
+    }
+    if machine.namespace().is_some() {
+        return Err(error()
+            .label("it knows their numbers in the first pid namespace only")
+            .help(format!("--pid {pid} --follow-forks")));
+    }
+    let value = value(process, &Setting::Int(pid.into())).map_err(Diagnostic::script)?;
+    Ok(vec![(process.name.clone(), value)])
 }
 
 /// A template's field as a name of expressions.
@@ -197,6 +237,7 @@ fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
             let bits = 8 * size as u32;
             let (low, high) =
                 if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let high = if parameter.kind.as_deref() == Some("pid") { i32::MAX.into() } else { high };
             if !(low..=high).contains(&value) {
                 return Err(format!("{value} is out of range for `{name}`: {low} to {high}"));
             }

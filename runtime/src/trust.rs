@@ -1,6 +1,6 @@
 //! Trust: how complete a result is. Every loss is counted where it happens and added up here.
 
-use crate::kernel::map::Map;
+use crate::kernel::map::{self, Map, Shape};
 use crate::report::units::grouped;
 use std::io;
 
@@ -25,10 +25,17 @@ pub struct Trust {
     pub nested: u64,
     /// Starts that had no end yet when the run was over.
     pub open: u64,
+    /// Processes that were not followed: there was no room for them.
+    pub left_out: u64,
 }
 
 /// The map's value, `struct trust` of skep.bpf.h: words per CPU.
 pub const WORDS: usize = 6;
+
+/// The map that templates count in.
+pub fn shape() -> Shape {
+    Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * WORDS as u32, max_entries: 1 }
+}
 
 impl Trust {
     /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted.
@@ -45,7 +52,7 @@ impl Trust {
         let [seen, filtered, lost_ring, lost_map, unmatched, nested] = sums;
         let passed = seen.saturating_sub(filtered);
         let counted = if streams { 0 } else { passed.saturating_sub(lost_map) };
-        Ok(Trust { seen, filtered, counted, delivered: 0, lost_ring, lost_map, unmatched, nested, open: 0 })
+        Ok(Trust { seen, filtered, counted, lost_ring, lost_map, unmatched, nested, ..Trust::default() })
     }
 
     pub fn add(&mut self, other: &Trust) {
@@ -58,6 +65,7 @@ impl Trust {
         self.unmatched += other.unmatched;
         self.nested += other.nested;
         self.open += other.open;
+        self.left_out += other.left_out;
     }
 
     pub fn lost(&self) -> u64 {
@@ -67,6 +75,11 @@ impl Trust {
     /// Passed the filter, and neither counted nor delivered nor known to be lost: must be none.
     pub fn unaccounted(&self) -> u64 {
         self.seen.saturating_sub(self.filtered + self.counted + self.delivered + self.lost())
+    }
+
+    /// Is nothing missing?
+    pub fn is_complete(&self) -> bool {
+        self.lost() + self.unaccounted() + self.left_out == 0
     }
 
     /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
@@ -94,6 +107,13 @@ impl Trust {
         ];
         for (count, what, fate) in pairs.iter().filter(|(count, ..)| *count > 0) {
             line += &format!(", {} {what}{} {fate}", grouped(*count), if *count == 1 { "" } else { "s" });
+        }
+        if self.left_out > 0 {
+            line += &format!(
+                ", {} process{} not followed (table full)",
+                grouped(self.left_out),
+                if self.left_out == 1 { "" } else { "es" }
+            );
         }
         if self.unaccounted() > 0 {
             line += &format!(", {} not accounted for", grouped(self.unaccounted()));
@@ -124,5 +144,12 @@ mod tests {
             trust.line(),
             "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 ends without a start, 2 starts replaced by another, 1 start still open"
         );
+    }
+
+    #[test]
+    fn trust_line_names_processes_without_room() {
+        let trust = Trust { seen: 7, counted: 7, left_out: 2, ..Default::default() };
+        assert_eq!(trust.line(), "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 2 processes not followed (table full)");
+        assert!(!trust.is_complete());
     }
 }

@@ -87,8 +87,17 @@ impl Skep {
 
     /// In a mount namespace of its own, after `mounts` (shell commands) were done there.
     pub fn after_mounts(self, mounts: &str) -> Skep {
+        self.inside(&["--mount"], mounts)
+    }
+
+    /// As process 1 of a pid namespace of its own, after `commands` of a shell; what those leave running is process 2 and up.
+    pub fn in_pid_namespace(self, commands: &str) -> Skep {
+        self.inside(&["--pid", "--fork", "--mount-proc", "--kill-child"], commands)
+    }
+
+    fn inside(self, namespaces: &[&str], commands: &str) -> Skep {
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-ec", &format!("{mounts}\nexec \"$0\" \"$@\"")]);
+        command.args(namespaces).args(["sh", "-ec", &format!("{commands}\nexec \"$0\" \"$@\"")]);
         command.arg(self.0.get_program()).args(self.0.get_args()).env_remove("SKEP_PATH").env("NO_COLOR", "1");
         Skep(command)
     }

@@ -15,7 +15,10 @@
 /* A parameter that scripts may set; zero means "off" unless its help says otherwise. */
 #define PARAM(type, name, preset, help) const volatile type name SEC(".rodata.params") DOC(help) = preset
 
-/* A parameter with a kind that tells how text becomes its value: "disk", "ns", "bytes". */
+/*
+ * A parameter with a kind that tells how text becomes its value: "disk", "ns", "bytes"; "pid" is a process that a template
+ * about others asks for by concerns().
+ */
 #define PARAM_AS(kind, type, name, preset, help)                                                                       \
 	const volatile type name SEC(".rodata.params") TAG("kind:", kind) DOC(help) = preset
 
@@ -30,11 +33,14 @@
 const volatile u64 wanted = ~0ULL;
 #define WANT(field) (wanted & (1ULL << (__builtin_offsetof(struct event, field) / 8 % 64)))
 
+/* Which events concern us: what a slot passes; the same of the processes that are followed. */
+enum chosen { ALL, BY_SLOT, FOLLOWED };
+
 enum output { STREAM, COUNT, SUM, AVG, MIN, MAX, STATS, HIST, LHIST, QUANTILES };
 
 /* The plan for this program; the runtime sets all of it. */
 const volatile u32 output = COUNT;
-const volatile bool has_filter = true;
+const volatile u8 filter = BY_SLOT;
 const volatile bool has_key = true;
 const volatile bool wide_key = true; /* longer than KEY_ON_STACK bytes */
 const volatile bool unsigned_value = true;
@@ -61,6 +67,14 @@ struct {
 	__type(key, u32);
 	__type(value, struct trust);
 } trust SEC(".maps");
+
+/* One process and those that it and they have started: followed.bpf.c keeps it. The plan sizes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u8);
+} followed SEC(".maps");
 
 /* `struct event` is the template's own; its members are the template's columns. */
 struct event;
@@ -131,6 +145,25 @@ static __always_inline int unmatched(void)
 	return 0;
 }
 
+static __always_inline bool is_followed(u32 pid)
+{
+	return bpf_map_lookup_elem(&followed, &pid);
+}
+
+/* For templates about others: `wanted` is a process, 0 for any, or ANY_FOLLOWED. */
+#define ANY_FOLLOWED ~0U
+static __always_inline bool concerns(u32 pid, u32 wanted)
+{
+	return wanted == ANY_FOLLOWED ? is_followed(pid) : !wanted || pid == wanted;
+}
+
+/* The constant is read once, and each test is one comparison: then the verifier leaves nothing of it but one load. */
+#define CHOSEN(constant, slot)                                                                                         \
+	({                                                                                                             \
+		u8 chosen_ = constant;                                                                                 \
+		(chosen_ < FOLLOWED || is_followed(bpf_get_current_pid_tgid() >> 32)) && (chosen_ < BY_SLOT || (slot)); \
+	})
+
 #include "aggregate.bpf.h"
 
 struct record {
@@ -165,7 +198,7 @@ static __always_inline int consume(void *ctx, void *event)
 	if (!t)
 		return 0;
 	t->seen++;
-	if (has_filter && !slot_filter(ctx, event)) {
+	if (!CHOSEN(filter, slot_filter(ctx, event))) {
 		t->filtered++;
 		return 0;
 	}

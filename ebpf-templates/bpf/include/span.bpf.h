@@ -9,7 +9,7 @@
 #define SPAN_KEPT_LONGEST 1008
 
 /* The runtime sets all of it. */
-const volatile bool has_guard = true;	 /* which starts and ends concern us */
+const volatile u8 guard = BY_SLOT;	 /* which starts and ends concern us */
 const volatile bool by_thread = true;	 /* else by what the slot says */
 const volatile bool by_trampoline = true; /* and by the call: a trampoline hands both programs the same context */
 
@@ -85,7 +85,7 @@ static __always_inline int start_span(void *ctx)
 
 	/* Slots take two or three arguments even where the compiler knows that the event is none. */
 	asm volatile("" : "+r"(event));
-	if (has_guard && !slot_guard(ctx, event))
+	if (!CHOSEN(guard, slot_guard(ctx, event)))
 		return 0;
 	span_key(ctx, event, key);
 	if (by_thread && !by_trampoline)
@@ -113,7 +113,7 @@ static __always_inline int end_span(void *ctx)
 	struct span *s;
 
 	asm volatile("" : "+r"(event));
-	if (has_guard && !slot_guard(ctx, event))
+	if (!CHOSEN(guard, slot_guard(ctx, event)))
 		return filtered();
 	span_key(ctx, event, key);
 	s = bpf_map_lookup_elem(&spans, key);

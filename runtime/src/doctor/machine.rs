@@ -94,7 +94,7 @@ fn cpus() -> Fact {
     Fact { name: "cpus", value: json!({ "online": online, "possible": possible }), text }
 }
 
-/// Inside a container's namespaces a script's `pid` is not what `ps` shows there, and root may be no root.
+/// Inside a container's namespaces processes have other numbers, and root may be no root.
 fn namespaces() -> Fact {
     // The first ones have fixed numbers. Source: include/uapi/linux/nsfs.h, enum init_ns_ino.
     let first = |kind: &str, number: u32| {
@@ -104,7 +104,7 @@ fn namespaces() -> Fact {
     let (pid, user) = (first("pid", 0xefff_fffc), first("user", 0xefff_fffd));
     let text = match (pid, user) {
         (_, Some(false)) => "a user namespace of its own: its capabilities do not allow BPF",
-        (Some(false), _) => "a pid namespace of its own: `pid` in scripts is the host's number",
+        (Some(false), _) => "a pid namespace of its own: `pid` and `tid` are the numbers there, 0 for tasks of others",
         (Some(true), Some(true)) => "the host's (pid, user)",
         _ => "unknown",
     };

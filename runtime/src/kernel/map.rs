@@ -67,7 +67,7 @@ impl Map {
     /// # Errors
     /// As [`Map::create`].
     pub fn create_sparse(name: &str, shape: Shape) -> io::Result<Map> {
-        let lazy = shape.map_type == PERCPU_HASH && sys::kernel_release() >= (6, 1);
+        let lazy = matches!(shape.map_type, HASH | PERCPU_HASH) && sys::kernel_release() >= (6, 1);
         Self::create_with(name, shape, if lazy { NO_PREALLOCATION } else { 0 })
     }
 

@@ -60,7 +60,14 @@ fn plural(n: usize) -> &'static str {
 }
 
 fn filters(entry: &Entry, restrict: &Restrict) -> String {
-    let pid = restrict.pid.map(|pid| format!("pid == {pid}"));
+    let pid = match (restrict.pid, &restrict.program) {
+        (Some(pid), _) if restrict.follow => Some(format!("pid {pid} or its children")),
+        (Some(pid), _) => Some(format!("pid == {pid}")),
+        // A plan starts no command.
+        (None, Some(program)) if restrict.follow => Some(format!("`{program}` or its children")),
+        (None, Some(program)) => Some(format!("`{program}`")),
+        (None, None) => None,
+    };
     let cgroup = restrict.cgroup.map(|(id, _)| format!("cgroup {id} or below"));
     let comm = restrict.comm.as_ref().map(|comm| format!("comm == {comm:?}"));
     let own = entry.filter.as_ref().map(ToString::to_string);
@@ -88,7 +95,8 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
         let starts = prepared.span.iter().flat_map(|span| &span.units);
         let guards = prepared.units.iter().chain(starts).filter_map(|unit| unit.slots.guard.as_ref().map(Vec::len));
         let code = guards.max().unwrap_or(0) + size(|unit| unit.slots.filter.as_ref().map(Vec::len));
-        line(&mut out, "kernel", &format!("filter {filter}   {code} instructions"));
+        let code = if code > 0 { format!("   {code} instructions") } else { String::new() };
+        line(&mut out, "kernel", &format!("filter {filter}{code}"));
     }
     match &entry.output {
         Output::Stream { columns, then } => {

@@ -14,8 +14,8 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
     let current = |current| Int::Current(current);
     let numbered = || name.strip_prefix("arg").and_then(|digits| digits.parse::<usize>().ok());
     Ok(match name {
-        "pid" => Typed::int(current(Current::Pid)),
-        "tid" => Typed::int(current(Current::Tid)),
+        "pid" => Typed::int(current(scope.namespace.map_or(Current::Pid, Current::PidIn))),
+        "tid" => Typed::int(current(scope.namespace.map_or(Current::Tid, Current::TidIn))),
         "uid" => Typed::int(current(Current::Uid)),
         "gid" => Typed::int(current(Current::Gid)),
         "cpu" => Typed::int(current(Current::Cpu)),

@@ -1,7 +1,7 @@
 //! What names mean at one attach point, and what an expression comes to there. Pure data; no privilege.
 
 use crate::aggregate::column::{BytesShow, Show};
-use crate::slot::ir::{Int, Memory, Place, Test, Text};
+use crate::slot::ir::{Int, Memory, PidNamespace, Place, Test, Text};
 use crate::types::{KernelTypes, Type};
 use std::rc::Rc;
 
@@ -119,6 +119,8 @@ pub struct Scope {
     pub probe: Int,
     /// A template's fields; they stand without `args.`.
     pub fields: Vec<Argument>,
+    /// Whose numbers `pid` and `tid` are; `None`: the first one's.
+    pub namespace: Option<PidNamespace>,
     /// The kernel's types, for members and casts.
     pub types: Option<Rc<KernelTypes>>,
 }

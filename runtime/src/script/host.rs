@@ -6,6 +6,7 @@ use super::output::Output;
 use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::following::Following;
 use crate::kernel::signals;
 use crate::machine::Machine;
 use crate::plan::Entry;
@@ -88,6 +89,8 @@ pub struct Host {
     pub timers: RefCell<Vec<(Duration, Closure)>>,
     pub at_end: RefCell<Vec<Closure>>,
     pub active: RefCell<Option<Active>>,
+    /// From the first run to the end: what is started between two runs is followed in the second.
+    pub following: RefCell<Option<Following>>,
     pub params: RefCell<Params>,
     pub output: RefCell<Output>,
     pub command: RefCell<Option<Command>>,
@@ -115,6 +118,7 @@ impl Host {
             timers: RefCell::default(),
             at_end: RefCell::default(),
             active: RefCell::default(),
+            following: RefCell::default(),
             params: RefCell::new(params),
             output: RefCell::new(output),
             command: RefCell::new(command),

@@ -146,6 +146,7 @@ impl Output {
                 ("unmatched", trust.unmatched),
                 ("nested", trust.nested),
                 ("open", trust.open),
+                ("left_out", trust.left_out),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
             self.done(result);

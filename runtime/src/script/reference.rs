@@ -179,6 +179,18 @@ const SPANS: &str = "\n## How spans are paired and counted\n\n\
     is the name at the end. With `.on(…)` any task may end a span: the restrictions hold at the start, and ends of what\n\
     others began count as ends without a start.\n";
 
+const PROCESSES: &str = "\n## Whose events\n\n\
+    `--pid N` takes the events of one process, all its threads; with `--follow-forks` also those of the processes that it\n\
+    starts from then on, and of theirs, whatever they become by `exec`. `-c CMD` always includes what the command starts.\n\
+    65,536 processes are followed at a time; the trust line counts those that found no room. To follow takes the kernel's\n\
+    type information; without it `-c` watches the command alone and says so.\n\n\
+    A user function is watched in one process with `--pid`. With `--follow-forks` and `-c` the breakpoint is in every\n\
+    process that runs the same file: calls of others are filtered, but each costs them as much as one that is counted.\n\n\
+    `pid` and `tid` are the numbers that `ps` shows: in a container, those of its pid namespace, and 0 for tasks of other\n\
+    namespaces. Fields of dedicated templates and `args` are the kernel's own numbers, those of the host.\n\n\
+    Events of some templates are about other tasks than the current one. There `--pid` sets the template's own parameter\n\
+    (`process` of runqlat); `--comm`, `--cgroup`, and `--pid` where it has none, are refused.\n";
+
 /// As a terminal shows it.
 pub fn text() -> String {
     let mut out = String::new();
@@ -217,6 +229,7 @@ pub fn markdown() -> String {
     for (name, help) in BUILTINS {
         out += &format!("| `{name}` | {help} |\n");
     }
+    out += PROCESSES;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {
         out += &format!("| `{name}` | `{short}` | `{}` | {help} |\n", cell(spelling));

@@ -9,6 +9,7 @@ use super::values;
 use crate::aggregate::column::{ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::following::Following;
 use crate::kernel::ring;
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
@@ -163,7 +164,11 @@ fn attach(
     let settings = &host.settings;
     let mut chains = host.chains.borrow_mut();
     let entries: Vec<_> = numbers.iter().zip(&prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
-    let session = Session::start(&entries, &settings.machine, settings.sizes)?;
+    let mut following = host.following.borrow_mut();
+    if let (true, Some(pid), None) = (settings.restrict.follow, settings.restrict.pid, &*following) {
+        *following = Some(Following::start(pid, &settings.catalog, &settings.machine)?);
+    }
+    let session = Session::start_among(&entries, &settings.machine, settings.sizes, following.as_ref())?;
     let ring = session.events()?;
     let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
     // A look at what is there is over when it was taken.
@@ -362,6 +367,12 @@ impl Driver<'_> {
             chain.state = State::Done;
             chain.table = table;
             total.add(&trust);
+        }
+        if let Some(following) = &*host.following.borrow() {
+            match following.left_out() {
+                Ok(left_out) => total.left_out = left_out,
+                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
+            }
         }
         host.trust.set(total);
         failed

@@ -73,6 +73,7 @@ pub enum Helper {
     ProbeReadKernel = 113,
     ProbeReadUserStr = 114,
     ProbeReadKernelStr = 115,
+    GetNsCurrentPidTgid = 120,
     GetCurrentAncestorCgroupId = 123,
     GetAttachCookie = 174,
 }

@@ -13,6 +13,7 @@ pub fn range(tree: &Int) -> (i64, i64) {
             if *signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
         }
         Int::Current(Current::Pid | Current::Tid | Current::Uid | Current::Gid | Current::Cpu) => (0, u32::MAX.into()),
+        Int::Current(Current::PidIn(_) | Current::TidIn(_)) => (0, u32::MAX.into()),
         Int::Current(_) => ANY,
         Int::Truth(_) => (0, 1),
         Int::Swap { size: Size::B8, .. } => ANY,

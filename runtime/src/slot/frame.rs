@@ -11,6 +11,7 @@ pub const R0: Reg = 0;
 pub const R1: Reg = 1;
 pub const R2: Reg = 2;
 pub const R3: Reg = 3;
+pub const R4: Reg = 4;
 /// The first register that survives a call; r9 is the last.
 const SAVED: Reg = 6;
 /// Registers that any subtree may count on: two operands and the sign of a division.

@@ -1,8 +1,8 @@
 //! Integers of the slot compiler: loads, what the kernel knows of the moment, arithmetic.
 
 use super::assembler::{Alu, FRAME, Helper, Insn, Operand, Reg};
-use super::frame::{Frame, Input, R1, R2, R3, Target};
-use super::ir::{Current, Int, Memory, Place, Size};
+use super::frame::{Frame, Input, R1, R2, R3, R4, Target};
+use super::ir::{Current, Int, Memory, PidNamespace, Place, Size};
 
 impl Frame {
     pub fn move_to(&mut self, to: Reg, from: Reg) {
@@ -47,6 +47,8 @@ impl Frame {
 
     fn current(&mut self, current: Current, bits: u32) -> Reg {
         let helper = match current {
+            Current::PidIn(namespace) => return self.number_in(namespace, 4),
+            Current::TidIn(namespace) => return self.number_in(namespace, 0),
             Current::Pid | Current::Tid => Helper::GetCurrentPidTgid,
             Current::Uid | Current::Gid => Helper::GetCurrentUidGid,
             Current::Cpu => Helper::GetSmpProcessorId,
@@ -71,6 +73,23 @@ impl Frame {
             }
             _ => {}
         }
+        reg
+    }
+
+    /// A member of `struct bpf_pidns_info`, which the helper fills: zeros where the task is in another namespace.
+    fn number_in(&mut self, namespace: PidNamespace, member: i16) -> Reg {
+        let depth = self.depth();
+        let info = self.reserve(8);
+        self.constant(R1, namespace.device);
+        self.constant(R2, namespace.inode.into());
+        self.move_to(R3, FRAME);
+        self.add_offset(R3, info.into());
+        self.constant(R4, 8);
+        let status = self.call(Helper::GetNsCurrentPidTgid);
+        self.free(status);
+        self.release(depth);
+        let reg = self.pick(None);
+        self.code.emit(Insn::load(Size::B4, reg, FRAME, info + member));
         reg
     }
 

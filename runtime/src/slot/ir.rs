@@ -56,11 +56,21 @@ pub enum Place {
     Behind { pointer: Box<Int>, offset: i32, memory: Memory },
 }
 
+/// A pid namespace other than the first: what `stat` says of its file in /proc/PID/ns, the device as the kernel packs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PidNamespace {
+    pub device: u64,
+    pub inode: u32,
+}
+
 /// What the kernel knows of the moment, without an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Current {
     Pid,
     Tid,
+    /// The numbers that the task has in its namespace if that is this one, else 0.
+    PidIn(PidNamespace),
+    TidIn(PidNamespace),
     Uid,
     Gid,
     Cpu,

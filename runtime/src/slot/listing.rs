@@ -3,7 +3,7 @@
 use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32, TO_BIG_ENDIAN};
 use std::fmt;
 
-const HELPER_NAMES: [(Helper, &str); 13] = [
+const HELPER_NAMES: [(Helper, &str); 14] = [
     (Helper::KtimeGetNs, "ktime_get_ns"),
     (Helper::GetSmpProcessorId, "get_smp_processor_id"),
     (Helper::GetCurrentPidTgid, "get_current_pid_tgid"),
@@ -15,6 +15,7 @@ const HELPER_NAMES: [(Helper, &str); 13] = [
     (Helper::ProbeReadKernel, "probe_read_kernel"),
     (Helper::ProbeReadUserStr, "probe_read_user_str"),
     (Helper::ProbeReadKernelStr, "probe_read_kernel_str"),
+    (Helper::GetNsCurrentPidTgid, "get_ns_current_pid_tgid"),
     (Helper::GetCurrentAncestorCgroupId, "get_current_ancestor_cgroup_id"),
     (Helper::GetAttachCookie, "get_attach_cookie"),
 ];

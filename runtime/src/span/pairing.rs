@@ -9,10 +9,11 @@ use crate::plan::{Entry, Span};
 use crate::points::Mechanism;
 use crate::prepare::Draft;
 use crate::resolve::{Argument, Typed};
-use crate::slot::ir::{Arithmetic, Int, Place, Size};
+use crate::slot::ir::{Arithmetic, Current, Int, Place, Size};
 
-/// The name that expressions have for the frame.
+/// The names that expressions have for the frame and the thread, whose `tid` may be 0 in another namespace.
 const FRAME: &str = "frame";
+const THREAD: &str = "thread";
 
 /// How an end finds its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub fn keys(span: &Span, pairing: Pairing) -> (Vec<Expr>, Vec<Expr>) {
     };
     match (&span.on, pairing) {
         (Some(on), _) => on.clone(),
-        (None, Pairing::Frame) => same(&["tid", FRAME]),
+        (None, Pairing::Frame) => same(&[THREAD, FRAME]),
         (None, _) => same(&["tid"]),
     }
 }
@@ -81,6 +82,11 @@ pub fn frame(pushed: u64) -> Argument {
     let (left, right) = (Box::new(pointer), Box::new(Int::Constant(pushed)));
     let frame = Int::Binary { op: Arithmetic::Add, signed: false, left, right };
     Argument { name: FRAME.into(), declared: String::new(), typed: Typed::address(frame) }
+}
+
+/// The thread, whatever number it has where skep runs.
+pub fn thread() -> Argument {
+    Argument { name: THREAD.into(), declared: String::new(), typed: Typed::int(Int::Current(Current::Tid)) }
 }
 
 /// The key's columns, wide enough for both sides.

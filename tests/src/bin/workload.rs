@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::hint::black_box;
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,9 @@ pub extern "C" fn workload_finish(key: u64) {
 
 const VERBS: &str = "\
 stop                wait for SIGCONT
+fork N              children, one after the other; each does what follows, nobody else does
+thread              does what follows
+become              another program, this one, which does what follows
 name NAME           of the thread from here on
 getpgid N           system calls that always succeed
 getppid N           the same, through libc's function
@@ -84,18 +88,57 @@ exit STATUS         at once";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let mut words = words.iter().map(String::as_str);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    work(&words)
+}
+
+fn work(words: &[&str]) -> ExitCode {
+    let mut words = words.iter().copied();
     while let Some(verb) = words.next() {
         let mut word = || words.next().unwrap_or_else(|| panic!("`{verb}` lacks an argument\n{VERBS}"));
         match verb {
             // SAFETY: stops this process, nothing else.
             "stop" => assert_eq!(unsafe { libc::raise(libc::SIGSTOP) }, 0),
             "name" => name(word()),
+            "fork" => match fork(number(word())) {
+                Forked::Child => {}
+                Forked::Parent => return ExitCode::SUCCESS,
+            },
+            "thread" => {
+                let rest: Vec<&str> = words.collect();
+                return std::thread::scope(|scope| scope.spawn(|| work(&rest)).join()).expect("it does not panic");
+            }
+            "become" => {
+                let error = std::process::Command::new("/proc/self/exe").args(words).exec();
+                panic!("it becomes nothing: {error}");
+            }
             "exit" => return ExitCode::from(number(word()) as u8),
             _ => act(verb, number(word()), &mut word),
         }
     }
     ExitCode::SUCCESS
+}
+
+enum Forked {
+    Child,
+    Parent,
+}
+
+/// Returns in each child, and in the parent when all of them have ended well.
+fn fork(n: i64) -> Forked {
+    for _ in 0..n {
+        // SAFETY: there is one thread, so that the child may do what it likes.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "fork fails");
+        if child == 0 {
+            return Forked::Child;
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child and writes one int.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0, "a child fails");
+    }
+    Forked::Parent
 }
 
 fn number(word: &str) -> i64 {
@@ -142,7 +185,7 @@ fn read_blocks(n: i64, path: &CString) {
 fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
     // SAFETY (all calls below): plain system calls with buffers of our own that outlive them.
     match verb {
-        "getpgid" => (0..n).for_each(|_| assert!(unsafe { libc::getpgid(0) } > 0)),
+        "getpgid" => (0..n).for_each(|_| assert!(unsafe { libc::getpgid(0) } >= 0)),
         "getppid" => (0..n).for_each(|_| assert!(unsafe { libc::getppid() } >= 0)),
         "badpgid" => (0..n).for_each(|_| assert_eq!(unsafe { libc::getpgid(-1) }, -1)),
         "open" => {

@@ -52,6 +52,11 @@ fn listing_reads_like_the_verifier() {
             "call get_current_pid_tgid; r0 >>= 32; if r0 != 7 goto +2; r0 = 1; goto +1; r0 = 0; exit",
         ),
         (
+            equal(now(Current::PidIn(PidNamespace { device: 4, inode: 0xf000_0001 })), 7),
+            "r1 = 4; w2 = -268435455; r3 = r10; r3 += -8; r4 = 8; call get_ns_current_pid_tgid; \
+             r4 = *(u32 *)(r10 -4); r0 = 0; if r4 != 7 goto +1; r0 = 1; exit",
+        ),
+        (
             compare(context(16, Size::B4, true), Comparison::Less, 0, Reading::Signed),
             "r4 = *(u32 *)(r1 +16); r0 = 0; if w4 s>= 0 goto +1; r0 = 1; exit",
         ),

@@ -77,8 +77,8 @@ impl World {
                 (if *signed && value >= limit { value - 2 * limit } else { value }) as u64
             }
             Int::Current(current) => match current {
-                Current::Pid => self.pid_tgid / (1 << 32),
-                Current::Tid => self.pid_tgid % (1 << 32),
+                Current::Pid | Current::PidIn(_) => self.pid_tgid / (1 << 32),
+                Current::Tid | Current::TidIn(_) => self.pid_tgid % (1 << 32),
                 Current::Uid => self.uid_gid % (1 << 32),
                 Current::Gid => self.uid_gid / (1 << 32),
                 Current::Cpu => CPU,
