@@ -18,7 +18,7 @@ pub const USAGE: &str = "       cargo xtask vm KERNEL [OPTION...] -- COMMAND... 
          exit status: COMMAND's; 124 it took too long; 125 the guest crashed
        cargo xtask vm --matrix [--kernels A,B] [--write|--check]   the kernel tests on every kernel
          --write                 the result to docs/kernel-matrix.md; --check: fail where it differs from that
-       cargo xtask vm --compare [--kernels A,B] [--write]   skep and bpftrace on the same workloads (6.12); --write: as above";
+       cargo xtask vm --compare [--kernels A,B] [--write]   skep and bpftrace on the same workloads";
 
 /// # Errors
 /// Wrong arguments; a kernel that cannot be had; a guest that does not start; tests that fail.
