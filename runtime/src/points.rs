@@ -125,8 +125,10 @@ pub fn expand(
         AttachPoint::FirstOf(list) => first_of(list, text, uses, pid, machine)?,
         timed => vec![perf::point(timed)],
     };
+    // A plan for a machine whose types are not at hand lets casts and members pass.
+    let types = Some(machine.types()).filter(|types| types.exist() || !machine.assume_fields);
     for point in &mut points {
-        point.scope.types = Some(machine.types());
+        point.scope.types = types.clone();
         point.scope.namespace = machine.namespace();
     }
     if points.len() > MOST {

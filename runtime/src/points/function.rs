@@ -172,14 +172,14 @@ impl<'a> Asked<'a> {
     fn point(&self, candidate: Candidate<'_>, note: &str, machine: &Machine) -> Result<Point, Diagnostic> {
         let name = candidate.name;
         match (trampoline(&candidate, machine), self.way) {
-            (Ok(()), _) => Ok(self.trampoline(candidate, note)),
+            (Ok(()), _) => Ok(self.trampoline(candidate, note, machine)),
             (Err(reason), Way::Trampoline) => Err(self.no_trampoline(name, reason, machine)),
             (Err(_), Way::Any) if machine.is_protected(name) => Err(protected(name)),
             (Err(reason), Way::Any) => self.kprobe(candidate, &format!("a kprobe: {reason}{note}"), false, machine),
         }
     }
 
-    fn trampoline(&self, candidate: Candidate<'_>, note: &str) -> Point {
+    fn trampoline(&self, candidate: Candidate<'_>, note: &str, machine: &Machine) -> Point {
         let shown = self.shown(candidate.name);
         let mut scope = scope(&shown, Memory::Kernel);
         let count = candidate.prototype.as_ref().map_or(MOST_ARGUMENTS, |prototype| prototype.arguments.len());
@@ -189,7 +189,7 @@ impl<'a> Asked<'a> {
             scope.return_value = result(8 * count, returns);
         }
         if !self.returns || self.way == Way::Trampoline {
-            scope.arguments = by_name(candidate.prototype.as_ref(), |n| (n < count).then_some(8 * n));
+            scope.arguments = by_name(candidate.prototype.as_ref(), machine, |n| (n < count).then_some(8 * n));
         }
         // What a kretprobe does not have everywhere, it does not have here.
         if !self.returns || self.way == Way::Trampoline {
@@ -223,7 +223,8 @@ impl<'a> Asked<'a> {
             let returns = prototype.map(|prototype| &prototype.returns);
             scope.return_value = result(REGISTERS.return_value as usize, returns);
         } else {
-            scope.arguments = by_name(prototype, |n| REGISTERS.arguments.get(n).map(|offset| *offset as usize));
+            scope.arguments =
+                by_name(prototype, machine, |n| REGISTERS.arguments.get(n).map(|offset| *offset as usize));
             scope.numbered = arguments(registers(), prototype);
         }
         let function = Some(candidate.name.to_owned());
@@ -328,9 +329,14 @@ fn result(offset: usize, of: Option<&Type>) -> Option<Typed> {
 }
 
 /// `args.NAME`, from where each word of them lies.
-fn by_name(prototype: Option<&Prototype>, place: impl Fn(usize) -> Option<usize>) -> Arguments {
+fn by_name(prototype: Option<&Prototype>, machine: &Machine, place: impl Fn(usize) -> Option<usize>) -> Arguments {
     let word = |n: usize| place(n).map(|offset| context(offset, Size::B8, false));
-    prototype.map_or(Arguments::None, |prototype| Arguments::Known(typed::arguments(prototype, word)))
+    match prototype {
+        Some(prototype) => Arguments::Known(typed::arguments(prototype, word)),
+        // A plan for a machine whose types are not at hand lets any name pass.
+        None if machine.assume_fields && machine.types().vmlinux().is_none() => Arguments::Unchecked,
+        None => Arguments::None,
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,14 @@ impl KernelTypes {
         self.vmlinux.get_or_init(read).as_ref()
     }
 
+    /// Are there any? Reads none of them.
+    pub fn exist(&self) -> bool {
+        match self.vmlinux.get() {
+            Some(read) => read.is_some(),
+            None => !self.folder.as_os_str().is_empty() && self.folder.join("vmlinux").exists(),
+        }
+    }
+
     /// Names of the modules that have types.
     pub fn module_names(&self) -> Vec<String> {
         if self.folder.as_os_str().is_empty() {
