@@ -14,14 +14,19 @@ use skep_templates::btf::Kind;
 /// An array of bytes up to this long is a value; a longer one has to be cut: `buf(…, n)`.
 const LONGEST_BYTES: usize = 256;
 
-/// Is what cannot be known let through? Plans only.
-fn unchecked(scope: &Scope) -> bool {
-    scope.arguments == Arguments::Unchecked || scope.types.is_none()
+/// Is what cannot be known of `inner` let through? Plans only: its arguments, or what types would say of it.
+fn unchecked(inner: &Expr, scope: &Scope) -> bool {
+    let typed = |node: &Node| match node {
+        Node::Cast(..) => true,
+        Node::Name(name) => name == "curtask",
+        _ => false,
+    };
+    scope.arguments == Arguments::Unchecked || (scope.types.is_none() && inner.any(&typed))
 }
 
 /// `inner.name`
 pub fn member(inner: &Expr, name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
-    if unchecked(scope) {
+    if unchecked(inner, scope) {
         return Ok(Typed::int(Int::Current(Current::Nsecs)));
     }
     let (place, of) = structure(inner, name, expr, scope)?;
@@ -78,7 +83,7 @@ fn listed(of: &Type) -> String {
 
 /// `inner[n]`
 pub fn element(inner: &Expr, n: i64, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
-    if unchecked(scope) {
+    if unchecked(inner, scope) {
         return Ok(Typed::int(Int::Current(Current::Nsecs)));
     }
     let error = |message: String| Diagnostic::script(message).at(expr.position);
@@ -118,7 +123,7 @@ pub fn cast(inner: &Expr, to: &str, expr: &Expr, scope: &Scope) -> Result<Typed,
     let base = to.trim_end_matches(['*', ' ']);
     let stars = to.matches('*').count();
     let Some(types) = scope.types.as_ref().filter(|types| types.vmlinux().is_some()) else {
-        if unchecked(scope) {
+        if scope.types.is_none() || scope.arguments == Arguments::Unchecked {
             return Ok(Typed::int(number));
         }
         return Err(Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)")
