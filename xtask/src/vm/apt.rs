@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn keyring_is_found_in_both_forms_of_sources() {
-        let lines = "deb [arch=amd64 signed-by=/k.gpg] http://deb.debian.org/debian bookworm main";
-        let fields = "Types: deb\nURIs: http://deb.debian.org/debian\nSigned-By: /k.gpg\n";
+        let lines = "deb [arch=amd64 signed-by=/k.gpg] http://archive.example/debian bookworm main";
+        let fields = "Types: deb\nURIs: http://archive.example/debian\nSigned-By: /k.gpg\n";
         assert_eq!([lines, fields, "deb http://a b c"].map(keyring), [Some("/k.gpg"), Some("/k.gpg"), None]);
     }
 }
