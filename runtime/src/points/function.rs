@@ -1,7 +1,7 @@
 //! Functions of the kernel: which of them, and the cheapest way to each that this kernel has.
 //!
-//! A trampoline (fentry, fexit) costs some 25 ns an event, a kprobe about 140, so a few functions whose types are known
-//! are watched by trampolines. Many are not: each takes a program of its own.
+//! A trampoline (fentry, fexit) calls the program without what a kprobe saves and restores: a few functions whose types are
+//! known are watched by trampolines. Many are not: each takes a program of its own.
 
 use self::refusal::{no_fentry, no_number, protected};
 use super::{Mechanism, Point, Uses, context, scope, typed};
@@ -198,7 +198,7 @@ impl<'a> Asked<'a> {
         let kind = if self.returns { "fexit" } else { "fentry" };
         let reason = match self.way {
             Way::Trampoline => format!("a trampoline, as asked{note}"),
-            Way::Any => format!("{kind}: a trampoline, about 100 ns less an event than a kprobe{note}"),
+            Way::Any => format!("{kind}: a trampoline, preferred to a kprobe{note}"),
         };
         let id = candidate.prototype.map_or(0, |prototype| prototype.function.id());
         let mechanism = Mechanism::Trampoline { id, returns: self.returns };

@@ -74,7 +74,7 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
                 .help("sudo, or CAP_DAC_READ_SEARCH; without args.… it works as it is"));
         }
         scope.arguments = Arguments::Unchecked;
-        let reason = "fields not checked: only root may read tracefs here";
+        let reason = "fields not checked: what the record holds cannot be read here";
         return Ok(match can_be_raw && !uses.named {
             true => point(Mechanism::RawTracepoint { name: name.into() }, scope, reason),
             false => point(Mechanism::Tracepoint { id: 0 }, scope, reason),

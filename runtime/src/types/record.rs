@@ -20,8 +20,9 @@ impl KernelTypes {
         if let Some(call) = call.filter(|_| category == "syscalls") {
             let known = ["__x64_sys_", "__arm64_sys_", "__se_sys_", "__do_sys_"];
             let has = known.iter().any(|prefix| self.find(Kind::Function, &format!("{prefix}{call}")).is_some());
-            // A call without arguments has no function with a type.
-            return if has || call.starts_with("get") { Record::Exists } else { Record::Missing };
+            // A call without arguments has no function with a type: those that are known by number pass.
+            let known = has || crate::kernel::arch::syscall_number(call).is_some();
+            return if known { Record::Exists } else { Record::Missing };
         }
         if self.find(Kind::Typedef, &format!("btf_trace_{name}")).is_none() {
             return Record::Missing;
