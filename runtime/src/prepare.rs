@@ -14,7 +14,7 @@ use crate::membership;
 use crate::plan::{self, Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
 use crate::resolve::{self, Scope, Typed};
-use crate::slot::assembler::Insn;
+use crate::slot::assembler::{Insn, MapRef};
 use crate::slot::compile;
 use crate::slot::ir::{Column, Content, Current, Int, Size, Test};
 use crate::span::{self, Spans};
@@ -84,6 +84,16 @@ pub struct Prepared {
     pub record_size: u32,
     /// `probe` -> attach point.
     pub probes: HashMap<u64, String>,
+}
+
+impl Prepared {
+    /// Does it ask for call chains?
+    pub fn has_stacks(&self) -> bool {
+        let mut units = self.units.iter().chain(self.span.iter().flat_map(|span| &span.units));
+        units.any(|unit| {
+            unit.slots.written().any(|(_, code)| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks)))
+        })
+    }
 }
 
 /// One template, specialised, and where it attaches.

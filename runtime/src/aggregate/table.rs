@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::RangeFrom;
 
 use super::bucket;
 use super::cell::{Cell, Kind, Measure};
@@ -72,6 +73,16 @@ impl Table {
         spec: Spec,
         entries: impl IntoIterator<Item = (K, W)>,
     ) -> Self {
+        Table::from_entries_with(spec, entries, |_, value| value)
+    }
+
+    /// The same, of columns whose values stand for something else, such as call chains: `named` says what. Keys that are
+    /// then the same become one row.
+    pub fn from_entries_with<K: AsRef<[u8]>, W: AsRef<[u64]>>(
+        spec: Spec,
+        entries: impl IntoIterator<Item = (K, W)>,
+        named: impl Fn(&ColumnType, Value) -> Value,
+    ) -> Self {
         let mut found = HashMap::new();
         let mut malformed = 0;
         for (key, words) in entries {
@@ -82,7 +93,7 @@ impl Table {
             if !known {
                 malformed += 1;
             } else if let Some(value) = measure(&spec, key, &cell) {
-                add(&mut found, values(&spec, key), value);
+                add(&mut found, values(&spec, key, &named), value);
             }
         }
         Table::sorted(spec, found, malformed)
@@ -186,9 +197,12 @@ fn measure(spec: &Spec, key: &[u8], cell: &Cell) -> Option<Measure> {
     (cell.n > 0).then_some(Measure::Histogram(histogram))
 }
 
-fn values(spec: &Spec, key: &[u8]) -> Vec<Value> {
+fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value) -> Vec<Value> {
     let columns = spec.key_offsets().zip(&spec.key);
-    columns.map(|(offset, column)| column::decode(column, key.get(offset..).unwrap_or_default())).collect()
+    let value = |(offset, column)| {
+        named(column, column::decode(column, key.get::<RangeFrom<usize>>(offset..).unwrap_or_default()))
+    };
+    columns.map(value).collect()
 }
 
 #[cfg(test)]

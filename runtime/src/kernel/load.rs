@@ -81,7 +81,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     };
     linker.set(request.constants).map_err(broken)?;
     for (name, code) in request.slots {
-        linker.write_slot(name, code).map_err(broken)?;
+        linker.write_slot(name, code, &request.maps).map_err(broken)?;
     }
     let mut maps = HashMap::with_capacity(8);
     for wanted in linker.maps() {

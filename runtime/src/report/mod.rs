@@ -4,5 +4,6 @@ pub mod histogram;
 pub mod json;
 pub mod plan;
 pub mod printf;
+pub mod stacks;
 pub mod text;
 pub mod units;

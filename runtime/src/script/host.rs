@@ -7,11 +7,13 @@ use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
-use crate::kernel::signals;
+use crate::kernel::{load, signals};
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::session::{Session, Sizes};
+use crate::stacks::Stacks;
+use crate::symbols::Resolver;
 use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_templates::catalog::Catalog;
@@ -108,6 +110,7 @@ pub struct Host {
     /// Since when a signal waits for a closure to end.
     pub asked_to_end: Cell<Option<Instant>>,
     pub names: Rc<Names>,
+    pub resolver: Rc<RefCell<Resolver>>,
 }
 
 impl Host {
@@ -130,6 +133,7 @@ impl Host {
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
             names: Rc::default(),
+            resolver: Rc::default(),
         })
     }
 
@@ -173,6 +177,18 @@ impl Host {
         let chains = self.chains.borrow();
         let settings = &self.settings;
         prepare(&chains[chain].entry, chain, &settings.catalog, &settings.machine, &settings.restrict)
+    }
+
+    /// Where chains that ask for call chains keep them; `None` where none does.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no privilege, no memory.
+    pub fn stacks(&self, prepared: &[Prepared]) -> Result<Option<Rc<Stacks>>, Diagnostic> {
+        if !prepared.iter().any(Prepared::has_stacks) {
+            return Ok(None);
+        }
+        let stacks = Stacks::create(self.settings.sizes.stacks, self.resolver.clone());
+        stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
     }
 
     /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.

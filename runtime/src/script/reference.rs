@@ -48,6 +48,8 @@ pub const SECTIONS: &[Section] = &[
             ("uptr(address)", "an address of the process, where its type does not say: `str(uptr(arg1))`"),
             ("kptr(address)", "an address of the kernel, where its type does not say"),
             ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
+            ("kstack(n)", "the kernel's call chain, at most n functions; `kstack` for all of it"),
+            ("ustack(n)", "the process's call chain, at most n functions; `ustack` for all of it"),
             ("strerror(number)", "an error number, shown by name: `ENOENT`"),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),

@@ -16,7 +16,8 @@ use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
 use crate::report::printf::Format;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Shared};
+use crate::stacks::Stacks;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::Cell;
@@ -139,12 +140,16 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
         }
         return Ok(());
     }
+    let stacks = match host.stacks(&prepared) {
+        Ok(stacks) => stacks,
+        Err(diagnostic) => return fail(diagnostic),
+    };
     let mut consumers = Vec::with_capacity(chains.len());
     for (chain, prepared) in chains.iter().zip(&prepared) {
         host.names.add_probes(&prepared.probes);
-        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names));
+        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
     }
-    match attach(host, &chains, prepared, time) {
+    match attach(host, &chains, prepared, stacks.as_ref(), time) {
         Ok(pump) => {
             let mut driver = Driver { context, host, consumers, pump };
             let outcome = driver.drive();
@@ -159,6 +164,7 @@ fn attach(
     host: &Rc<Host>,
     numbers: &[usize],
     prepared: Vec<Prepared>,
+    stacks: Option<&Rc<Stacks>>,
     time: Option<Duration>,
 ) -> Result<Pump, Diagnostic> {
     let settings = &host.settings;
@@ -168,7 +174,10 @@ fn attach(
     if let (true, Some(pid), None) = (settings.restrict.follow, settings.restrict.pid, &*following) {
         *following = Some(Following::start(pid, &settings.catalog, &settings.machine)?);
     }
-    let session = Session::start_among(&entries, &settings.machine, settings.sizes, following.as_ref())?;
+    let session = {
+        let shared = Shared { following: following.as_ref(), stacks: stacks.cloned() };
+        Session::start_with(&entries, &settings.machine, settings.sizes, shared)?
+    };
     let ring = session.events()?;
     let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
     // A look at what is there is over when it was taken.
@@ -225,12 +234,12 @@ struct Consumer {
 }
 
 impl Consumer {
-    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>) -> Consumer {
+    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>, stacks: Option<&Rc<Stacks>>) -> Consumer {
         let format = match &chain.entry.output {
             Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
             _ => None,
         };
-        let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone()));
+        let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
         let widths = schema.columns.iter().map(width).collect();
         Consumer { each: chain.each.clone(), format, schema, widths, headed: Cell::new(false), delivered: 0 }
     }
@@ -373,6 +382,10 @@ impl Driver<'_> {
                 Ok(left_out) => total.left_out = left_out,
                 Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
             }
+        }
+        if let Some((frames, unresolved)) = active.session.frames() {
+            total.frames += frames;
+            total.unresolved += unresolved;
         }
         host.trust.set(total);
         failed
