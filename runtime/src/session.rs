@@ -3,15 +3,17 @@
 use crate::aggregate::cell::Kind;
 use crate::aggregate::column::ColumnType;
 use crate::aggregate::table::{Spec, Table};
+use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::load::{self, Loaded, ProgramKind, Request};
 use crate::kernel::map::{Map, Shape};
+use crate::kernel::perf::Every;
 use crate::kernel::ring::Ring;
 use crate::kernel::{btf, perf, sys};
 use crate::machine::Machine;
-use crate::plan::{Entry, Output};
+use crate::plan::{Entry, Output, Source};
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Load, Prepared, Program, Unit};
 use crate::span;
@@ -260,6 +262,19 @@ pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
         unsigned: prepared.value_unsigned,
         show: prepared.value_show,
         unit: None,
+        period: period(entry),
+    }
+}
+
+/// Nanoseconds between two samples, where one clock is the source.
+fn period(entry: &Entry) -> Option<u64> {
+    match &entry.source {
+        Source::Probe(points) => match points.as_slice() {
+            [(_, AttachPoint::Profile { every: Every::Hertz(hertz), .. })] => 1_000_000_000u64.checked_div(*hertz),
+            [(_, AttachPoint::Profile { every: Every::Period(period), .. })] => Some(*period),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -18,6 +18,16 @@ impl ColumnType {
     pub fn new(name: &str, kind: ColumnKind) -> Self {
         ColumnType { name: name.into(), kind, unit: None }
     }
+
+    /// Does it hold call chains?
+    pub fn is_stack(&self) -> bool {
+        matches!(self.kind, ColumnKind::Int { show: Show::Stack(_), .. })
+    }
+
+    /// Those of a process?
+    pub fn is_user_stack(&self) -> bool {
+        matches!(self.kind, ColumnKind::Int { show: Show::Stack(StackShow { user: true, .. }), .. })
+    }
 }
 
 /// How a column lies in memory and how its values are shown.

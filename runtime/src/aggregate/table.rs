@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::RangeFrom;
+use std::time::{Duration, SystemTime};
 
 use super::bucket;
 use super::cell::{Cell, Kind, Measure};
@@ -23,12 +24,14 @@ pub struct Spec {
     pub show: Show,
     /// The samples' unit, such as `ns`.
     pub unit: Option<String>,
+    /// Nanoseconds between two samples of a clock.
+    pub period: Option<u64>,
 }
 
 impl Spec {
     /// Of signed samples without a unit.
     pub fn new(name: &str, kind: Kind, key: Vec<ColumnType>) -> Self {
-        Spec { name: name.into(), key, kind, unsigned: false, show: Show::Decimal, unit: None }
+        Spec { name: name.into(), key, kind, unsigned: false, show: Show::Decimal, unit: None, period: None }
     }
 
     /// Where each column of the key lies: behind the bucket number, if there is one, as the fields of a C struct.
@@ -62,6 +65,8 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub spec: Spec,
+    /// When the run began, and how long it took.
+    pub ran: Option<(SystemTime, Duration)>,
     rows: Vec<Row>,
     malformed: u64,
 }
@@ -101,7 +106,7 @@ impl Table {
 
     fn sorted(spec: Spec, rows: HashMap<Vec<Value>, Measure>, malformed: u64) -> Self {
         let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        let mut table = Table { spec, rows, malformed };
+        let mut table = Table { spec, ran: None, rows, malformed };
         table.sort(|a, b| b.value.rank().cmp(&a.value.rank()));
         table
     }
@@ -167,7 +172,8 @@ impl Table {
         for row in self.rows.drain(..).chain(other.rows) {
             add(&mut found, row.key, row.value);
         }
-        *self = Table::sorted(self.spec.clone(), found, self.malformed + other.malformed);
+        let ran = self.ran.or(other.ran);
+        *self = Table { ran, ..Table::sorted(self.spec.clone(), found, self.malformed + other.malformed) };
         true
     }
 }

@@ -6,6 +6,7 @@ pub mod errors;
 pub mod event;
 pub mod fields;
 pub mod functions;
+pub mod graphs;
 pub mod habits;
 pub mod host;
 pub mod missing;

@@ -138,6 +138,21 @@ pub const SECTIONS: &[Section] = &[
         &[
             ("for row in table { … }", "`row.comm` (a column of the key), `row.key`, `row.value`"),
             (".rows()", "all rows as an array"),
+            (
+                ".flamegraph(path)",
+                "writes the call chains as a flame graph (`.svg`), folded text (`.folded`), pprof (`.pb.gz`) or speedscope (`.json`); of a chain when it has run",
+            ),
+            (
+                ".flamegraph(path, settings)",
+                "with a title, a width, growing down: `#{ title: \"noon\", icicle: true, width: 1200 }`",
+            ),
+            (
+                ".folded(path)",
+                "the call chains as folded text, whatever the file is called; `.folded()` gives the text",
+            ),
+            (".pprof(path)", "the same as a pprof profile"),
+            (".speedscope(path)", "the same for speedscope"),
+            (".flamediff(table, path)", "a graph of two tables, this one and an earlier one: red grew, blue shrank"),
             (".len()", "their number"),
             (".is_empty()", "none"),
             (".total()", "all values together"),

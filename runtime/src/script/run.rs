@@ -1,11 +1,11 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
-use super::errors;
 use super::event::{Event, Schema};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
 use super::probe::Probe;
 use super::values;
+use super::{errors, graphs};
 use crate::aggregate::column::{ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
@@ -22,7 +22,7 @@ use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
@@ -151,7 +151,7 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     }
     match attach(host, &chains, prepared, stacks.as_ref(), time) {
         Ok(pump) => {
-            let mut driver = Driver { context, host, consumers, pump };
+            let mut driver = Driver { context, host, consumers, pump, began: (SystemTime::now(), Instant::now()) };
             let outcome = driver.drive();
             let closed = driver.close();
             outcome.and(closed)
@@ -263,6 +263,7 @@ struct Driver<'a> {
     host: &'a Rc<Host>,
     consumers: Vec<Consumer>,
     pump: Pump,
+    began: (SystemTime, Instant),
 }
 
 impl Driver<'_> {
@@ -349,6 +350,7 @@ impl Driver<'_> {
         if let Some(active) = host.active.borrow_mut().as_mut() {
             active.session.detach();
         }
+        let ran = (self.began.0, self.began.1.elapsed());
         self.pump.finish();
         let mut failed = Ok(());
         while let Some(happening) = self.pump.happenings.blocking_recv() {
@@ -361,6 +363,10 @@ impl Driver<'_> {
         let Some(active) = host.active.borrow_mut().take() else { return failed };
         let position = self.context.call_position();
         let mut total = host.trust.get();
+        let timed = |mut table: Table| {
+            table.ran = Some(ran);
+            table
+        };
         for (n, (chain, consumer)) in active.chains.iter().zip(&self.consumers).enumerate() {
             let read = active.session.table(n).and_then(|table| Ok((table, active.session.trust(n)?)));
             let (table, trust) = match read {
@@ -374,8 +380,15 @@ impl Driver<'_> {
                 host.output.borrow_mut().tell(&behind(chain, &trust));
             }
             chain.state = State::Done;
-            chain.table = table;
+            chain.table = table.map(timed);
             total.add(&trust);
+            if let (Some(table), false) = (&chain.table, chain.entry.view.files.is_empty()) {
+                chain.taken.set(true);
+                let table = graphs::value(table.clone(), &host.names);
+                if let Err(error) = graphs::write_files(&table, &chain.entry.view.files) {
+                    failed = failed.and(raise(error.at(chain.entry.position), position));
+                }
+            }
         }
         if let Some(following) = &*host.following.borrow() {
             match following.left_out() {
