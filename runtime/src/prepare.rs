@@ -120,9 +120,10 @@ pub enum Load {
     Plain(u32),
     /// A tracing program on a tracepoint's prototype.
     TracepointPrototype(String),
-    /// A tracing program on a function of the kernel's BTF.
+    /// A tracing program on a function of the BTF of a module; empty: of the kernel proper.
     Function {
         id: u32,
+        module: String,
         returns: bool,
     },
     KprobeMulti,
@@ -384,8 +385,9 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
         Mechanism::Kprobe { many: true, .. } => ("kprobe", "hit", Load::KprobeMulti),
         Mechanism::Kprobe { .. } => ("kprobe", "hit", Load::Plain(load::KPROBE)),
-        Mechanism::Trampoline { id, returns } => {
-            ("fentry", if *returns { "leave" } else { "enter" }, Load::Function { id: *id, returns: *returns })
+        Mechanism::Trampoline { id, module, returns } => {
+            let load = Load::Function { id: *id, module: module.clone(), returns: *returns };
+            ("fentry", if *returns { "leave" } else { "enter" }, load)
         }
         // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON.
         Mechanism::Uprobe { .. }

@@ -291,6 +291,7 @@ fn load_unit(
     }
     let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
     let mut programs = Vec::new();
+    let mut module_types = None;
     for program in &unit.programs {
         let kind = match &program.load {
             Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
@@ -309,11 +310,16 @@ fn load_unit(
                 expected_attach_type: load::TRACE_KPROBE_MULTI,
                 attach_btf_id: 0,
             },
-            Load::Function { id, returns } => ProgramKind {
-                prog_type: load::TRACING,
-                expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
-                attach_btf_id: *id,
-            },
+            Load::Function { id, module, returns } => {
+                if !module.is_empty() {
+                    module_types = Some(btf::module(module).map_err(|error| load::refused_module(module, &error))?);
+                }
+                ProgramKind {
+                    prog_type: load::TRACING,
+                    expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
+                    attach_btf_id: *id,
+                }
+            }
             Load::TracepointPrototype(name) => ProgramKind {
                 prog_type: load::TRACING,
                 expected_attach_type: load::TRACE_RAW_TP,
@@ -328,6 +334,7 @@ fn load_unit(
         constants: &constants,
         slots: &slots,
         programs: &programs,
+        module_types: module_types.as_ref().map(AsFd::as_fd),
         maps,
     })
 }

@@ -1,5 +1,6 @@
 //! The host: what one script's run is made of, shared by the functions that the script calls.
 
+use super::child::CommandEnd;
 use super::modules;
 use super::names::Names;
 use super::output::Output;
@@ -96,6 +97,7 @@ pub struct Host {
     pub params: RefCell<Params>,
     pub output: RefCell<Output>,
     pub command: RefCell<Option<Command>>,
+    pub command_end: CommandEnd,
     pub trust: Cell<Trust>,
     /// `exit()` was called, with this status: no closure is called any more.
     pub exit: Cell<Option<i32>>,
@@ -125,6 +127,7 @@ impl Host {
             params: RefCell::new(params),
             output: RefCell::new(output),
             command: RefCell::new(command),
+            command_end: CommandEnd::default(),
             trust: Cell::default(),
             exit: Cell::new(None),
             ended: Cell::new(None),
@@ -153,13 +156,14 @@ impl Host {
         over
     }
 
-    /// A signal came: no further run begins, and the one that there is ends.
-    pub fn ended_by_signal(&self) -> bool {
-        let signal = signals::take();
-        if let Some(signal) = signal {
+    /// A signal came, or the command ended: no further run begins, and the one that there is ends.
+    pub fn is_ended(&self) -> bool {
+        if let Some(signal) = signals::take() {
             self.ended.set(Some(signals::status(signal)));
+        } else if self.ended.get().is_none() && self.command_end.has_come() {
+            self.ended.set(Some(0));
         }
-        signal.is_some()
+        self.ended.get().is_some()
     }
 
     /// Adds a chain; its number is its handle.

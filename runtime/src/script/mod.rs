@@ -1,6 +1,7 @@
 //! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
 
 pub mod arguments;
+pub mod child;
 pub mod engine;
 pub mod errors;
 pub mod event;

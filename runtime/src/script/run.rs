@@ -68,6 +68,10 @@ pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     for closure in host.at_end.take() {
         call(context, host, &closure, Vec::new())?;
     }
+    // After a signal that is for both of them, it is about to end.
+    if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
+        host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
+    }
     print_rest(host).or_else(|diagnostic| raise(diagnostic, context.call_position()))
 }
 
@@ -118,7 +122,7 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
-    if host.ended_by_signal() || host.ended.get().is_some() {
+    if host.is_ended() {
         // A signal came, or the command ended: no further run begins, and the script is over.
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
@@ -204,14 +208,9 @@ fn attach(
         chains[*n].state = State::Running;
     }
     *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
+    host.command_end.tell(pump.sender());
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        let mut child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
-        let sender = pump.sender();
-        std::thread::spawn(move || {
-            let status = child.wait().ok().and_then(|status| status.code());
-            // The run may be over by then.
-            let _gone = sender.blocking_send(Happening::ChildEnded(status));
-        });
+        host.command_end.of(release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?);
     }
     Ok(pump)
 }
@@ -269,8 +268,8 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
-        // One that came while programs were loaded has woken nobody.
-        if self.host.ended_by_signal() {
+        // What came while programs were loaded has woken nobody.
+        if self.host.is_ended() {
             return Ok(());
         }
         loop {
@@ -295,12 +294,8 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
-                Happening::Signal => {
-                    self.host.ended_by_signal();
-                    return Ok(());
-                }
-                Happening::ChildEnded(_) => {
-                    self.host.ended.set(Some(0));
+                Happening::Signal | Happening::CommandEnded => {
+                    self.host.is_ended();
                     return Ok(());
                 }
             }
