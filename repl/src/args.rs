@@ -21,6 +21,8 @@ pub enum Job {
     List { pattern: Option<String>, verbose: bool },
     Doc { name: String },
     Doctor { json: bool },
+    Flame(crate::flame::Wish),
+    Compare(crate::flame::Comparison),
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Cli {
     pub machine: Option<PathBuf>,
     pub btf: Option<PathBuf>,
     pub ring: Option<u64>,
+    pub stacks: Option<u32>,
+    pub output: Vec<PathBuf>,
     pub strict: bool,
     pub quiet: bool,
 }
@@ -117,6 +121,20 @@ pub fn command() -> Command {
                 .conflicts_with("machine"),
         )
         .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
+        .arg(
+            option("stacks", "N", "room for about N different call chains (default 8192)")
+                .value_parser(value_parser!(u32).range(1..=1 << 20)),
+        )
+        .arg(
+            list_option(
+                "output",
+                "FILE",
+                "write call chains to FILE: a graph.svg, .folded, .pb.gz (pprof), .json (speedscope)",
+            )
+            .short('o')
+            .value_parser(value_parser!(PathBuf))
+            .action(ArgAction::Append),
+        )
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
         .subcommand(
@@ -155,6 +173,7 @@ pub fn command() -> Command {
                 .about("Print what a script or a template is for, its parameters and fields")
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
+        .subcommand(crate::flame::command())
         .subcommand(
             Command::new("doctor")
                 .about("Try what works on this machine, and say what would help where something does not")
@@ -162,7 +181,7 @@ pub fn command() -> Command {
         )
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let nanos = skep_runtime::report::units::parse_duration(text);
     nanos.map(Duration::from_nanos).ok_or_else(|| "such as 10s, 500ms, 2m".to_owned())
 }
@@ -214,6 +233,11 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner)
         }
         Some(("doctor", inner)) => (Job::Doctor { json: inner.get_flag("json") }, inner),
+        Some(("flame", inner)) => match inner.subcommand() {
+            Some(("diff", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
+            Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
+            _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
+        },
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
@@ -242,6 +266,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         machine: inner.get_one::<PathBuf>("machine").cloned(),
         btf: inner.get_one::<PathBuf>("btf").cloned(),
         ring: inner.get_one::<u64>("ring").copied(),
+        stacks: inner.get_one::<u32>("stacks").copied(),
+        output: inner.get_many::<PathBuf>("output").into_iter().flatten().cloned().collect(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
     })

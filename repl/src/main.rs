@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod doctor;
+mod flame;
 mod list;
 mod plan;
 mod run;
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
         Job::Plan { script, words, code } => plan::plan(&cli, script, words, *code),
         Job::List { pattern, verbose } => list::list(&cli, pattern, *verbose),
         Job::Doc { name } => list::doc(&cli, name),
+        Job::Flame(wish) => flame::flame(&cli, wish),
+        Job::Compare(files) => flame::compare(&cli, files),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

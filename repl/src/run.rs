@@ -1,12 +1,14 @@
 //! `skep run`, `skep -e`: a script to its end.
 
-use crate::args::{Cli, Source};
+use crate::args::{Cli, Job, Source};
 use crate::command::Held;
 use skep_runtime::diagnostic::{Diagnostic, Kind};
 use skep_runtime::kernel::cgroup;
 use skep_runtime::library::{Library, Script};
 use skep_runtime::machine::Machine;
 use skep_runtime::prepare::Restrict;
+use skep_runtime::report::graph::Target;
+use skep_runtime::report::summary::Found;
 use skep_runtime::report::text::Style;
 use skep_runtime::script::engine::Runner;
 use skep_runtime::script::host::{Command, Host, Mode, Settings};
@@ -15,7 +17,7 @@ use skep_runtime::script::params::Params;
 use skep_runtime::session::Sizes;
 use skep_templates::catalog::Catalog;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Exit status when events were lost and `--strict` was given.
@@ -43,24 +45,36 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
             );
         }
     };
+    run_held(cli, &script, words, held)
+}
+
+/// The rest of [`run`], once its command is there.
+fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>) -> u8 {
     let pid = held.as_ref().map(|held| held.pid);
     let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
     let mut runner = match runner(cli, words, Mode::Run, pid, command) {
         Ok(runner) => runner,
         Err(diagnostic) => return show(&diagnostic, None),
     };
-    let outcome = runner.run(&script);
+    let outcome = runner.run(script);
     let host = &runner.host;
     let trust = host.trust.get();
     let attached = host.chains.borrow().iter().any(|chain| chain.state == skep_runtime::script::host::State::Done);
     let mut output = host.output.borrow_mut();
+    match &*host.profile.borrow() {
+        Some(profile) => output.found(&Found::new(profile, &trust)),
+        None if attached && !cli.output.is_empty() && outcome.is_ok() => {
+            output.tell("no graph was written: no table of this script has call chains (.by(comm, kstack, ustack))");
+        }
+        None => {}
+    }
     if attached {
         output.trust(&trust);
     }
     output.flush();
     drop(output);
     match outcome {
-        Err(diagnostic) => show(&diagnostic, Some(&script)),
+        Err(diagnostic) => show(&diagnostic, Some(script)),
         Ok(()) if cli.strict && !trust.is_complete() => LOST,
         Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
     }
@@ -75,6 +89,41 @@ pub fn open(source: &Source) -> Result<Script, Diagnostic> {
     match source {
         Source::Inline(text) => Ok(Script { name: "-e".into(), text: text.clone().into() }),
         Source::Named(name) => library().open(name),
+    }
+}
+
+/// The files of `-o`, which must be writable before anything is measured.
+fn graphs(cli: &Cli, mode: Mode) -> Result<Vec<Target>, Diagnostic> {
+    let options = match &cli.job {
+        Job::Flame(wish) => wish.options.clone(),
+        _ => Default::default(),
+    };
+    let target = |path: &PathBuf| {
+        let target = Target::new(&path.to_string_lossy(), None, options.clone())?;
+        if mode == Mode::Run {
+            target.check()?;
+        }
+        Ok(target)
+    };
+    cli.output.iter().map(target).collect::<Result<_, Diagnostic>>().map_err(Diagnostic::nowhere)
+}
+
+/// What a graph is called: what was looked at.
+fn title(cli: &Cli) -> String {
+    let of = match (&cli.job, cli.pid, &cli.command, &cli.cgroup, &cli.comm) {
+        (_, Some(pid), ..) => {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!(" of {} (pid {pid})", comm.trim())
+        }
+        (_, _, Some(command), ..) => format!(" of `{command}`"),
+        (_, _, _, Some(cgroup), _) => format!(" of cgroup {cgroup}"),
+        (_, _, _, _, Some(comm)) => format!(" of {comm}"),
+        _ => String::new(),
+    };
+    match &cli.job {
+        Job::Flame(wish) => format!("{}{of}", wish.what()),
+        Job::Run { script: Source::Named(name), .. } => format!("{name}{of}"),
+        _ => format!("call chains{of}"),
     }
 }
 
@@ -140,13 +189,17 @@ pub fn runner(
         comm: cli.comm.clone(),
         cgroup,
     };
+    let sizes = Sizes::default();
     let settings = Settings {
         mode,
         catalog: catalog(cli)?,
         machine,
         restrict,
-        sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring, ..Sizes::default() }),
+        sizes: Sizes { ring: cli.ring.unwrap_or(sizes.ring), stacks: cli.stacks.unwrap_or(sizes.stacks) },
         longest: cli.longest,
+        graphs: graphs(cli, mode)?,
+        title: title(cli),
+        progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
     };
     let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);
     Runner::new(host, library())

@@ -7,5 +7,6 @@ pub mod plan;
 pub mod printf;
 pub mod profile;
 pub mod stacks;
+pub mod summary;
 pub mod text;
 pub mod units;

@@ -1,6 +1,6 @@
 //! Graphs: tables with call chains, written as flame graphs, folded text and profiles.
 
-use super::host::{Fallible, called, raise};
+use super::host::{Chain, Fallible, Host, called, raise};
 use super::probe::Probe;
 use super::values::TableValue;
 use crate::diagnostic::Diagnostic;
@@ -135,15 +135,23 @@ fn text(value: &Dynamic) -> Option<String> {
     value.read_lock::<ImmutableString>().map(|text| text.to_string())
 }
 
-/// Writes what a chain's files ask for.
+/// Writes a chain's files, and those of the command line if no chain before it did.
 ///
 /// # Errors
 /// As [`Target::write`].
-pub fn write_files(table: &TableValue, files: &[Target]) -> Result<(), Diagnostic> {
-    files.iter().try_for_each(|target| write(table, target))
-}
-
-/// A table as a script would hold it.
-pub fn value(table: crate::aggregate::Table, names: &Rc<super::names::Names>) -> TableValue {
-    TableValue { table: Rc::new(table), taken: Rc::default(), names: names.clone() }
+pub fn write_chain(host: &Host, chain: &Chain) -> Result<(), Diagnostic> {
+    let Some(table) = &chain.table else { return Ok(()) };
+    let asked = !host.settings.graphs.is_empty() && host.profile.borrow().is_none() && profile::has_stacks(table);
+    if !asked && chain.entry.view.files.is_empty() {
+        return Ok(());
+    }
+    let table = TableValue { table: Rc::new(table.clone()), taken: chain.taken.clone(), names: host.names.clone() };
+    let mut profile = taken(&table)?;
+    chain.entry.view.files.iter().try_for_each(|target| target.write(&profile))?;
+    if asked {
+        profile.title.clone_from(&host.settings.title);
+        host.settings.graphs.iter().try_for_each(|target| target.write(&profile))?;
+        *host.profile.borrow_mut() = Some(profile);
+    }
+    Ok(())
 }

@@ -12,11 +12,13 @@ use crate::kernel::{load, signals};
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
+use crate::report::graph::Target;
 use crate::session::{Session, Sizes};
 use crate::stacks::Stacks;
 use crate::symbols::Resolver;
 use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
+use skep_flamegraphs::profile::Profile;
 use skep_templates::catalog::Catalog;
 use std::cell::{Cell, RefCell};
 use std::process::Child;
@@ -79,6 +81,12 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Ends every run after this time.
     pub longest: Option<Duration>,
+    /// Files that the first table with call chains is written to, in place of being printed.
+    pub graphs: Vec<Target>,
+    /// What such a graph is called.
+    pub title: String,
+    /// Say each second how far a run is.
+    pub progress: bool,
 }
 
 /// A command that waits to be let go once everything is attached.
@@ -111,6 +119,8 @@ pub struct Host {
     pub refused: RefCell<Option<Diagnostic>>,
     /// Since when a signal waits for a closure to end.
     pub asked_to_end: Cell<Option<Instant>>,
+    /// What was written to the graphs that the command line asked for.
+    pub profile: RefCell<Option<Profile>>,
     pub names: Rc<Names>,
     pub resolver: Rc<RefCell<Resolver>>,
 }
@@ -135,6 +145,7 @@ impl Host {
             busy_since: Cell::new(Instant::now()),
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
+            profile: RefCell::default(),
             names: Rc::default(),
             resolver: Rc::default(),
         })

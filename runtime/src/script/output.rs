@@ -22,6 +22,8 @@ pub struct Output {
     closed: bool,
     /// Say on standard error what was attached, and the trust line.
     pub talk: bool,
+    /// A line of progress stands there.
+    progressing: bool,
     line: String,
 }
 
@@ -33,6 +35,7 @@ impl Output {
             style,
             closed: false,
             talk: true,
+            progressing: false,
             line: String::new(),
         }
     }
@@ -153,6 +156,24 @@ impl Output {
         }
         self.flush();
         self.tell(&trust.line());
+    }
+
+    /// What a graph was made of.
+    pub fn found(&mut self, found: &report::summary::Found<'_>) {
+        let result = match self.format {
+            Format::Text => found.text(&mut self.out),
+            Format::Json => report::json::line(&mut self.out, &found.json()),
+        };
+        self.done(result);
+    }
+
+    /// A line that the next one replaces; an empty text removes it.
+    pub fn progress(&mut self, text: &str) {
+        if self.talk && (self.progressing || !text.is_empty()) {
+            self.progressing = !text.is_empty();
+            // As for `tell`.
+            let _nobody = write!(io::stderr(), "\r\x1b[K{text}");
+        }
     }
 
     /// A line about the run, to standard error.

@@ -279,6 +279,9 @@ mod tests {
             restrict: Default::default(),
             sizes: Default::default(),
             longest: None,
+            graphs: Vec::new(),
+            title: String::new(),
+            progress: false,
         };
         let output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());
         let host = Host::new(settings, Params::default(), output, None);

@@ -183,7 +183,9 @@ fn attach(
         Session::start_with(&entries, &settings.machine, settings.sizes, shared)?
     };
     let ring = session.events()?;
-    let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
+    let mut timers: Vec<Duration> = host.timers.borrow().iter().map(|(period, _)| *period).collect();
+    // The one behind the script's own.
+    timers.extend(settings.progress.then_some(Duration::from_secs(1)));
     // A look at what is there is over when it was taken.
     let time = if snapshot(&prepared) { Some(Duration::ZERO) } else { time };
     let deadline = match (time, settings.longest) {
@@ -289,8 +291,9 @@ impl Driver<'_> {
                 Happening::Events(batch) => self.deliver(&batch)?,
                 Happening::Tick(n) => {
                     let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
-                    if let Some(closure) = timer {
-                        call(self.context, self.host, &closure, Vec::new())?;
+                    match timer {
+                        Some(closure) => call(self.context, self.host, &closure, Vec::new())?,
+                        None => self.progress(),
                     }
                 }
                 Happening::Deadline => return Ok(()),
@@ -303,6 +306,17 @@ impl Driver<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// How far the run is, on the terminal's last line.
+    fn progress(&self) {
+        let active = self.host.active.borrow();
+        let Some(active) = active.as_ref() else { return };
+        // What cannot be read now is read at the end, and an error then.
+        let counters = (0..active.chains.len()).filter_map(|n| active.session.trust(n).ok());
+        let passed: u64 = counters.map(|trust| trust.seen - trust.filtered).sum();
+        let time = crate::report::units::duration(self.began.1.elapsed().as_nanos() as i128);
+        self.host.output.borrow_mut().progress(&format!("{time}: {} events", crate::report::units::grouped(passed)));
     }
 
     fn deliver(&mut self, batch: &[u8]) -> Fallible<()> {
@@ -346,6 +360,7 @@ impl Driver<'_> {
             active.session.detach();
         }
         let ran = (self.began.0, self.began.1.elapsed());
+        host.output.borrow_mut().progress("");
         self.pump.finish();
         let mut failed = Ok(());
         while let Some(happening) = self.pump.happenings.blocking_recv() {
@@ -377,12 +392,8 @@ impl Driver<'_> {
             chain.state = State::Done;
             chain.table = table.map(timed);
             total.add(&trust);
-            if let (Some(table), false) = (&chain.table, chain.entry.view.files.is_empty()) {
-                chain.taken.set(true);
-                let table = graphs::value(table.clone(), &host.names);
-                if let Err(error) = graphs::write_files(&table, &chain.entry.view.files) {
-                    failed = failed.and(raise(error.at(chain.entry.position), position));
-                }
+            if let Err(error) = graphs::write_chain(host, chain) {
+                failed = failed.and(raise(error.at(chain.entry.position), position));
             }
         }
         if let Some(following) = &*host.following.borrow() {
