@@ -3,6 +3,7 @@
 //! Where a name may come from is tried in turn: with inlined functions and lines wanted, gsym, DWARF, then symbol tables;
 //! without them symbol tables first, which cost a few milliseconds where DWARF costs a hundred.
 
+use super::careful::careful;
 use super::files;
 use super::reason;
 use crate::binary::symbols::Segment;
@@ -12,7 +13,6 @@ use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,20 +97,20 @@ impl Image {
         for tier in self.tiers.iter_mut().filter(|tier| !tier.damaged) {
             let input = Input::VirtOffset(std::slice::from_ref(&address));
             // A damaged file may lead its reader beyond what that one checks.
-            let answer = catch_unwind(AssertUnwindSafe(|| self.symbolizer.symbolize(&tier.source, input)));
+            let answer = careful(|| self.symbolizer.symbolize(&tier.source, input));
             why = Some(match answer.map(|symbols| symbols.map(|symbols| symbols.into_iter().next())) {
-                Ok(Ok(Some(Symbolized::Sym(symbol)))) if !symbol.name.is_empty() => {
+                Some(Ok(Some(Symbolized::Sym(symbol)))) if !symbol.name.is_empty() => {
                     return found(&symbol, address, &self.module, &mut self.lines);
                 }
-                Ok(Ok(Some(Symbolized::Unknown(Reason::MissingSyms)))) => reason::NO_SYMBOLS,
-                Ok(Ok(Some(Symbolized::Unknown(Reason::IgnoredError)))) => reason::DAMAGED,
-                Ok(Ok(_)) if matches!(tier.source, Source::Elf(_)) => {
+                Some(Ok(Some(Symbolized::Unknown(Reason::MissingSyms)))) => reason::NO_SYMBOLS,
+                Some(Ok(Some(Symbolized::Unknown(Reason::IgnoredError)))) => reason::DAMAGED,
+                Some(Ok(_)) if matches!(tier.source, Source::Elf(_)) => {
                     // It has symbols: of stubs (PLT), debug information knows no more.
                     why = Some(reason::NO_SYMBOL_THERE);
                     break;
                 }
-                Ok(Ok(_)) => reason::NO_SYMBOL_THERE,
-                Ok(Err(_)) | Err(_) => {
+                Some(Ok(_)) => reason::NO_SYMBOL_THERE,
+                Some(Err(_)) | None => {
                     tier.damaged = true;
                     reason::DAMAGED
                 }

@@ -1,5 +1,6 @@
 //! Symbols: addresses of stacks -> functions, with the reason where there is none.
 
+mod careful;
 mod files;
 mod image;
 mod kernel;
@@ -8,7 +9,10 @@ mod perf_map;
 mod processes;
 mod ranges;
 pub mod reason;
-pub mod resolver;
+mod records;
+mod resolver;
+pub mod service;
 #[cfg(test)]
 mod tests;
 mod vdso;
+mod watch;

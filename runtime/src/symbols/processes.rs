@@ -2,6 +2,7 @@
 
 use super::files::{Files, Identity, Whose};
 use super::mappings::{self, Backing, Mapping, Space};
+use super::records::{Event, Mapped};
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::rc::Rc;
@@ -28,6 +29,8 @@ struct Process {
 #[derive(Default)]
 pub struct Processes {
     all: HashMap<u32, Process>,
+    /// Records are for the processes that were read, and their children.
+    pub only_known: bool,
     /// In the order of their ends.
     ended: VecDeque<u32>,
 }
@@ -81,7 +84,7 @@ impl Processes {
                 }
                 // Libraries may have gone since samples were taken in them.
                 if *process.space != space {
-                    process.replace(space);
+                    process.replace(Rc::new(space));
                 }
             }
             // A zombie or a kernel thread has an empty file.
@@ -96,6 +99,47 @@ impl Processes {
         for pid in pids.filter(|pid| *pid != std::process::id()).collect::<Vec<u32>>() {
             self.read(pid, files);
         }
+    }
+
+    /// A watch tells of a process. Of those that were never asked for it does so too, unless [`Processes::only_known`].
+    pub fn happened(&mut self, event: Event, files: &mut Files) {
+        match event {
+            Event::Fork { pid, parent } => {
+                let Some(space) = self.all.get(&parent).map(|parent| parent.space.clone()) else {
+                    return;
+                };
+                let process = self.all.entry(pid).or_default();
+                // One that lives was read from /proc meanwhile, which says more.
+                if process.ended || process.space.is_empty() {
+                    process.replace(space);
+                    (process.read, process.ended) = (None, false);
+                }
+            }
+            Event::Exec { pid } => {
+                if let Some(process) = self.process(pid) {
+                    process.replace(Rc::default());
+                }
+            }
+            Event::Map { pid, mapped } => {
+                let Some(process) = self.process(pid) else {
+                    return;
+                };
+                let Mapped { range, file_offset, identity, path, deleted } = *mapped;
+                let backing = mappings::without_file(&path).unwrap_or_else(|| {
+                    let whose = Whose { pid, range: range.clone() };
+                    Backing::File(files.seen(identity, &path, deleted, &whose))
+                });
+                let mapping = Mapping::new(range.start, file_offset, backing);
+                Rc::make_mut(&mut process.space).insert(range, mapping);
+            }
+            Event::Exit { pid } => self.ended(pid),
+            Event::Lost(_) => {}
+        }
+    }
+
+    /// The process that a record is about; `None` if it is none of ours.
+    fn process(&mut self, pid: u32) -> Option<&mut Process> {
+        if self.only_known { self.all.get_mut(&pid) } else { Some(self.all.entry(pid).or_default()) }
     }
 
     /// A process ended: what it had mapped is kept for samples that were taken in it.
@@ -117,8 +161,8 @@ impl Processes {
 }
 
 impl Process {
-    fn replace(&mut self, space: Space) {
-        let old = std::mem::replace(&mut self.space, Rc::new(space));
+    fn replace(&mut self, space: Rc<Space>) {
+        let old = std::mem::replace(&mut self.space, space);
         if !old.is_empty() {
             if self.earlier.len() >= EARLIER {
                 self.earlier.remove(0);

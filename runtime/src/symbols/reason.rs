@@ -15,3 +15,4 @@ pub const JIT: &str = "written at run time, and no perf map names it";
 pub const KERNELS_PAGE: &str = "a page that the kernel lends";
 pub const KERNEL_HIDDEN: &str = "kernel addresses are hidden (kernel.kptr_restrict)";
 pub const KERNEL_UNKNOWN: &str = "no kernel symbol covers it";
+pub const NOT_ASKED: &str = "the thread of symbols ended";

@@ -7,6 +7,7 @@ use super::mappings::{Backing, Mapping};
 use super::perf_map::PerfMap;
 use super::processes::{Missing, Processes};
 use super::reason;
+use super::service::Stack;
 use super::vdso::Vdso;
 use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
@@ -32,6 +33,23 @@ impl Resolver {
         let (processes, files, kernel) = Default::default();
         let (perf_maps, modules) = Default::default();
         Resolver { inlines, processes, files, kernel, perf_maps, vdso: None, modules }
+    }
+
+    /// Reads what a process has mapped, for when it is gone.
+    pub fn read(&mut self, pid: u32) {
+        self.processes.read(pid, &mut self.files);
+    }
+
+    /// The same for all processes that there are.
+    pub fn read_all(&mut self) {
+        self.processes.read_all(&mut self.files);
+    }
+
+    pub fn stack(&mut self, stack: &Stack) -> Vec<Arc<Frame>> {
+        match stack {
+            Stack::User { pid, addresses } => self.user(*pid, addresses),
+            Stack::Kernel { addresses } => self.kernel(addresses),
+        }
     }
 
     /// The frames of a user stack, given the innermost address first; the root comes first, and inlined functions behind
@@ -60,11 +78,6 @@ impl Resolver {
         // Inlined functions have no start that an offset could count from.
         let name = found.frames.first().map_or_else(|| format!("{address:#x}"), |frame| frame.name.clone());
         if found.offset == 0 { name } else { format!("{name}+{:#x}", found.offset) }
-    }
-
-    /// An address of the kernel as text; `None` where it belongs to no symbol.
-    pub fn kernel_name(&mut self, address: u64) -> Option<String> {
-        self.kernel.name(address)
     }
 
     fn at(&mut self, pid: u32, address: u64) -> Rc<Found> {

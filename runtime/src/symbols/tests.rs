@@ -5,6 +5,7 @@ use super::files::Files;
 use super::image::{Image, Place};
 use super::reason;
 use super::resolver::Resolver;
+use super::service::{Scope, Stack, Symbols};
 use skep_flamegraphs::profile::{Frame, Origin};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -198,13 +199,47 @@ fn process_that_ended_is_known_by_what_was_read_before() {
     let Some(program) = folder.chain() else { return };
     let mut running = Running::program(&program);
     let mut resolver = Resolver::new(false);
-    resolver.processes.read(running.pid, &mut resolver.files);
+    resolver.read(running.pid);
     running.end();
     fs::remove_file(&program).unwrap();
     assert_eq!(names(&resolver.user(running.pid, &running.stack)), PLAIN);
     let frames = Resolver::new(false).user(running.pid, &running.stack);
     assert!(frames.iter().all(|frame| frame.unresolved == Some(reason::PROCESS_ENDED)), "{frames:?}");
     assert_eq!(frames.last().unwrap().name, format!("{:#x}", running.stack[0]));
+}
+
+#[test]
+fn processes_that_only_lived_while_somebody_watched_are_known() {
+    let folder = Folder::new();
+    let Some(program) = folder.chain() else { return };
+    let symbols = Symbols::start(false).unwrap();
+    if let Err(error) = symbols.watch(Scope::Process(std::process::id())) {
+        return println!("skipped: {error}");
+    }
+    // A shell forks, the child runs another program; nobody asks for it before it is over.
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"{ sleep 0.05; exec "$0"; } & echo pid $!; wait"#]).arg(&program);
+    let mut shell = Running::start(command);
+    shell.end();
+    let stack = Stack::User { pid: shell.pid, addresses: shell.stack.clone() };
+    assert_eq!(names(&symbols.resolve(vec![stack])[0]), PLAIN);
+    assert_eq!(symbols.lost(), 0);
+}
+
+#[test]
+fn program_that_was_replaced_by_another_in_its_process_is_known() {
+    let folder = Folder::new();
+    let Some(program) = folder.chain() else { return };
+    let symbols = Symbols::start(false).unwrap();
+    if let Err(error) = symbols.watch(Scope::Everybody) {
+        return println!("skipped: {error}");
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"echo pid $$; exec "$0""#]).arg(&program);
+    let mut running = Running::start(command);
+    running.end();
+    let stack = |addresses: &[u64]| Stack::User { pid: running.pid, addresses: addresses.to_vec() };
+    assert_eq!(names(&symbols.resolve(vec![stack(&running.stack)])[0]), PLAIN);
 }
 
 #[test]
@@ -224,7 +259,7 @@ fn program_in_another_mount_namespace_is_read_there() {
     assert_eq!(names(&resolver.user(running.pid, &running.stack)), PLAIN);
     // Seen, but not looked into, before all of it is gone.
     let mut late = Resolver::new(true);
-    late.processes.read(running.pid, &mut late.files);
+    late.read(running.pid);
     running.end();
     assert_eq!(names(&late.user(running.pid, &running.stack)), INLINED);
 }
