@@ -41,6 +41,7 @@ pub struct Cli {
     pub ring: Option<u64>,
     pub stacks: Option<u32>,
     pub output: Vec<PathBuf>,
+    pub inlines: bool,
     pub strict: bool,
     pub quiet: bool,
 }
@@ -135,6 +136,7 @@ pub fn command() -> Command {
             .value_parser(value_parser!(PathBuf))
             .action(ArgAction::Append),
         )
+        .arg(flag("inlines", "inlined functions, files and lines of call chains, from debug information: slower"))
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
         .subcommand(
@@ -268,6 +270,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         ring: inner.get_one::<u64>("ring").copied(),
         stacks: inner.get_one::<u32>("stacks").copied(),
         output: inner.get_many::<PathBuf>("output").into_iter().flatten().cloned().collect(),
+        inlines: inner.get_flag("inlines"),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
     })

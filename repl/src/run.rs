@@ -199,6 +199,7 @@ pub fn runner(
         longest: cli.longest,
         graphs: graphs(cli, mode)?,
         title: title(cli),
+        inlines: cli.inlines,
         progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
     };
     let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);

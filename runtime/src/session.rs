@@ -190,7 +190,12 @@ impl Session {
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
         let Some(running) = self.running.get(n) else { return Ok(None) };
         let (Some(map), Some(spec)) = (&running.aggregate, &running.spec) else { return Ok(None) };
-        let entries = map.entries()?.into_iter().map(|(key, value)| {
+        let entries = map.entries()?;
+        if let Some(stacks) = &self.stacks {
+            let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
+            stacks.expect(&columns, entries.iter().map(|(key, _)| key));
+        }
+        let entries = entries.into_iter().map(|(key, value)| {
             let words: Vec<u64> =
                 value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
             (key, words)

@@ -1,12 +1,12 @@
 //! Call chains of a session: from the numbers that events carry to frames with names.
 
-use crate::aggregate::column::{ColumnKind, ColumnType, Show, StackShow, Value};
+use crate::aggregate::column::{self, ColumnKind, ColumnType, Show, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
 use crate::slot::stack::SECOND;
-use crate::symbols::Resolver;
+use crate::symbols::service::{Stack, Symbols};
 use skep_flamegraphs::profile::Frame;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const CHAIN: u32 = 8 * 127;
 pub struct Stacks {
     first: Map,
     second: Map,
-    resolver: Rc<RefCell<Resolver>>,
+    symbols: Rc<Symbols>,
     known: RefCell<HashMap<(bool, u64), Chain>>,
     frames: Cell<u64>,
     unresolved: Cell<u64>,
@@ -32,14 +32,14 @@ impl Stacks {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn create(entries: u32, resolver: Rc<RefCell<Resolver>>) -> io::Result<Stacks> {
+    pub fn create(entries: u32, symbols: Rc<Symbols>) -> io::Result<Stacks> {
         let table = |name: &str, max_entries| {
             Map::create(name, Shape { map_type: map::STACK_TRACE, key_size: 4, value_size: CHAIN, max_entries })
         };
         Ok(Stacks {
             first: table("stacks", entries)?,
             second: table("more_stacks", entries)?,
-            resolver,
+            symbols,
             known: RefCell::default(),
             frames: Cell::new(0),
             unresolved: Cell::new(0),
@@ -61,39 +61,55 @@ impl Stacks {
         }
     }
 
+    /// Finds names for all chains of a table's keys together: what is in one file is looked up together.
+    pub fn expect(&self, columns: &[(usize, &ColumnType)], keys: impl Iterator<Item = impl AsRef<[u8]>>) {
+        let mut wanted = HashSet::new();
+        for key in keys {
+            for (offset, column) in columns {
+                let bytes = key.as_ref().get(*offset..).unwrap_or_default();
+                if let (Some(show), Some(number)) = (column.stack(), column::decode(column, bytes).integer()) {
+                    wanted.insert((show.user, number as u64));
+                }
+            }
+        }
+        wanted.retain(|chain| !self.known.borrow().contains_key(chain));
+        self.resolve(wanted.into_iter().collect());
+    }
+
     /// Frames that were given out so far, and those without a name among them.
     pub fn counts(&self) -> (u64, u64) {
         (self.frames.get(), self.unresolved.get())
     }
 
     fn chain(&self, show: StackShow, number: u64) -> Chain {
-        let whole = self.known.borrow().get(&(show.user, number)).cloned();
-        let whole = whole.unwrap_or_else(|| {
-            let chain = self.resolved(show.user, number);
-            self.frames.set(self.frames.get() + chain.len() as u64);
-            let nameless = chain.iter().filter(|frame| frame.unresolved.is_some()).count();
-            self.unresolved.set(self.unresolved.get() + nameless as u64);
-            self.known.borrow_mut().insert((show.user, number), chain.clone());
-            chain
-        });
+        if !self.known.borrow().contains_key(&(show.user, number)) {
+            self.resolve(vec![(show.user, number)]);
+        }
+        let whole = self.known.borrow().get(&(show.user, number)).cloned().unwrap_or_default();
         match whole.get(..show.depth.into()) {
             Some(inner) => inner.into(),
             None => whole,
         }
     }
 
-    fn resolved(&self, user: bool, number: u64) -> Chain {
-        // One that cannot be read is as one that is not there.
-        let addresses = self.addresses(number as u32).unwrap_or_default();
-        let mut resolver = self.resolver.borrow_mut();
-        let frames = if user {
-            resolver.user((number >> 32) as u32, &addresses)
-        } else {
-            let frames = resolver.kernel(&addresses);
-            let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
-            frames[own..].to_vec()
+    fn resolve(&self, chains: Vec<(bool, u64)>) {
+        let stack = |(user, number): &(bool, u64)| {
+            // One that cannot be read is as one that is not there.
+            let addresses = self.addresses(*number as u32).unwrap_or_default();
+            if *user { Stack::User { pid: (number >> 32) as u32, addresses } } else { Stack::Kernel { addresses } }
         };
-        frames.into()
+        let found = self.symbols.resolve(chains.iter().map(stack).collect());
+        for ((user, number), mut frames) in chains.into_iter().zip(found) {
+            frames.reverse();
+            if !user {
+                let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
+                frames.drain(..own);
+            }
+            let nameless = frames.iter().filter(|frame| frame.unresolved.is_some()).count();
+            self.frames.set(self.frames.get() + frames.len() as u64);
+            self.unresolved.set(self.unresolved.get() + nameless as u64);
+            self.known.borrow_mut().insert((user, number), frames.into());
+        }
     }
 
     /// Innermost first; none for a negative number, which is an error.

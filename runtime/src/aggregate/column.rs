@@ -19,14 +19,22 @@ impl ColumnType {
         ColumnType { name: name.into(), kind, unit: None }
     }
 
+    /// Of a column of call chains: whose.
+    pub fn stack(&self) -> Option<StackShow> {
+        match self.kind {
+            ColumnKind::Int { show: Show::Stack(show), .. } => Some(show),
+            _ => None,
+        }
+    }
+
     /// Does it hold call chains?
     pub fn is_stack(&self) -> bool {
-        matches!(self.kind, ColumnKind::Int { show: Show::Stack(_), .. })
+        self.stack().is_some()
     }
 
     /// Those of a process?
     pub fn is_user_stack(&self) -> bool {
-        matches!(self.kind, ColumnKind::Int { show: Show::Stack(StackShow { user: true, .. }), .. })
+        self.stack().is_some_and(|show| show.user)
     }
 }
 

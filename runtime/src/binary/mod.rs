@@ -6,7 +6,7 @@ mod jumps;
 pub mod library_cache;
 pub mod placement;
 pub mod process;
-mod symbols;
+pub(crate) mod symbols;
 #[cfg(test)]
 mod tests;
 pub mod usdt;

@@ -12,7 +12,7 @@ use super::elf::{Function, Machine};
 
 /// A part of the file that is mapped executable.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     pub address: u64,
     pub file_offset: u64,
     pub size: u64,
@@ -20,7 +20,7 @@ pub(super) struct Segment {
 
 /// What the headers say.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     pub machine: Machine,
     pub go: bool,
     pub build_id: Option<Vec<u8>>,
@@ -37,6 +37,14 @@ pub(super) struct Symbol {
 
 type Data<'data> = &'data ReadCache<File>;
 
+/// Reads headers and notes alone.
+pub(crate) fn layout(data: Data) -> read::Result<Layout> {
+    match FileKind::parse(data)? {
+        FileKind::Elf32 => Ok(layout_class::<FileHeader32<Endianness>>(data)?.0),
+        _ => Ok(layout_class::<FileHeader64<Endianness>>(data)?.0),
+    }
+}
+
 /// Reads headers and symbols; the flag says that the full table (`.symtab`) is there.
 pub(super) fn parse(data: Data) -> read::Result<(Layout, Vec<Symbol>, bool)> {
     match FileKind::parse(data)? {
@@ -46,6 +54,18 @@ pub(super) fn parse(data: Data) -> read::Result<(Layout, Vec<Symbol>, bool)> {
 }
 
 fn parse_class<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<(Layout, Vec<Symbol>, bool)> {
+    let (layout, endian, sections) = layout_class::<H>(data)?;
+    let mut symbols = Vec::new();
+    let full = table::<H>(endian, data, &sections, elf::SHT_SYMTAB, &mut symbols)?;
+    table::<H>(endian, data, &sections, elf::SHT_DYNSYM, &mut symbols)?;
+    Ok((layout, symbols, full))
+}
+
+type Sections<'data, H> = SectionTable<'data, H, Data<'data>>;
+
+fn layout_class<'data, H: FileHeader<Endian = Endianness>>(
+    data: Data<'data>,
+) -> read::Result<(Layout, Endianness, Sections<'data, H>)> {
     let header = H::parse(data)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, data)?;
@@ -77,17 +97,14 @@ fn parse_class<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<(
         elf::EM_AARCH64 => Machine::Aarch64,
         other => Machine::Other(other.0),
     };
-    let mut symbols = Vec::new();
-    let full = table::<H>(endian, data, &sections, elf::SHT_SYMTAB, &mut symbols)?;
-    table::<H>(endian, data, &sections, elf::SHT_DYNSYM, &mut symbols)?;
-    Ok((Layout { machine, go, build_id, segments }, symbols, full))
+    Ok((Layout { machine, go, build_id, segments }, endian, sections))
 }
 
 /// Appends the functions of one symbol table; `false` if the file has no such table.
 fn table<'data, H: FileHeader<Endian = Endianness>>(
     endian: Endianness,
     data: Data<'data>,
-    sections: &SectionTable<'data, H, Data<'data>>,
+    sections: &Sections<'data, H>,
     kind: elf::SectionType,
     out: &mut Vec<Symbol>,
 ) -> read::Result<bool> {

@@ -11,6 +11,7 @@ pub mod map;
 pub mod namespace;
 pub mod object;
 pub mod perf;
+pub mod perf_ring;
 pub mod privilege;
 pub mod ring;
 pub mod signals;

@@ -124,6 +124,14 @@ pub fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: i64) -> io::Result<()> 
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Waits until one of them can be read, or is at its end.
+pub fn wait_readable(fds: &[BorrowedFd<'_>]) {
+    let poll = |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut fds: Vec<libc::pollfd> = fds.iter().map(poll).collect();
+    // SAFETY: as many as said. An interruption is as good as an event: the caller looks anyway.
+    unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1) };
+}
+
 /// The address of a slice as bpf(2) wants it.
 pub fn address<T>(slice: &[T]) -> u64 {
     slice.as_ptr() as u64

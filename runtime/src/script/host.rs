@@ -15,12 +15,12 @@ use crate::prepare::{Prepared, Restrict, prepare};
 use crate::report::graph::Target;
 use crate::session::{Session, Sizes};
 use crate::stacks::Stacks;
-use crate::symbols::Resolver;
+use crate::symbols::service::{Scope, Symbols};
 use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_flamegraphs::profile::Profile;
 use skep_templates::catalog::Catalog;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::process::Child;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -85,6 +85,8 @@ pub struct Settings {
     pub graphs: Vec<Target>,
     /// What such a graph is called.
     pub title: String,
+    /// Inlined functions, files and lines of call chains, from debug information.
+    pub inlines: bool,
     /// Say each second how far a run is.
     pub progress: bool,
 }
@@ -122,7 +124,8 @@ pub struct Host {
     /// What was written to the graphs that the command line asked for.
     pub profile: RefCell<Option<Profile>>,
     pub names: Rc<Names>,
-    pub resolver: Rc<RefCell<Resolver>>,
+    /// Started when call chains are asked for first.
+    symbols: OnceCell<Rc<Symbols>>,
 }
 
 impl Host {
@@ -147,7 +150,7 @@ impl Host {
             asked_to_end: Cell::new(None),
             profile: RefCell::default(),
             names: Rc::default(),
-            resolver: Rc::default(),
+            symbols: OnceCell::new(),
         })
     }
 
@@ -202,8 +205,21 @@ impl Host {
         if !prepared.iter().any(Prepared::has_stacks) {
             return Ok(None);
         }
-        let stacks = Stacks::create(self.settings.sizes.stacks, self.resolver.clone());
-        stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
+        let refused = |error| load::refused("stacks", &error);
+        let symbols = match self.symbols.get() {
+            Some(symbols) => symbols.clone(),
+            None => {
+                let symbols = Rc::new(Symbols::start(self.settings.inlines).map_err(refused)?);
+                self.symbols.get_or_init(|| symbols).clone()
+            }
+        };
+        let scope = self.settings.restrict.pid.map_or(Scope::Everybody, Scope::Process);
+        if let Err(error) = symbols.watch(scope) {
+            let why = load::text(&error);
+            self.output.borrow_mut().tell(&format!("processes that end before the run does have no names: {why}"));
+        }
+        symbols.expect_kernel();
+        Stacks::create(self.settings.sizes.stacks, symbols).map(|stacks| Some(Rc::new(stacks))).map_err(refused)
     }
 
     /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.

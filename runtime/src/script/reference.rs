@@ -281,6 +281,7 @@ mod tests {
             longest: None,
             graphs: Vec::new(),
             title: String::new(),
+            inlines: false,
             progress: false,
         };
         let output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());

@@ -1,0 +1,18 @@
+//! Why a frame has no name. Each reads behind the frame: `libc.so.6+0x2a1b4 (no symbols)`.
+
+pub const NO_SYMBOLS: &str = "no symbols";
+pub const NO_SYMBOL_THERE: &str = "no symbol covers it";
+pub const DAMAGED: &str = "damaged file";
+pub const NO_ELF: &str = "no ELF file";
+pub const GONE: &str = "file is gone";
+pub const REPLACED: &str = "file was replaced";
+pub const UNREADABLE: &str = "file cannot be read";
+pub const TOO_MANY_FILES: &str = "too many files to keep open";
+pub const NOT_CODE: &str = "not in the code of its file";
+pub const NOT_MAPPED: &str = "not mapped when looked at";
+pub const PROCESS_ENDED: &str = "process ended before its mappings were read";
+pub const JIT: &str = "written at run time, and no perf map names it";
+pub const KERNELS_PAGE: &str = "a page that the kernel lends";
+pub const KERNEL_HIDDEN: &str = "kernel addresses are hidden (kernel.kptr_restrict)";
+pub const KERNEL_UNKNOWN: &str = "no kernel symbol covers it";
+pub const NOT_ASKED: &str = "the thread of symbols ended";
