@@ -103,7 +103,9 @@ impl Graph<'_> {
         drawing.image_width = options.width.map(|width| width.max(NARROWEST));
         drawing.direction = if options.icicle { inferno::Direction::Inverted } else { inferno::Direction::Straight };
         drawing.text_truncate_direction = inferno::TextTruncateDirection::Right;
-        drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colour([255, 255, 255])));
+        // What did not change is nearly white.
+        let background = if self.colours.is_some() { [255; 3] } else { [226; 3] };
+        drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colour(background)));
         drawing.negate_differentials = self.negated;
         drawing.name_type = String::new();
         drawing.palette_map = self.colours.is_some().then_some(&mut palette);
@@ -113,7 +115,7 @@ impl Graph<'_> {
         Ok(out.write_all(self.finish(&svg).as_bytes())?)
     }
 
-    /// Values in units that read well, and a legend: neither is inferno's to offer.
+    /// Values in units that read well, a legend, an edge between neighbours of one colour: inferno offers none of them.
     fn finish(&self, svg: &str) -> String {
         let mut text = String::with_capacity(svg.len() + 1024);
         let (body, end) = svg.rsplit_once("</svg>").unwrap_or((svg, ""));
@@ -130,11 +132,16 @@ impl Graph<'_> {
                 None => text.push_str(part),
             }
         }
-        if let Some(colours) = &self.colours {
-            text.push_str(&legend(colours.values().copied().collect()));
-        }
         text.push_str("</svg>\n");
         text.push_str(end);
+        if let Some(style) = text.find("</style>") {
+            let edge = if self.colours.is_some() { "white" } else { "rgb(150,150,150)" };
+            text.insert_str(style, &format!("#frames > g:not(:hover) > rect {{ stroke:{edge}; stroke-width:0.3; }}\n"));
+        }
+        let subtitle = text.find("<text id=\"subtitle\"").unwrap_or(text.len());
+        if let (Some(colours), Some(end)) = (&self.colours, text[subtitle..].find("</text>")) {
+            text.insert_str(subtitle + end, &legend(colours.values().copied().collect()));
+        }
         text
     }
 
@@ -181,20 +188,12 @@ fn escape(text: &str) -> String {
     fold_text(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Left of the subtitle: a square and a word for each family that is there.
+/// Behind the subtitle: a square and a word for each family that is there.
 fn legend(families: BTreeSet<Family>) -> String {
-    let mut text = String::from("<g id=\"legend\">");
-    let mut x = 10;
-    for family in families {
-        let Some(label) = family.label() else { continue };
-        let [r, g, b] = family.middle();
-        text.push_str(&format!(
-            "<rect x=\"{x}\" y=\"39\" width=\"10\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
-             <text x=\"{}\" y=\"48\">{label}</text>",
-            x + 14
-        ));
-        x += 28 + 8 * label.len();
-    }
-    text.push_str("</g>");
-    text
+    let labelled = families.into_iter().filter_map(|family| Some((family.middle(), family.label()?)));
+    labelled
+        .map(|([r, g, b], label)| {
+            format!("<tspan dx=\"16\" fill=\"rgb({r},{g},{b})\">\u{25a0}</tspan><tspan dx=\"4\">{label}</tspan>")
+        })
+        .collect()
 }
