@@ -58,7 +58,6 @@ fn what_was_written_reads_back_but_for_groups() {
             let reason = frame.unresolved.is_some().then_some("some");
             *frame = Frame { unresolved: reason, ..(**frame).clone() }.into();
         }
-        // And where a frame of the kernel or of a run time has no module, it is given one.
         profile
     };
     assert_eq!(told(&again), told(&wanted));
