@@ -120,3 +120,17 @@ fn a_function_has_the_same_colour_in_every_graph() {
     assert_eq!(colour("main;read 1\n"), colour("x;y;read 7\nz 1\n"));
     assert_ne!(colour("main;read 1\n"), colour("main;read_[k] 1\n"));
 }
+
+#[test]
+fn values_beyond_drawing_are_an_error() {
+    let most = 1u64 << 55;
+    let drawn = |folded: &str| svg::write(&fold::read(folded, "t").profile, &Options::default(), &mut Vec::new());
+    assert!(drawn(&format!("a {most}\n")).is_ok());
+    let error = drawn(&format!("a {}\nb {}\n", u64::MAX, u64::MAX)).expect_err("too much").to_string();
+    assert_eq!(error, format!("values too great to draw: their sum is above {most}"));
+    let small = fold::read("a 1\n", "t").profile;
+    let great = fold::read(&format!("a {most}\nb 1\n"), "t").profile;
+    let options = diff::Options { normalise: false, ..diff::Options::default() };
+    assert!(diff::write(&great, &small, &options, &mut Vec::new()).is_err());
+    assert!(diff::write(&great, &small, &diff::Options::default(), &mut Vec::new()).is_ok());
+}
