@@ -124,8 +124,9 @@ impl Graph<'_> {
         let background = if self.colours.is_some() { [255; 3] } else { [226; 3] };
         drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colour(background)));
         drawing.negate_differentials = self.negated;
-        // Of monospaced fonts that browsers have, the widest; inferno's own guess lets names run out of their frames.
-        drawing.font_width = 0.61;
+        // Monospaced fonts are 0.60 wide, and inferno takes the margins for room: its own guess, 0.59, lets names run out of
+        // their frames.
+        drawing.font_width = 0.63;
         drawing.name_type = String::new();
         drawing.palette_map = self.colours.is_some().then_some(&mut palette);
         let mut svg = Vec::new();
