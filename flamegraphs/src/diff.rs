@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::fold;
 use crate::profile::Profile;
-use crate::svg::{self, Graph};
+use crate::svg::{self, Graph, Line};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
@@ -34,7 +34,7 @@ pub enum Widths {
 /// Draws the difference. A frame is coloured by its own value, without what it called.
 ///
 /// # Errors
-/// No such type of value in one of them; types of different units; those of `out`.
+/// No such type of value in one of them; types of different units; values beyond drawing; those of `out`.
 pub fn write(before: &Profile, after: &Profile, options: &Options, out: &mut dyn Write) -> Result<(), Error> {
     let value = options.svg.value;
     let (old, of) = (svg::value_type(before, value)?, svg::value_type(after, value)?);
@@ -46,16 +46,15 @@ pub fn write(before: &Profile, after: &Profile, options: &Options, out: &mut dyn
         title: options.svg.title.clone().unwrap_or_else(|| format!("{} against {}", after.title, before.title)),
         subtitle: options.svg.subtitle.clone().unwrap_or_else(|| compared.subtitle(options.widths)),
         of,
-        values: compared.values,
+        lines: compared.lines,
         colours: None,
-        // The second value is inferno's width.
         negated: options.widths == Widths::Before,
     };
     graph.draw(&options.svg, out)
 }
 
 struct Compared {
-    values: Vec<(String, String)>,
+    lines: Vec<Line>,
     /// Of the run that gives the widths, the share in stacks that the other has not; and the other way round.
     here_alone: f64,
     there_alone: f64,
@@ -68,7 +67,7 @@ impl Compared {
             Widths::After => (after, before),
             Widths::Before => (before, after),
         };
-        let (mut here, mut there) = (fold::merged(here, value), fold::merged(there, value));
+        let (here, mut there) = (fold::merged(here, value), fold::merged(there, value));
         let (here_total, there_total) = (total(&here), total(&there));
         let here_alone = share(&here, &there, here_total);
         let there_alone = share(&there, &here, there_total);
@@ -79,12 +78,12 @@ impl Compared {
             }
         }
         let stacks: BTreeSet<String> = here.keys().chain(there.keys()).cloned().collect();
-        let values = stacks.into_iter().map(|stack| {
-            let both = format!("{} {}", there.remove(&stack).unwrap_or(0), here.remove(&stack).unwrap_or(0));
-            (stack, both)
+        let lines = stacks.into_iter().map(|stack| {
+            let (value, other) = (here.get(&stack).copied().unwrap_or(0), there.get(&stack).copied().unwrap_or(0));
+            Line { stack, value, other: Some(other) }
         });
-        let values = if here_total == 0 { Vec::new() } else { values.collect() };
-        Compared { values, here_alone, there_alone }
+        let lines = if here_total == 0 { Vec::new() } else { lines.collect() };
+        Compared { lines, here_alone, there_alone }
     }
 
     /// What the colours mean, and what is not seen.

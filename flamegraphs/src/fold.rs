@@ -166,12 +166,12 @@ fn frame(text: &str, origin: Origin) -> Frame {
     frame
 }
 
-/// Names that stand for an address nobody could name: `[unknown]`, `0x7f12`, `libc.so.6+0x2a1b4`.
+/// Names that stand for an address nobody could name: `[unknown]`, perf's `[libc.so.6]`, `0x7f12`, `libc.so.6+0x2a1b4`.
 pub(crate) fn unresolved(name: &str) -> Option<&'static str> {
     let is_hex = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let offset =
         |(module, digits): (&str, &str)| !module.is_empty() && module.contains(['.', '/', '[']) && is_hex(digits);
-    let nameless = name.starts_with("[unknown")
+    let nameless = (name.starts_with('[') && name.ends_with(']'))
         || name.strip_prefix("0x").is_some_and(is_hex)
         || name.rsplit_once("+0x").is_some_and(offset);
     nameless.then_some("no name where it was read from")
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn frames_without_a_name_are_told_from_those_that_have_one() {
-        for name in ["[unknown]", "0xffff8000", "libc.so.6+0x2a1b4", "[vdso]+0x10"] {
+        for name in ["[unknown]", "[libc.so.6]", "0xffff8000", "libc.so.6+0x2a1b4", "[vdso]+0x10"] {
             assert!(unresolved(name).is_some(), "{name}");
         }
         for name in ["main", "0xzz", "operator+", "do_syscall_64", "entry_SYSCALL_64_after_hwframe+0x76"] {

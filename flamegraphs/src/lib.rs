@@ -7,7 +7,7 @@
 //!                           ├─► speedscope for speedscope.app
 //!                           └─► summary    the functions at the top, for a terminal
 //! ```
-//! [`format`] chooses one by a file's name; `push`, behind the feature `pyroscope`, sends one to a server.
+//! [`mod@format`] chooses one by a file's name; `push`, behind the feature `pyroscope`, sends one to a server.
 
 pub mod diff;
 mod error;

@@ -110,8 +110,9 @@ impl Profile {
         }
     }
 
-    /// The sum of one type's values; 0 where there is no such type.
+    /// The sum of one type's values, at most what fits; 0 where there is no such type.
     pub fn total(&self, of: usize) -> u64 {
-        self.stacks.iter().filter_map(|stack| stack.values.get(of)).sum()
+        let values = self.stacks.iter().filter_map(|stack| stack.values.get(of));
+        values.fold(0, |sum: u64, value| sum.saturating_add(*value))
     }
 }

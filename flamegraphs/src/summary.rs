@@ -42,11 +42,11 @@ pub fn of(profile: &Profile, value: usize, most: usize) -> Summary {
             frames += u128::from(count);
             nameless += u128::from(count) * u128::from(frame.unresolved.is_some());
             if seen.insert(function(frame)) {
-                *by_total.entry(function(frame)).or_default() += count;
+                add(&mut by_total, frame, count);
             }
         }
         if let Some(leaf) = code().next_back() {
-            *by_self.entry(function(leaf)).or_default() += count;
+            add(&mut by_self, leaf, count);
         }
     }
     let total = profile.total(value);
@@ -62,6 +62,11 @@ type Function<'a> = (&'a str, Origin);
 
 fn function(frame: &Frame) -> Function<'_> {
     (&frame.name, frame.origin)
+}
+
+fn add<'a>(sums: &mut HashMap<Function<'a>, u64>, frame: &'a Frame, count: u64) {
+    let sum = sums.entry(function(frame)).or_default();
+    *sum = sum.saturating_add(count);
 }
 
 fn top(functions: HashMap<Function<'_>, u64>, total: u64, most: usize) -> Vec<Row> {

@@ -27,7 +27,7 @@ pub struct Options {
 /// Draws a profile. The same profile gives the same text. One without samples gives a graph that says so.
 ///
 /// # Errors
-/// No such type of value; those of `out`.
+/// No such type of value; values whose sum is beyond drawing; those of `out`.
 pub fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> Result<(), Error> {
     let of = value_type(profile, options.value)?;
     let stacks = fold::merged(profile, options.value);
@@ -35,7 +35,7 @@ pub fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> Resul
         title: options.title.clone().unwrap_or_else(|| profile.title.clone()),
         subtitle: options.subtitle.clone().unwrap_or_else(|| subtitle(profile, options.value, of)),
         of,
-        values: stacks.into_iter().map(|(stack, value)| (stack, value.to_string())).collect(),
+        lines: stacks.into_iter().map(|(stack, value)| Line { stack, value, other: None }).collect(),
         colours: Some(colours(profile)),
         negated: false,
     };
@@ -67,28 +67,45 @@ fn colours(profile: &Profile) -> BTreeMap<String, Family> {
     frames.map(|frame| (fold::name(frame), Family::of(frame))).collect()
 }
 
+/// One stack of a graph.
+pub(crate) struct Line {
+    /// Folded, without a value.
+    pub stack: String,
+    /// What gives the width.
+    pub value: u64,
+    /// What it is compared with.
+    pub other: Option<u64>,
+}
+
 /// What is drawn, before anything is chosen about how.
 pub(crate) struct Graph<'a> {
     pub title: String,
     pub subtitle: String,
     pub of: &'a ValueType,
-    /// Folded stacks, each with its value, or two values to compare.
-    pub values: Vec<(String, String)>,
+    pub lines: Vec<Line>,
     /// None where colours tell the difference of two values.
     pub colours: Option<BTreeMap<String, Family>>,
-    /// Of two values the first is the newer.
+    /// What they are compared with is the newer.
     pub negated: bool,
 }
 
 impl Graph<'_> {
     pub(crate) fn draw(mut self, options: &Options, out: &mut dyn Write) -> Result<(), Error> {
-        if self.values.is_empty() {
+        if self.lines.is_empty() {
             return Ok(out.write_all(self.empty(options).as_bytes())?);
+        }
+        let sum = |value: fn(&Line) -> u64| self.lines.iter().map(|line| u128::from(value(line))).sum::<u128>();
+        if sum(|line| line.value) > MOST || sum(|line| line.other.unwrap_or(0)) > MOST {
+            return Err(Error::new(format!("values too great to draw: their sum is above {MOST}")));
         }
         // inferno sorts whole lines, where `a;b` comes behind `a.x`: an `a` with a value of its own would be drawn in two
         // pieces. Frames are sorted one by one here; what inferno takes as it is are flame charts, the last line first.
-        self.values.sort_by(|(a, _), (b, _)| b.split(';').cmp(a.split(';')));
-        let lines: Vec<String> = self.values.iter().map(|(stack, values)| format!("{stack} {values}")).collect();
+        self.lines.sort_by(|a, b| b.stack.split(';').cmp(a.stack.split(';')));
+        let lines = self.lines.iter().map(|Line { stack, value, other }| match other {
+            Some(other) => format!("{stack} {other} {value}"),
+            None => format!("{stack} {value}"),
+        });
+        let lines: Vec<String> = lines.collect();
         let mut palette = inferno::color::PaletteMap::default();
         for (name, family) in self.colours.iter().flatten() {
             palette.insert(name, colour(family.shade(name)));
@@ -103,8 +120,13 @@ impl Graph<'_> {
         drawing.image_width = options.width.map(|width| width.max(NARROWEST));
         drawing.direction = if options.icicle { inferno::Direction::Inverted } else { inferno::Direction::Straight };
         drawing.text_truncate_direction = inferno::TextTruncateDirection::Right;
-        drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colour([255, 255, 255])));
+        // What did not change is nearly white.
+        let background = if self.colours.is_some() { [255; 3] } else { [226; 3] };
+        drawing.bgcolors = Some(inferno::color::BackgroundColor::Flat(colour(background)));
         drawing.negate_differentials = self.negated;
+        // Monospaced fonts are 0.60 wide, and inferno takes the margins for room: its own guess, 0.59, lets names run out of
+        // their frames.
+        drawing.font_width = 0.63;
         drawing.name_type = String::new();
         drawing.palette_map = self.colours.is_some().then_some(&mut palette);
         let mut svg = Vec::new();
@@ -113,7 +135,7 @@ impl Graph<'_> {
         Ok(out.write_all(self.finish(&svg).as_bytes())?)
     }
 
-    /// Values in units that read well, and a legend: neither is inferno's to offer.
+    /// Values in units that read well, a legend, an edge between neighbours of one colour: inferno offers none of them.
     fn finish(&self, svg: &str) -> String {
         let mut text = String::with_capacity(svg.len() + 1024);
         let (body, end) = svg.rsplit_once("</svg>").unwrap_or((svg, ""));
@@ -125,16 +147,27 @@ impl Graph<'_> {
                 Some((title, rest)) => {
                     text.push_str(&self.readable(title).unwrap_or_else(|| title.to_owned()));
                     text.push_str("</title>");
-                    text.push_str(rest);
+                    // The root's name is left to the script, which sets none where the width is fixed.
+                    let rest = if title.starts_with("all (") && title.ends_with(" 100%)") {
+                        rest.replacen("></text>", ">all</text>", 1)
+                    } else {
+                        rest.into()
+                    };
+                    text.push_str(&rest);
                 }
                 None => text.push_str(part),
             }
         }
-        if let Some(colours) = &self.colours {
-            text.push_str(&legend(colours.values().copied().collect()));
-        }
         text.push_str("</svg>\n");
         text.push_str(end);
+        if let Some(style) = text.find("</style>") {
+            let edge = if self.colours.is_some() { "white" } else { "rgb(150,150,150)" };
+            text.insert_str(style, &format!("#frames > g:not(:hover) > rect {{ stroke:{edge}; stroke-width:0.3; }}\n"));
+        }
+        let subtitle = text.find("<text id=\"subtitle\"").unwrap_or(text.len());
+        if let (Some(colours), Some(end)) = (&self.colours, text[subtitle..].find("</text>")) {
+            text.insert_str(subtitle + end, &legend(colours.values().copied().collect()));
+        }
         text
     }
 
@@ -165,6 +198,9 @@ impl Graph<'_> {
     }
 }
 
+/// More than a year of nanoseconds. inferno multiplies values by 150 for its colours, and browsers count exactly up to 2^53.
+const MOST: u128 = 1 << 55;
+
 /// Below this inferno's own texts have no room, and its arithmetic none either.
 const NARROWEST: usize = 200;
 
@@ -181,20 +217,12 @@ fn escape(text: &str) -> String {
     fold_text(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Left of the subtitle: a square and a word for each family that is there.
+/// Behind the subtitle: a square and a word for each family that is there.
 fn legend(families: BTreeSet<Family>) -> String {
-    let mut text = String::from("<g id=\"legend\">");
-    let mut x = 10;
-    for family in families {
-        let Some(label) = family.label() else { continue };
-        let [r, g, b] = family.middle();
-        text.push_str(&format!(
-            "<rect x=\"{x}\" y=\"39\" width=\"10\" height=\"10\" fill=\"rgb({r},{g},{b})\"/>\
-             <text x=\"{}\" y=\"48\">{label}</text>",
-            x + 14
-        ));
-        x += 28 + 8 * label.len();
-    }
-    text.push_str("</g>");
-    text
+    let labelled = families.into_iter().filter_map(|family| Some((family.middle(), family.label()?)));
+    labelled
+        .map(|([r, g, b], label)| {
+            format!("<tspan dx=\"16\" fill=\"rgb({r},{g},{b})\">\u{25a0}</tspan><tspan dx=\"4\">{label}</tspan>")
+        })
+        .collect()
 }

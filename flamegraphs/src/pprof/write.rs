@@ -158,7 +158,8 @@ impl Tables {
             let mut function = Message::default();
             function.number(1, id);
             function.number(2, self.text(name));
-            function.number(3, self.text(name));
+            // Field 3, the name as the linker has it, is left out: where it equals the name, `go tool pprof` takes that for
+            // not yet demangled and cuts what stands in `<>`.
             function.number(4, self.text(file));
             message.message(5, &function);
         }
