@@ -9,10 +9,11 @@ mod calls;
 mod members;
 mod names;
 mod operators;
+mod paths;
 mod scope;
 
 pub use members::passed;
-pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed};
+pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed, Walk};
 
 /// A condition.
 ///

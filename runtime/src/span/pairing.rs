@@ -102,6 +102,15 @@ pub fn common(
             (same @ ColumnKind::Int { .. }, ColumnKind::Int { .. }) => same,
             (ColumnKind::Text { size: a }, ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
             (same @ ColumnKind::Bytes { size: a, .. }, ColumnKind::Bytes { size: b, .. }) if a == b => same,
+            // The key is on the stack, where such a walk cannot write.
+            (ColumnKind::Path { .. }, ColumnKind::Path { .. }) => {
+                let file = start_key[n].column_name();
+                return Err(Diagnostic::script("spans are not paired by paths")
+                    .span(start_key[n].to_string())
+                    .at(start_key[n].position)
+                    .at(entry.position)
+                    .help(format!("the file itself is a key: .on(args.{file}, args.{file})")));
+            }
             (start, end) => {
                 let (start, end) = (what(start), what(end));
                 let message = format!(
@@ -121,5 +130,6 @@ fn what(kind: ColumnKind) -> String {
         ColumnKind::Int { .. } => "a number".into(),
         ColumnKind::Text { .. } => "a text".into(),
         ColumnKind::Bytes { size, .. } => format!("{size} bytes"),
+        ColumnKind::Path { .. } => "a path".into(),
     }
 }

@@ -1,0 +1,229 @@
+//! Paths of files in the slot compiler: a walk from a file's name up to the root, across mounts.
+//!
+//! The walk is a loop. Everything that changes with its steps lies where the verifier keeps no account of values, the
+//! position in the column among them: then all ways through a step end in the same state, and the verifier has as many
+//! of them to look at as there are steps, not two to their power. What it must know, that a name fits behind that
+//! position, is tested anew for each.
+
+use super::assembler::{Alu, Condition, FRAME, Helper, Insn, Operand, Reg};
+use super::frame::{Frame, Input, R0, R1, R2, R3, R4, Target};
+use super::ir::{Path, Size, Top};
+use crate::aggregate::path::{BODY, DELETED, FILE_SYSTEM, FLAGS, NAMELESS, OWN_NAME, ROOTED, TORN};
+
+/// Folders and mounts that are passed: far more than paths have, and the verifier walks each of them.
+const STEPS: i32 = 32;
+/// The longest name, its NUL included.
+const LONGEST_NAME: u16 = 256;
+/// Members further apart than this are read each by itself.
+const NEARBY: i32 = 64;
+
+/// Members of a structure, copied to the stack together.
+struct Copies<const N: usize> {
+    /// Offset in the structure, place on the stack, length.
+    reads: Vec<(i32, i16, i32)>,
+    /// Where each member is then.
+    members: [i16; N],
+}
+
+impl Frame {
+    /// Writes the path of a file as `aggregate::path` reads it: what is not used is zero.
+    pub fn path_column(&mut self, path: &Path, offset: u16, size: u16) {
+        let depth = self.depth();
+        self.clear(Target::Out(offset), size);
+        let names = &path.names;
+        let dentry = self.keep_int(&path.dentry);
+        let entry = self.copies([names.unhashed, names.parent, names.length, names.text]);
+        let [unhashed, parent, length, text] = entry.members;
+        let (mount, root) = match &path.top {
+            Top::Root(members) => (None, self.keep_followed(dentry, members)),
+            Top::Mounts { mount, above, point, root } => {
+                let mount = self.keep_int(mount);
+                let copies = self.copies([*above, *point, *root]);
+                let root = copies.members[2];
+                (Some((mount, copies)), root)
+            }
+        };
+        let [mounted, step, known, within, fits, nameless, torn, rooted, done] = [(); 9].map(|()| self.code.label());
+
+        let steps = self.pick(self.survivor());
+        self.constant(steps, 0);
+        self.code.bind(mounted);
+        if let Some((mount, copies)) = &mount {
+            self.copy_members(*mount, copies);
+        }
+        self.code.bind(step);
+        self.alu(Alu::Add, steps, Operand::Imm(1));
+        self.jump(Condition::Greater, true, steps, Operand::Imm(STEPS), done);
+        self.copy_members(dentry, &entry);
+        // The file itself, not a folder above it, may have lost its name; a file system's root was never entered.
+        self.jump(Condition::NotEqual, true, steps, Operand::Imm(1), known);
+        self.jump_if(Condition::NotEqual, unhashed, Operand::Imm(0), known);
+        self.jump_if_same(dentry, parent, known);
+        self.store(Target::Out(offset), FLAGS, Size::B4, Operand::Imm(DELETED as i32));
+        self.code.bind(known);
+        let [here, end] = [dentry, root].map(|slot| self.from_stack(slot));
+        self.jump(Condition::NotEqual, true, here, Operand::Reg(end), within);
+        self.free(here);
+        self.free(end);
+        match &mount {
+            None => self.code.jump(Insn::goto(0), rooted),
+            Some((mount, Copies { members: [above, point, _], .. })) => {
+                self.jump_if_same(*above, *mount, rooted);
+                self.move_on_stack(*above, *mount);
+                self.move_on_stack(*point, dentry);
+                self.code.jump(Insn::goto(0), mounted);
+            }
+        }
+        self.code.bind(within);
+        self.jump_if(Condition::Equal, parent, Operand::Imm(0), done);
+        self.jump_if_same(dentry, parent, nameless);
+        let (at, room) = (self.pick(Some(R4)), self.pick(Some(R2)));
+        self.load_out(at, offset);
+        for piece in pieces(size - BODY) {
+            self.constant(room, piece.into());
+            self.jump(Condition::LessOrEqual, true, at, Operand::Imm((size - BODY - piece).into()), fits);
+        }
+        self.code.jump(Insn::goto(0), done);
+        self.code.bind(fits);
+        self.pass_target(Target::Out(offset + BODY));
+        self.alu(Alu::Add, R1, Operand::Reg(at));
+        self.code.emit(Insn::load(Size::B8, R3, FRAME, text));
+        [at, room].into_iter().for_each(|reg| self.free(reg));
+        let written = self.call(Helper::ProbeReadKernelStr);
+        self.jump(Condition::SignedLessOrEqual, true, written, Operand::Imm(0), done);
+        let at = self.pick(None);
+        self.load_out(at, offset);
+        self.alu(Alu::Add, at, Operand::Reg(written));
+        self.store(Target::Out(offset), 0, Size::B4, Operand::Reg(at));
+        self.code.emit(Insn::load(Size::B4, at, FRAME, length));
+        self.alu(Alu::Add, at, Operand::Imm(1));
+        self.jump(Condition::NotEqual, true, at, Operand::Reg(written), torn);
+        [at, written].into_iter().for_each(|reg| self.free(reg));
+        self.move_on_stack(parent, dentry);
+        self.code.jump(Insn::goto(0), step);
+        self.free(steps);
+
+        // The output is used once more behind the loop: its register is not given away within it.
+        self.code.bind(nameless);
+        let at = self.pick(None);
+        self.load_out(at, offset);
+        self.jump(Condition::NotEqual, true, at, Operand::Imm(0), done);
+        self.free(at);
+        self.store(Target::Out(offset), FLAGS, Size::B4, Operand::Imm(NAMELESS as i32));
+        let number = self.followed(dentry, &path.number);
+        self.store(Target::Out(offset), BODY, Size::B8, Operand::Reg(number));
+        self.free(number);
+        let file_system = self.followed(dentry, &path.file_system);
+        let target = Target::Out(offset + FILE_SYSTEM);
+        self.read(Helper::ProbeReadKernelStr, target, Operand::Imm((OWN_NAME - FILE_SYSTEM).into()), file_system);
+        let name = self.from_stack(text);
+        let target = Target::Out(offset + OWN_NAME);
+        self.read(Helper::ProbeReadKernelStr, target, Operand::Imm((size - OWN_NAME).into()), name);
+        self.code.jump(Insn::goto(0), done);
+        self.code.bind(torn);
+        self.add_flag(offset, TORN);
+        self.code.jump(Insn::goto(0), done);
+        self.code.bind(rooted);
+        self.add_flag(offset, ROOTED);
+        self.code.bind(done);
+        self.release(depth);
+    }
+
+    fn keep(&mut self, reg: Reg) -> i16 {
+        let slot = self.reserve(8);
+        self.code.emit(Insn::store(Size::B8, FRAME, slot, Operand::Reg(reg)));
+        self.free(reg);
+        slot
+    }
+
+    fn keep_int(&mut self, int: &super::ir::Int) -> i16 {
+        let reg = self.int(int, None, 64);
+        self.keep(reg)
+    }
+
+    fn keep_followed(&mut self, pointer: i16, members: &[i32]) -> i16 {
+        let reg = self.followed(pointer, members);
+        self.keep(reg)
+    }
+
+    fn from_stack(&mut self, slot: i16) -> Reg {
+        let reg = self.pick(Some(R3));
+        self.code.emit(Insn::load(Size::B8, reg, FRAME, slot));
+        reg
+    }
+
+    fn move_on_stack(&mut self, from: i16, to: i16) {
+        let reg = self.from_stack(from);
+        self.code.emit(Insn::store(Size::B8, FRAME, to, Operand::Reg(reg)));
+        self.free(reg);
+    }
+
+    fn jump_if(&mut self, condition: Condition, slot: i16, right: Operand, to: super::assembler::Label) {
+        let reg = self.from_stack(slot);
+        self.jump(condition, true, reg, right, to);
+        self.free(reg);
+    }
+
+    fn jump_if_same(&mut self, left: i16, right: i16, to: super::assembler::Label) {
+        let right = self.from_stack(right);
+        self.jump_if(Condition::Equal, left, Operand::Reg(right), to);
+        self.free(right);
+    }
+
+    /// The word of 8 bytes that a chain of pointers leads to, member by member.
+    fn followed(&mut self, pointer: i16, members: &[i32]) -> Reg {
+        let depth = self.depth();
+        let word = self.reserve(8);
+        let mut reg = self.from_stack(pointer);
+        for member in members {
+            self.add_offset(reg, *member);
+            self.read(Helper::ProbeReadKernel, Target::Stack(word), Operand::Imm(8), reg);
+            reg = self.from_stack(word);
+        }
+        self.release(depth);
+        reg
+    }
+
+    /// Room for members of up to 8 bytes.
+    fn copies<const N: usize>(&mut self, offsets: [i32; N]) -> Copies<N> {
+        let first = offsets.iter().min().copied().unwrap_or(0) & !7;
+        let length = offsets.iter().max().map_or(0, |last| (last - first + 15) & !7);
+        if length <= NEARBY {
+            let slot = self.reserve(length as usize);
+            let members = offsets.map(|offset| slot + (offset - first) as i16);
+            return Copies { reads: vec![(first, slot, length)], members };
+        }
+        let members = offsets.map(|_| self.reserve(8));
+        Copies { reads: offsets.into_iter().zip(members).map(|(offset, slot)| (offset, slot, 8)).collect(), members }
+    }
+
+    fn copy_members<const N: usize>(&mut self, pointer: i16, copies: &Copies<N>) {
+        for (offset, slot, length) in &copies.reads {
+            let address = self.from_stack(pointer);
+            self.add_offset(address, *offset);
+            self.read(Helper::ProbeReadKernel, Target::Stack(*slot), Operand::Imm(*length), address);
+        }
+    }
+
+    /// Four bytes of the output.
+    fn load_out(&mut self, reg: Reg, offset: u16) {
+        let out = self.input(Input::Out);
+        self.code.emit(Insn::load(Size::B4, reg, out, offset as i16));
+    }
+
+    fn add_flag(&mut self, offset: u16, flag: u32) {
+        let flags = self.pick(Some(R0));
+        self.load_out(flags, offset + FLAGS);
+        self.alu(Alu::Or, flags, Operand::Imm(flag as i32));
+        self.store(Target::Out(offset), FLAGS, Size::B4, Operand::Reg(flags));
+        self.free(flags);
+    }
+}
+
+/// The largest pieces that may be read into `room` bytes, by how much of it is used: a fixed size lets the verifier see
+/// that it fits, and halves come near to what is left.
+fn pieces(room: u16) -> impl Iterator<Item = u16> {
+    let largest = room.min(LONGEST_NAME);
+    let halves = [128, 64, 32, 16, 8].into_iter().filter(move |piece| *piece < largest);
+    [largest].into_iter().chain(halves)
+}
