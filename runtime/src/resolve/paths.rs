@@ -2,8 +2,8 @@
 
 use super::members::{address, behind, member_place};
 use super::operators::binary;
-use super::scope::{Arguments, Scope, Typed, Walk};
 use super::resolve;
+use super::scope::{Arguments, Scope, Typed, Walk};
 use crate::aggregate::path::{LONGEST, SHORTEST};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
