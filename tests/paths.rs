@@ -143,3 +143,31 @@ fn paths_are_keys_and_spans_keep_them() {
     assert_eq!(rows(1), serde_json::json!([{ "key": key, "value": 1009 }]), "{output}");
     assert_eq!(rows(2), serde_json::json!([{ "key": { "exe_file": workload }, "value": 1009 }]), "{output}");
 }
+
+/// What an error says above the script and below it.
+fn refused(chain: &str) -> String {
+    let output = Skep::new(&["plan", "-e", chain]).run().status_is(1);
+    let said = |line: &&str| line.starts_with("error") || line.contains("= help");
+    output.err.lines().filter(said).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn paths_are_no_conditions_and_pair_nothing() {
+    privileged!();
+    for condition in ["path(args.file) == \"/etc/passwd\"", "starts_with(path(args.file), \"/etc\")", "path(args.file)"]
+    {
+        assert_eq!(
+            refused(&format!("probe(\"iter:task_file\").filter({condition}).count()")),
+            "error: `path(args.file)` is known here only: the kernel cannot compare it   = help: test each event here: \
+             .fields(path(args.file)).each(|e| if e.file == \"/etc/passwd\" { … })"
+        );
+    }
+    assert_eq!(
+        refused(
+            "span(\"rawtracepoint:sys_enter\", \"rawtracepoint:sys_exit\")
+                .on(path(curtask.mm.exe_file), path(curtask.mm.exe_file)).count()"
+        ),
+        "error: spans are not paired by paths   = help: pair them by the file itself: \
+         .on(curtask.mm.exe_file, curtask.mm.exe_file)"
+    );
+}

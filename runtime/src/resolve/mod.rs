@@ -34,6 +34,7 @@ pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
             left: int,
             right: Int::Constant(0),
         }),
+        Typed::Path { .. } => Err(paths::no_condition(expr).at(expr.position)),
         other => Err(Diagnostic::script(format!("`{expr}` is {}, no condition", other.what()))
             .help(format!("compare it: {expr} == …"))
             .at(expr.position)),

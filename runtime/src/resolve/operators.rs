@@ -1,5 +1,6 @@
 //! Operators: arithmetic, comparisons, texts against literals.
 
+use super::paths::no_condition;
 use super::scope::{Arguments, Scope, TEXT_SIZE, Typed};
 use super::{column, number, to_number};
 use crate::aggregate::column::{Enumeration, Show};
@@ -86,8 +87,8 @@ pub fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &S
         (Typed::Text { text: left, size: a }, Typed::Text { text: right, size: b }) => {
             equality(Test::TextsEqual { left, right, size: a.max(b).min(TEXT_SIZE) })
         }
-        (Typed::Path { .. }, _) => Err(no_text_in_the_kernel(left).at(expr.position)),
-        (_, Typed::Path { .. }) => Err(no_text_in_the_kernel(right).at(expr.position)),
+        (Typed::Path { .. }, _) => Err(no_condition(left).at(expr.position)),
+        (_, Typed::Path { .. }) => Err(no_condition(right).at(expr.position)),
         (Typed::Text { .. } | Typed::Bytes { .. }, _) | (_, Typed::Text { .. } | Typed::Bytes { .. }) => {
             Err(Diagnostic::script(format!("`{left}` and `{right}` are of different kinds")).at(expr.position))
         }
@@ -122,19 +123,12 @@ pub fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Sc
     match value {
         Typed::Text { text, .. } => Ok(Test::TextIs { text, literal, prefix }),
         _ if scope.arguments == Arguments::Unchecked => Ok(Test::TextIs { text: Text::Comm, literal, prefix }),
-        Typed::Path { .. } => Err(no_text_in_the_kernel(side).at(expr.position)),
+        Typed::Path { .. } => Err(no_condition(side).at(expr.position)),
         Typed::Int { show: Show::Hex, .. } => Err(Diagnostic::script(format!("`{side}` is an address, not a text"))
             .help(format!("str({side})"))
             .at(expr.position)),
         other => Err(Diagnostic::script(format!("`{side}` is {}, not a text", other.what())).at(expr.position)),
     }
-}
-
-/// A path is put together when it is read.
-fn no_text_in_the_kernel(side: &Expr) -> Diagnostic {
-    let name = side.column_name();
-    Diagnostic::script(format!("`{side}` is known here only: the kernel cannot compare it"))
-        .help(format!("test each event here: .fields({side}).each(|e| if e.{name} == \"/etc/passwd\" {{ … }})"))
 }
 
 /// A value of an enumeration is compared with its name.

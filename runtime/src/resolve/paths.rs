@@ -11,6 +11,9 @@ use crate::slot::ir::{Arithmetic, Int, Names, Path, Place, Size, Top};
 use crate::types::{KernelTypes, Type};
 use skep_templates::btf::Kind;
 
+const FILES: &str =
+    "path() takes a `struct file *`, a `struct path *` or a `struct dentry *`: path(curtask.mm.exe_file)";
+
 /// `path(args.file)`
 pub fn path(file: &Expr, size: Option<&Expr>, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     let size = match size.map(|size| &*size.node) {
@@ -18,7 +21,7 @@ pub fn path(file: &Expr, size: Option<&Expr>, expr: &Expr, scope: &Scope) -> Res
         Some(Node::Int(size)) if (SHORTEST.into()..=LONGEST.into()).contains(size) => (*size as u16) & !7,
         Some(_) => {
             let message = format!("the length in `{expr}` must be a number from {SHORTEST} to {LONGEST}");
-            return Err(Diagnostic::script(message).at(expr.position));
+            return Err(Diagnostic::script(message).help(format!("path({file}, 256)")).at(expr.position));
         }
     };
     let resolved = resolve(file, scope)?;
@@ -30,21 +33,31 @@ pub fn path(file: &Expr, size: Option<&Expr>, expr: &Expr, scope: &Scope) -> Res
         Typed::Pointer { int, to, stars: 1, memory } => (behind(int, memory), to),
         Typed::Object { place, of } => (place, of),
         other => {
-            return Err(Diagnostic::script(format!("`{file}` is {}: whose path is not known", other.what()))
-                .help(format!("path(cast({file}, \"struct file\"))"))
-                .at(expr.position));
+            let error = Diagnostic::script(format!("`{file}` is {}, no file", other.what())).at(expr.position);
+            return Err(match &*file.node {
+                Node::Name(_) if matches!(other, Typed::Int { .. }) => {
+                    error.help(format!("path(cast({file}, \"struct file\"))"))
+                }
+                _ => error.help(FILES),
+            });
         }
     };
     let start = start(place, &of).ok_or_else(|| {
-        Diagnostic::script(format!("`{file}` is of `{of}`, which has no path"))
-            .help("path() takes a `struct file *`, a `struct path *` or a `struct dentry *`")
-            .at(expr.position)
+        let message = format!("`{file}` leads to a `{of}`, which has no path");
+        Diagnostic::script(message).help(FILES).at(expr.position)
     })?;
     let walk = walk(start, types).map_err(|missing| {
         Diagnostic::machine(format!("this kernel's types do not say where {missing} is: no path can be found"))
             .at(expr.position)
     })?;
     Ok(Typed::Path { path: Walk::Now(Box::new(walk)), size })
+}
+
+/// A path is put together when it is read: no condition can be made of it.
+pub fn no_condition(path: &Expr) -> Diagnostic {
+    let name = path.column_name();
+    Diagnostic::script(format!("`{path}` is known here only: the kernel cannot compare it"))
+        .help(format!("test each event here: .fields({path}).each(|e| if e.{name} == \"/etc/passwd\" {{ … }})"))
 }
 
 /// Addresses of the `struct dentry` and of the `struct vfsmount`, if there is one.
