@@ -66,7 +66,7 @@ impl Frame {
         self.jump_if_same(dentry, parent, known);
         self.store(Target::Out(offset), FLAGS, Size::B4, Operand::Imm(DELETED as i32));
         self.code.bind(known);
-        let root = self.from_stack(walk.root);
+        let root = self.kept(walk.root);
         self.jump_if(Condition::NotEqual, dentry, Operand::Reg(root), within);
         self.free(root);
         match &walk.mount {
@@ -166,7 +166,7 @@ impl Frame {
         let name = |from: u16, to: u16| (Target::Out(offset + from), Operand::Imm((to - from).into()));
         let (target, room) = name(FILE_SYSTEM, OWN_NAME);
         self.read(Helper::ProbeReadKernelStr, target, room, file_system);
-        let own = self.from_stack(*text);
+        let own = self.kept(*text);
         let (target, room) = name(OWN_NAME, *size);
         self.read(Helper::ProbeReadKernelStr, target, room, own);
     }
@@ -178,26 +178,26 @@ impl Frame {
         slot
     }
 
-    fn from_stack(&mut self, slot: i16) -> Reg {
+    fn kept(&mut self, slot: i16) -> Reg {
         let reg = self.pick(Some(R3));
         self.code.emit(Insn::load(Size::B8, reg, FRAME, slot));
         reg
     }
 
     fn move_on_stack(&mut self, from: i16, to: i16) {
-        let reg = self.from_stack(from);
+        let reg = self.kept(from);
         self.code.emit(Insn::store(Size::B8, FRAME, to, Operand::Reg(reg)));
         self.free(reg);
     }
 
     fn jump_if(&mut self, condition: Condition, slot: i16, right: Operand, to: Label) {
-        let reg = self.from_stack(slot);
+        let reg = self.kept(slot);
         self.jump(condition, true, reg, right, to);
         self.free(reg);
     }
 
     fn jump_if_same(&mut self, left: i16, right: i16, to: Label) {
-        let right = self.from_stack(right);
+        let right = self.kept(right);
         self.jump_if(Condition::Equal, left, Operand::Reg(right), to);
         self.free(right);
     }
@@ -206,11 +206,11 @@ impl Frame {
     fn followed(&mut self, pointer: i16, members: &[i32]) -> Reg {
         let depth = self.depth();
         let word = self.reserve(8);
-        let mut reg = self.from_stack(pointer);
+        let mut reg = self.kept(pointer);
         for member in members {
             self.add_offset(reg, *member);
             self.read(Helper::ProbeReadKernel, Target::Stack(word), Operand::Imm(8), reg);
-            reg = self.from_stack(word);
+            reg = self.kept(word);
         }
         self.release(depth);
         reg
@@ -231,7 +231,7 @@ impl Frame {
 
     fn copy_members<const N: usize>(&mut self, pointer: i16, copies: &Copies<N>) {
         for (offset, slot, length) in &copies.reads {
-            let address = self.from_stack(pointer);
+            let address = self.kept(pointer);
             self.add_offset(address, *offset);
             self.read(Helper::ProbeReadKernel, Target::Stack(*slot), Operand::Imm(*length), address);
         }
