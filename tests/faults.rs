@@ -305,6 +305,41 @@ fn end_of_the_command_is_the_end_of_the_run() {
 }
 
 #[test]
+fn time_of_a_run_ends_it_while_the_command_goes_on() {
+    privileged!();
+    let script = r#"
+        let calls = probe("tracepoint:syscalls:sys_enter_getpgid").count();
+        print(calls.run("300ms"));
+        print(calls.run("60s"));
+    "#;
+    let since = std::time::Instant::now();
+    let run = Skep::on("getpgid 23 sleep 3000 getpgid 101", script).run().ok();
+    assert_eq!(run.texts(), ["23", "101"]);
+    assert!((3..20).contains(&since.elapsed().as_secs()), "the second run ends with the command");
+    let since = std::time::Instant::now();
+    let run =
+        Skep::on("getpgid 23 sleep 10000", r#"print(probe("t:syscalls:sys_enter_getpgid").count().run("300ms"))"#);
+    let run = run.run().ok();
+    assert_eq!(run.texts(), ["23"]);
+    assert!(since.elapsed().as_secs() < 8 && run.err.contains("the command goes on as process "), "{run}");
+}
+
+#[test]
+fn end_of_the_command_between_two_runs_begins_no_further_one() {
+    privileged!();
+    let script = r#"
+        let calls = probe("tracepoint:syscalls:sys_enter_getpgid").count();
+        print(calls.run("300ms"));
+        let end = timestamp();
+        while end.elapsed < 1.5 {}
+        print(calls.run());
+    "#;
+    let run = Skep::on("getpgid 23 sleep 900", script).run().ok();
+    assert_eq!(run.texts(), ["23"]);
+    assert!(!run.err.contains("goes on"), "{run}");
+}
+
+#[test]
 fn exit_of_the_script_is_the_exit_status() {
     let run = Skep::new(&["-e", "at_end(|| print(\"end\")); print(\"begin\"); exit(7); print(\"never\");"])
         .run()

@@ -145,7 +145,7 @@ pub fn runner(
         catalog: catalog(cli)?,
         machine,
         restrict,
-        sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring }),
+        sizes: cli.ring.map_or_else(Sizes::default, |ring| Sizes { ring, ..Sizes::default() }),
         longest: cli.longest,
     };
     let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);

@@ -126,12 +126,17 @@ pub enum Function {
     CgroupPath,
     UserName,
     Ksym,
+    /// A call chain of at most so many functions: `kstack(5)`.
+    Kstack,
+    Ustack,
 }
 
 impl Function {
     pub fn name(self) -> &'static str {
         match self {
             Function::Str => "str",
+            Function::Kstack => "kstack",
+            Function::Ustack => "ustack",
             Function::Buf => "buf",
             Function::Path => "path",
             Function::Ntop => "ntop",

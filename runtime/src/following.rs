@@ -72,6 +72,7 @@ impl Following {
             constants: &constants,
             slots: &[],
             programs: &programs,
+            module_types: None,
             maps,
         };
         let programs = load::load(request)?.programs;

@@ -30,6 +30,8 @@ pub mod script;
 pub mod session;
 pub mod slot;
 pub mod span;
+pub mod stacks;
+pub mod symbols;
 pub mod template;
 pub mod trust;
 pub mod types;

@@ -4,6 +4,7 @@ use crate::aggregate::cell::Kind;
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Position;
 use crate::expr::Expr;
+use crate::report::graph::Target;
 
 /// Everything that one script asked for, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,6 +93,8 @@ pub struct View {
     pub top: Option<usize>,
     /// Column and direction; without it the greatest value comes first.
     pub sort: Option<(String, Direction)>,
+    /// Graphs of its call chains, written instead of the table.
+    pub files: Vec<Target>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,9 +40,10 @@ pub enum Mechanism {
         returns: bool,
         many: bool,
     },
-    /// At the entry or return of the function with this id in the kernel's BTF.
+    /// At the entry or return of the function with this id in the BTF of a module; empty: of the kernel proper.
     Trampoline {
         id: u32,
+        module: String,
         returns: bool,
     },
     Uprobe {

@@ -14,7 +14,7 @@ use crate::membership;
 use crate::plan::{self, Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
 use crate::resolve::{self, Scope, Typed, Walk};
-use crate::slot::assembler::Insn;
+use crate::slot::assembler::{Insn, MapRef};
 use crate::slot::compile;
 use crate::slot::ir::{Column, Content, Current, Int, Size, Test, Text};
 use crate::span::{self, Spans};
@@ -86,6 +86,16 @@ pub struct Prepared {
     pub probes: HashMap<u64, String>,
 }
 
+impl Prepared {
+    /// Does it ask for call chains?
+    pub fn has_stacks(&self) -> bool {
+        let mut units = self.units.iter().chain(self.span.iter().flat_map(|span| &span.units));
+        units.any(|unit| {
+            unit.slots.written().any(|(_, code)| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks)))
+        })
+    }
+}
+
 /// One template, specialised, and where it attaches.
 #[derive(Clone)]
 pub struct Unit {
@@ -110,9 +120,10 @@ pub enum Load {
     Plain(u32),
     /// A tracing program on a tracepoint's prototype.
     TracepointPrototype(String),
-    /// A tracing program on a function of the kernel's BTF.
+    /// A tracing program on a function of the BTF of a module; empty: of the kernel proper.
     Function {
         id: u32,
+        module: String,
         returns: bool,
     },
     KprobeMulti,
@@ -374,8 +385,9 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Syscall { .. } => ("syscall", "leave", Load::TracepointPrototype("sys_exit".into())),
         Mechanism::Kprobe { many: true, .. } => ("kprobe", "hit", Load::KprobeMulti),
         Mechanism::Kprobe { .. } => ("kprobe", "hit", Load::Plain(load::KPROBE)),
-        Mechanism::Trampoline { id, returns } => {
-            ("fentry", if *returns { "leave" } else { "enter" }, Load::Function { id: *id, returns: *returns })
+        Mechanism::Trampoline { id, module, returns } => {
+            let load = Load::Function { id: *id, module: module.clone(), returns: *returns };
+            ("fentry", if *returns { "leave" } else { "enter" }, load)
         }
         // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON.
         Mechanism::Uprobe { .. }

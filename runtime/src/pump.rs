@@ -26,8 +26,8 @@ pub enum Happening {
     Deadline,
     /// SIGINT, SIGTERM or SIGHUP; `signals` has which.
     Signal,
-    /// The command of `-c` ended, with this status if it did not die by a signal.
-    ChildEnded(Option<i32>),
+    /// The command of `-c` ended.
+    CommandEnded,
 }
 
 /// Batches that may wait for the script's thread.
@@ -76,8 +76,8 @@ impl Pump {
     }
 
     /// For threads that wait for something else, such as a child.
-    pub fn sender(&self) -> mpsc::Sender<Happening> {
-        self.sender.clone()
+    pub fn sender(&self) -> &mpsc::Sender<Happening> {
+        &self.sender
     }
 
     /// Asks for what is left in the ring buffer; the channel then ends.

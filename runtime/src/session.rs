@@ -1,23 +1,28 @@
 //! A session: prepared entries in the kernel, from load to detach. Dropping it detaches everything.
 
 use crate::aggregate::cell::Kind;
+use crate::aggregate::column::ColumnType;
 use crate::aggregate::table::{Spec, Table};
+use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::load::{self, Loaded, ProgramKind, Request};
 use crate::kernel::map::{Map, Shape};
+use crate::kernel::perf::Every;
 use crate::kernel::ring::Ring;
 use crate::kernel::{btf, perf, sys};
 use crate::machine::Machine;
-use crate::plan::{Entry, Output};
+use crate::plan::{Entry, Output, Source};
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Load, Prepared, Program, Unit};
 use crate::span;
+use crate::stacks::Stacks;
 use crate::trust::{self, Trust};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 mod functions;
 
@@ -28,11 +33,13 @@ pub use functions::Refused;
 pub struct Sizes {
     /// Bytes of the ring buffer that all streams of a session share.
     pub ring: u64,
+    /// Call chains that the kernel keeps.
+    pub stacks: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { ring: 8 << 20 }
+        Sizes { ring: 8 << 20, stacks: 8192 }
     }
 }
 
@@ -41,6 +48,16 @@ pub struct Session {
     running: Vec<Running>,
     ring: Option<Map>,
     refused: Vec<Refused>,
+    stacks: Option<Rc<Stacks>>,
+}
+
+/// What entries share beyond their session.
+#[derive(Clone, Default)]
+pub struct Shared<'a> {
+    /// Processes that are followed.
+    pub following: Option<&'a Following>,
+    /// Where entries that ask for call chains keep them.
+    pub stacks: Option<Rc<Stacks>>,
 }
 
 /// One entry, loaded and attached. Its maps outlive its links, so that values can be read at the end.
@@ -59,26 +76,28 @@ impl Session {
     /// # Errors
     /// A machine diagnostic: no privilege, a kernel that refuses, an attach point that is gone.
     pub fn start(entries: &[(&Entry, &Prepared)], machine: &Machine, sizes: Sizes) -> Result<Session, Diagnostic> {
-        Self::start_among(entries, machine, sizes, None)
+        Self::start_with(entries, machine, sizes, Shared::default())
     }
 
-    /// The same, of entries that ask for the processes that are followed.
+    /// The same, of entries that ask for what they share.
     ///
     /// # Errors
     /// As [`Session::start`].
-    pub fn start_among(
+    pub fn start_with(
         entries: &[(&Entry, &Prepared)],
         machine: &Machine,
         sizes: Sizes,
-        following: Option<&Following>,
+        shared: Shared<'_>,
     ) -> Result<Session, Diagnostic> {
         let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
         let refused = |error: io::Error| load::refused("events", &error);
         let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
-        let mut session = Session { running: Vec::new(), ring, refused: Vec::new() };
+        let mut session = Session { running: Vec::new(), ring, refused: Vec::new(), stacks: shared.stacks };
         let mut loaded = Vec::new();
         for (entry, prepared) in entries {
-            loaded.push(session.load(entry, prepared, machine, following).map_err(|error| error.at(entry.position))?);
+            loaded.push(
+                session.load(entry, prepared, machine, shared.following).map_err(|error| error.at(entry.position))?,
+            );
         }
         // Attached only when all are loaded: the first events of all entries are then of about the same moment.
         for ((running, programs), (entry, _)) in loaded.into_iter().zip(entries) {
@@ -127,6 +146,9 @@ impl Session {
             if let Some(following) = following {
                 maps.insert("followed".into(), following.processes().try_clone().map_err(refused)?);
             }
+            for (name, map) in self.stacks.iter().flat_map(|stacks| stacks.maps()) {
+                maps.insert(name.into(), map.try_clone().map_err(refused)?);
+            }
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);
             }
@@ -173,7 +195,11 @@ impl Session {
                 value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
             (key, words)
         });
-        Ok(Some(Table::from_entries(spec.clone(), entries)))
+        let named = |column: &ColumnType, value| match &self.stacks {
+            Some(stacks) => stacks.value(column, value),
+            None => value,
+        };
+        Ok(Some(Table::from_entries_with(spec.clone(), entries, named)))
     }
 
     /// Begins entry `n` anew.
@@ -193,6 +219,11 @@ impl Session {
         let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
         let open = running.spans.as_ref().map(span::open).transpose()?;
         Ok(Trust { open: open.unwrap_or(0), ..trust })
+    }
+
+    /// Frames that were shown, and those without a name among them; `None` where nothing asks for call chains.
+    pub fn frames(&self) -> Option<(u64, u64)> {
+        self.stacks.as_ref().map(|stacks| stacks.counts())
     }
 
     /// How many attachments there are.
@@ -231,6 +262,19 @@ pub fn spec(entry: &Entry, prepared: &Prepared) -> Spec {
         unsigned: prepared.value_unsigned,
         show: prepared.value_show,
         unit: None,
+        period: period(entry),
+    }
+}
+
+/// Nanoseconds between two samples, where one clock is the source.
+fn period(entry: &Entry) -> Option<u64> {
+    match &entry.source {
+        Source::Probe(points) => match points.as_slice() {
+            [(_, AttachPoint::Profile { every: Every::Hertz(hertz), .. })] => 1_000_000_000u64.checked_div(*hertz),
+            [(_, AttachPoint::Profile { every: Every::Period(period), .. })] => Some(*period),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -247,6 +291,7 @@ fn load_unit(
     }
     let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
     let mut programs = Vec::new();
+    let mut module_types = None;
     for program in &unit.programs {
         let kind = match &program.load {
             Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
@@ -265,11 +310,16 @@ fn load_unit(
                 expected_attach_type: load::TRACE_KPROBE_MULTI,
                 attach_btf_id: 0,
             },
-            Load::Function { id, returns } => ProgramKind {
-                prog_type: load::TRACING,
-                expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
-                attach_btf_id: *id,
-            },
+            Load::Function { id, module, returns } => {
+                if !module.is_empty() {
+                    module_types = Some(btf::module(module).map_err(|error| load::refused_module(module, &error))?);
+                }
+                ProgramKind {
+                    prog_type: load::TRACING,
+                    expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
+                    attach_btf_id: *id,
+                }
+            }
             Load::TracepointPrototype(name) => ProgramKind {
                 prog_type: load::TRACING,
                 expected_attach_type: load::TRACE_RAW_TP,
@@ -284,6 +334,7 @@ fn load_unit(
         constants: &constants,
         slots: &slots,
         programs: &programs,
+        module_types: module_types.as_ref().map(AsFd::as_fd),
         maps,
     })
 }

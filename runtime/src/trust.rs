@@ -25,12 +25,19 @@ pub struct Trust {
     pub nested: u64,
     /// Starts that had no end yet when the run was over.
     pub open: u64,
+    /// Call chains that found no place in their map, or no memory.
+    pub lost_stacks: u64,
+    /// Frames of call chains that were shown, and those without a name among them.
+    pub frames: u64,
+    pub unresolved: u64,
     /// Processes that were not followed: there was no room for them.
     pub left_out: u64,
 }
 
 /// The map's value, `struct trust` of skep.bpf.h: words per CPU.
-pub const WORDS: usize = 6;
+pub const WORDS: usize = 7;
+/// Where in the value lost call chains are counted, in bytes: slots do that themselves.
+pub const LOST_STACKS: i16 = 48;
 
 /// The map that templates count in.
 pub fn shape() -> Shape {
@@ -49,10 +56,10 @@ impl Trust {
             let word = word.try_into().map(u64::from_ne_bytes).unwrap_or_default();
             sums[n % WORDS] = sums[n % WORDS].wrapping_add(word);
         }
-        let [seen, filtered, lost_ring, lost_map, unmatched, nested] = sums;
+        let [seen, filtered, lost_ring, lost_map, unmatched, nested, lost_stacks] = sums;
         let passed = seen.saturating_sub(filtered);
         let counted = if streams { 0 } else { passed.saturating_sub(lost_map) };
-        Ok(Trust { seen, filtered, counted, lost_ring, lost_map, unmatched, nested, ..Trust::default() })
+        Ok(Trust { seen, filtered, counted, lost_ring, lost_map, unmatched, nested, lost_stacks, ..Trust::default() })
     }
 
     pub fn add(&mut self, other: &Trust) {
@@ -65,6 +72,9 @@ impl Trust {
         self.unmatched += other.unmatched;
         self.nested += other.nested;
         self.open += other.open;
+        self.lost_stacks += other.lost_stacks;
+        self.frames += other.frames;
+        self.unresolved += other.unresolved;
         self.left_out += other.left_out;
     }
 
@@ -79,7 +89,7 @@ impl Trust {
 
     /// Is nothing missing?
     pub fn is_complete(&self) -> bool {
-        self.lost() + self.unaccounted() + self.left_out == 0
+        self.lost() + self.unaccounted() + self.left_out + self.lost_stacks == 0
     }
 
     /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
@@ -107,6 +117,13 @@ impl Trust {
         ];
         for (count, what, fate) in pairs.iter().filter(|(count, ..)| *count > 0) {
             line += &format!(", {} {what}{} {fate}", grouped(*count), if *count == 1 { "" } else { "s" });
+        }
+        if self.lost_stacks > 0 {
+            let s = if self.lost_stacks == 1 { "" } else { "s" };
+            line += &format!(", {} stack{s} not kept (table full)", grouped(self.lost_stacks));
+        }
+        if self.unresolved > 0 {
+            line += &format!(", {} of {} frames without a name", grouped(self.unresolved), grouped(self.frames));
         }
         if self.left_out > 0 {
             line += &format!(
@@ -144,6 +161,14 @@ mod tests {
             trust.line(),
             "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 ends without a start, 2 starts replaced by another, 1 start still open"
         );
+    }
+
+    #[test]
+    fn trust_line_names_stacks_and_frames() {
+        let trust = Trust { seen: 7, counted: 7, lost_stacks: 1, frames: 1200, unresolved: 3, ..Default::default() };
+        let expected = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept (table full), 3 of 1,200 frames without a name";
+        assert_eq!(trust.line(), expected);
+        assert!(!trust.is_complete());
     }
 
     #[test]

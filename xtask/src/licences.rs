@@ -11,6 +11,7 @@ pub fn check(root: &Path) -> Result<(), String> {
     let text =
         fs::read_to_string(root.join("deny.toml")).map_err(|error| format!("failed to read deny.toml: {error}"))?;
     let allowed = allowed(&text).ok_or("deny.toml has no list `allow`")?;
+    let exceptions = exceptions(&text);
     let output =
         Command::new("cargo").args(["metadata", "--format-version", "1", "--locked"]).current_dir(root).output();
     let output = output.map_err(|error| format!("cargo metadata: {error}"))?;
@@ -21,8 +22,10 @@ pub fn check(root: &Path) -> Result<(), String> {
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut wrong = Vec::new();
     for package in packages {
-        let name =
-            format!("{} {}", package["name"].as_str().unwrap_or("?"), package["version"].as_str().unwrap_or("?"));
+        let short = package["name"].as_str().unwrap_or("?");
+        let name = format!("{short} {}", package["version"].as_str().unwrap_or("?"));
+        let excepted = exceptions.iter().filter(|(of, _)| of == short).flat_map(|(_, more)| more);
+        let allowed: Vec<String> = allowed.iter().chain(excepted).cloned().collect();
         match package["license"].as_str() {
             Some(licence) if satisfied(licence, &allowed) => {}
             Some(licence) => wrong.push(format!("{name}: {licence}")),
@@ -43,7 +46,23 @@ pub fn check(root: &Path) -> Result<(), String> {
 }
 
 fn allowed(deny: &str) -> Option<Vec<String>> {
-    let list = deny.split_once("allow = [")?.1.split_once(']')?.0;
+    list(deny.split_once("\nallow = [")?.1)
+}
+
+/// One crate each, `{ crate = "NAME", allow = ["LICENCE"] }`, and what it may have beyond the list.
+fn exceptions(deny: &str) -> Vec<(String, Vec<String>)> {
+    let each = deny.split("{ crate = \"").skip(1);
+    each.filter_map(|one| {
+        let (name, rest) = one.split_once('"')?;
+        let (one, _) = rest.split_once('}')?;
+        Some((name.to_owned(), list(one.split_once("allow = [")?.1)?))
+    })
+    .collect()
+}
+
+/// The texts of a list, up to its end.
+fn list(text: &str) -> Option<Vec<String>> {
+    let list = text.split_once(']')?.0;
     Some(list.split(',').map(|item| item.trim().trim_matches('"').to_owned()).filter(|item| !item.is_empty()).collect())
 }
 
@@ -100,6 +119,14 @@ fn split<'a>(text: &'a str, operator: &str) -> Option<(&'a str, &'a str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exception_is_for_one_crate() {
+        let deny = "[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"a\", allow = [\"X-1\", \"X-2\"] }]\n";
+        assert_eq!(allowed(deny), Some(vec!["MIT".to_owned()]));
+        assert_eq!(exceptions(deny), [("a".to_owned(), vec!["X-1".to_owned(), "X-2".to_owned()])]);
+        assert_eq!(exceptions("[licenses]\nallow = [\"MIT\"]\n"), []);
+    }
 
     #[test]
     fn expressions_follow_spdx() {

@@ -59,6 +59,7 @@ struct trust {
 	u64 lost_map;  /* aggregation map full */
 	u64 unmatched; /* an end without its start */
 	u64 nested;    /* a start with the key of one that had not ended */
+	u64 lost_stacks; /* no room for a call chain: slots count them */
 };
 
 struct {

@@ -1,9 +1,10 @@
 //! Columns: the typed parts of a key or an event, and the values decoded from them. Pure; no privilege.
 
 use super::path;
+use skep_flamegraphs::profile::{Frame, Origin};
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One column. Its unit, such as `ns`, is shown in headings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,16 @@ impl ColumnType {
     /// A column without a unit.
     pub fn new(name: &str, kind: ColumnKind) -> Self {
         ColumnType { name: name.into(), kind, unit: None }
+    }
+
+    /// Does it hold call chains?
+    pub fn is_stack(&self) -> bool {
+        matches!(self.kind, ColumnKind::Int { show: Show::Stack(_), .. })
+    }
+
+    /// Those of a process?
+    pub fn is_user_stack(&self) -> bool {
+        matches!(self.kind, ColumnKind::Int { show: Show::Stack(StackShow { user: true, .. }), .. })
     }
 }
 
@@ -66,8 +77,17 @@ pub enum Show {
     Duration,
     /// An address in the kernel's code or data.
     KernelSymbol,
+    /// A call chain: its number in the kernel's table, and the process of a user's chain above it.
+    Stack(StackShow),
     /// A value of an enumeration.
     Enum(&'static Enumeration),
+}
+
+/// Whose call chain, and how many frames of it from the innermost on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StackShow {
+    pub user: bool,
+    pub depth: u8,
 }
 
 /// The names of an enumeration's values.
@@ -155,7 +175,7 @@ pub fn decode(column: &ColumnType, bytes: &[u8]) -> Value {
     match column.kind {
         ColumnKind::Int { size, signed, show } => match integer(bytes, signed) {
             Some(value) if bytes.len() == usize::from(size) => match i64::try_from(value) {
-                Ok(int) if !matches!(show, Show::Hex | Show::KernelSymbol) => Value::Int(int),
+                Ok(int) if !matches!(show, Show::Hex | Show::KernelSymbol | Show::Stack(_)) => Value::Int(int),
                 _ => Value::Unsigned(value as u64),
             },
             _ => Value::Bytes(bytes.to_vec()),
@@ -192,6 +212,8 @@ pub enum Value {
     Text(String),
     Bytes(Vec<u8>),
     Float(f64),
+    /// A call chain, the innermost function first. Chains are equal whose functions are: not where in them a call stands.
+    Stack(Arc<[Arc<Frame>]>),
 }
 
 impl Value {
@@ -210,8 +232,14 @@ impl Value {
             Value::Float(_) => 1,
             Value::Text(_) => 2,
             Value::Bytes(_) => 3,
+            Value::Stack(_) => 4,
         }
     }
+}
+
+/// What makes a frame the same as another one to people.
+fn function(frame: &Arc<Frame>) -> (&str, Origin, bool) {
+    (&frame.name, frame.origin, frame.inlined)
 }
 
 impl Ord for Value {
@@ -221,6 +249,7 @@ impl Ord for Value {
             (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
             (Value::Text(a), Value::Text(b)) => a.cmp(b),
             (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+            (Value::Stack(a), Value::Stack(b)) => a.iter().map(function).cmp(b.iter().map(function)),
             _ => (self.class(), self.integer()).cmp(&(other.class(), other.integer())),
         }
     }
@@ -247,6 +276,7 @@ impl Hash for Value {
             Value::Float(value) => value.to_bits().hash(state),
             Value::Text(text) => text.hash(state),
             Value::Bytes(bytes) => bytes.hash(state),
+            Value::Stack(frames) => frames.iter().for_each(|frame| function(frame).hash(state)),
         }
     }
 }

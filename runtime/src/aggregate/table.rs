@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::RangeFrom;
+use std::time::{Duration, SystemTime};
 
 use super::bucket;
 use super::cell::{Cell, Kind, Measure};
@@ -22,12 +24,14 @@ pub struct Spec {
     pub show: Show,
     /// The samples' unit, such as `ns`.
     pub unit: Option<String>,
+    /// Nanoseconds between two samples of a clock.
+    pub period: Option<u64>,
 }
 
 impl Spec {
     /// Of signed samples without a unit.
     pub fn new(name: &str, kind: Kind, key: Vec<ColumnType>) -> Self {
-        Spec { name: name.into(), key, kind, unsigned: false, show: Show::Decimal, unit: None }
+        Spec { name: name.into(), key, kind, unsigned: false, show: Show::Decimal, unit: None, period: None }
     }
 
     /// Where each column of the key lies: behind the bucket number, if there is one, as the fields of a C struct.
@@ -61,6 +65,8 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub spec: Spec,
+    /// When the run began, and how long it took.
+    pub ran: Option<(SystemTime, Duration)>,
     rows: Vec<Row>,
     malformed: u64,
 }
@@ -72,6 +78,16 @@ impl Table {
         spec: Spec,
         entries: impl IntoIterator<Item = (K, W)>,
     ) -> Self {
+        Table::from_entries_with(spec, entries, |_, value| value)
+    }
+
+    /// The same, of columns whose values stand for something else, such as call chains: `named` says what. Keys that are
+    /// then the same become one row.
+    pub fn from_entries_with<K: AsRef<[u8]>, W: AsRef<[u64]>>(
+        spec: Spec,
+        entries: impl IntoIterator<Item = (K, W)>,
+        named: impl Fn(&ColumnType, Value) -> Value,
+    ) -> Self {
         let mut found = HashMap::new();
         let mut malformed = 0;
         for (key, words) in entries {
@@ -82,7 +98,7 @@ impl Table {
             if !known {
                 malformed += 1;
             } else if let Some(value) = measure(&spec, key, &cell) {
-                add(&mut found, values(&spec, key), value);
+                add(&mut found, values(&spec, key, &named), value);
             }
         }
         Table::sorted(spec, found, malformed)
@@ -90,7 +106,7 @@ impl Table {
 
     fn sorted(spec: Spec, rows: HashMap<Vec<Value>, Measure>, malformed: u64) -> Self {
         let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        let mut table = Table { spec, rows, malformed };
+        let mut table = Table { spec, ran: None, rows, malformed };
         table.sort(|a, b| b.value.rank().cmp(&a.value.rank()));
         table
     }
@@ -156,7 +172,8 @@ impl Table {
         for row in self.rows.drain(..).chain(other.rows) {
             add(&mut found, row.key, row.value);
         }
-        *self = Table::sorted(self.spec.clone(), found, self.malformed + other.malformed);
+        let ran = self.ran.or(other.ran);
+        *self = Table { ran, ..Table::sorted(self.spec.clone(), found, self.malformed + other.malformed) };
         true
     }
 }
@@ -186,9 +203,12 @@ fn measure(spec: &Spec, key: &[u8], cell: &Cell) -> Option<Measure> {
     (cell.n > 0).then_some(Measure::Histogram(histogram))
 }
 
-fn values(spec: &Spec, key: &[u8]) -> Vec<Value> {
+fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value) -> Vec<Value> {
     let columns = spec.key_offsets().zip(&spec.key);
-    columns.map(|(offset, column)| column::decode(column, key.get(offset..).unwrap_or_default())).collect()
+    let value = |(offset, column)| {
+        named(column, column::decode(column, key.get::<RangeFrom<usize>>(offset..).unwrap_or_default()))
+    };
+    columns.map(value).collect()
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ fn ring_buffer(bench: &Bench) -> Result<Verdict, Diagnostic> {
     let columns = vec![Column { name: "nsecs".into(), expr: Expr::name("nsecs") }];
     entry.output = Output::Stream { columns, then: Then::Print };
     let prepared = bench.prepare(0, &entry, &bench.machine)?;
-    let session = Session::start(&[(&entry, &prepared)], &bench.machine, Sizes { ring: 64 << 10 })?;
+    let session = Session::start(&[(&entry, &prepared)], &bench.machine, Sizes { ring: 64 << 10, ..Sizes::default() })?;
     let Some(mut events) = session.events()? else {
         return Err(Diagnostic::bug("a stream without a ring buffer"));
     };

@@ -8,7 +8,7 @@ use crate::slot::assembler::Insn;
 use aya_obj::btf::BtfFeatures;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What kind of program to load; numbers of `enum bpf_prog_type` and `enum bpf_attach_type`.
@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub constants: &'a [(String, Vec<u8>)],
     pub slots: &'a [(&'static str, Vec<Insn>)],
     pub programs: &'a [(String, ProgramKind)],
+    /// The BTF of the module that has what the programs attach to; `None`: the kernel proper has it.
+    pub module_types: Option<BorrowedFd<'a>>,
     /// Maps that exist already, by the name that the object has for them.
     pub maps: HashMap<String, Map>,
 }
@@ -81,7 +83,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     };
     linker.set(request.constants).map_err(broken)?;
     for (name, code) in request.slots {
-        linker.write_slot(name, code).map_err(broken)?;
+        linker.write_slot(name, code, &request.maps).map_err(broken)?;
     }
     let mut maps = HashMap::with_capacity(8);
     for wanted in linker.maps() {
@@ -107,9 +109,10 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     linker.keep(request.programs.iter().map(|(name, _)| name.as_str()).collect());
     linker.link(&maps).map_err(broken)?;
     let mut programs = Vec::with_capacity(request.programs.len());
+    let types = Types { own: btf.as_ref(), module: request.module_types };
     for (name, kind) in request.programs {
         let program = linker.program(name).map_err(broken)?;
-        match load_program(name, *kind, &program, btf.as_ref()) {
+        match load_program(name, *kind, &program, types) {
             Ok(fd) => programs.push(fd),
             // Also what a program that is too large answers: then the second attempt ends the same way.
             Err(error)
@@ -121,7 +124,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
                 return load(request);
             }
             Err(error) if is_privilege(&error) => return Err(refused(request.template, &error)),
-            Err(error) => return Err(verifier_says(request.template, name, *kind, &program, btf.as_ref(), &error)),
+            Err(error) => return Err(verifier_says(request.template, name, *kind, &program, types, &error)),
         }
     }
     Ok(Loaded { programs, maps })
@@ -161,6 +164,18 @@ pub fn refused(what: &str, error: &io::Error) -> Diagnostic {
     Diagnostic::machine(format!("the kernel refused what `{what}` needs: {error}")).help("skep doctor")
 }
 
+/// The same for a module's types, which only administrators are handed.
+pub fn refused_module(module: &str, error: &io::Error) -> Diagnostic {
+    let missing = super::privilege::missing(&["CAP_SYS_ADMIN"]);
+    match (error.raw_os_error(), missing.as_slice()) {
+        (Some(libc::EPERM), [_, ..]) => {
+            Diagnostic::machine(format!("functions of module `{module}` take CAP_SYS_ADMIN")).help("run it with sudo")
+        }
+        _ => Diagnostic::machine(format!("failed to open the types of module `{module}`: {}", text(error)))
+            .help(format!("was it unloaded? lsmod | grep {module}")),
+    }
+}
+
 /// The same for a table. Older kernels (5.10) want its key to fit on a program's stack.
 pub fn refused_table(what: &str, key_size: u32, error: &io::Error) -> Diagnostic {
     const STACK: u32 = 512;
@@ -188,7 +203,14 @@ fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
     bpf_fd(Command::BtfLoad, &mut attributes)
 }
 
-fn attributes(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&OwnedFd>) -> ProgramLoad {
+/// The type information that a program is loaded with: its own, and that of the module it attaches to.
+#[derive(Clone, Copy)]
+struct Types<'a> {
+    own: Option<&'a OwnedFd>,
+    module: Option<BorrowedFd<'a>>,
+}
+
+fn attributes(name: &str, kind: ProgramKind, program: &Linked, types: Types<'_>) -> ProgramLoad {
     let mut attributes = ProgramLoad {
         prog_type: kind.prog_type,
         expected_attach_type: kind.expected_attach_type,
@@ -197,9 +219,10 @@ fn attributes(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&Owne
         insns: sys::address(&program.instructions),
         license: program.license.as_ptr() as u64,
         prog_name: sys::object_name(&format!("skep_{name}")),
+        attach_btf_obj_fd: types.module.map_or(0, |module| module.as_raw_fd() as u32),
         ..Default::default()
     };
-    if let Some(btf) = btf {
+    if let Some(btf) = types.own {
         attributes.prog_btf_fd = btf.as_raw_fd() as u32;
         attributes.func_info = sys::address(&program.functions);
         attributes.func_info_cnt = program.functions.len() as u32;
@@ -216,8 +239,8 @@ fn attributes(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&Owne
     attributes
 }
 
-fn load_program(name: &str, kind: ProgramKind, program: &Linked, btf: Option<&OwnedFd>) -> io::Result<OwnedFd> {
-    bpf_fd(Command::ProgramLoad, &mut attributes(name, kind, program, btf))
+fn load_program(name: &str, kind: ProgramKind, program: &Linked, types: Types<'_>) -> io::Result<OwnedFd> {
+    bpf_fd(Command::ProgramLoad, &mut attributes(name, kind, program, types))
 }
 
 /// Loads once more with a log, which goes to a file.
@@ -226,11 +249,11 @@ fn verifier_says(
     name: &str,
     kind: ProgramKind,
     program: &Linked,
-    btf: Option<&OwnedFd>,
+    types: Types<'_>,
     error: &io::Error,
 ) -> Diagnostic {
     let mut log = vec![0u8; 4 << 20];
-    let mut attributes = attributes(name, kind, program, btf);
+    let mut attributes = attributes(name, kind, program, types);
     attributes.log_level = 1;
     attributes.log_size = log.len() as u32;
     attributes.log_buf = sys::address_mut(&mut log);

@@ -99,12 +99,23 @@ impl Linker {
         self.object.patch_map_data(globals).map_err(|error| causes(&error))
     }
 
-    /// Replaces a slot's placeholder.
-    pub fn write_slot(&mut self, name: &str, code: &[Insn]) -> Result<(), Broken> {
+    /// Replaces a slot's placeholder; `maps` are those that its code may use.
+    pub fn write_slot(&mut self, name: &str, code: &[Insn], maps: &HashMap<String, Map>) -> Result<(), Broken> {
         let slot = self.object.functions.values_mut().find(|function| function.name == name);
         // A template without aggregation has no use for some slots, and the compiler leaves them out.
         let Some(slot) = slot else { return Ok(()) };
-        let bytes: Vec<u8> = code.iter().flat_map(|insn| insn.to_bytes()).collect();
+        let mut bytes = Vec::with_capacity(8 * code.len());
+        for insn in code {
+            let insn = match insn.map_ref() {
+                None => *insn,
+                Some(map) => {
+                    let map =
+                        maps.get(map.name()).ok_or_else(|| format!("slot `{name}` lacks map `{}`", map.name()))?;
+                    Insn { imm: map.number() as i32, ..*insn }
+                }
+            };
+            bytes.extend(insn.to_bytes());
+        }
         slot.instructions = aya_obj::copy_instructions(&bytes).map_err(|error| causes(&error))?;
         slot.line_info.line_info.truncate(1);
         slot.line_info.num_info = slot.line_info.line_info.len() as u32;

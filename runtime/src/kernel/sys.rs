@@ -18,7 +18,9 @@ pub enum Command {
     ObjectInfo = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
+    BtfGetFdById = 19,
     MapFreeze = 22,
+    BtfGetNextId = 23,
     MapLookupBatch = 24,
     LinkCreate = 28,
     IteratorCreate = 33,
@@ -53,7 +55,7 @@ attributes! {
     ProgramLoad { prog_type: u32, insn_cnt: u32, insns: u64, license: u64, log_level: u32, log_size: u32, log_buf: u64,
         kern_version: u32, prog_flags: u32, prog_name: [u8; 16], prog_ifindex: u32, expected_attach_type: u32,
         prog_btf_fd: u32, func_info_rec_size: u32, func_info: u64, func_info_cnt: u32, line_info_rec_size: u32,
-        line_info: u64, line_info_cnt: u32, attach_btf_id: u32, attach_prog_fd: u32, core_relo_cnt: u32, fd_array: u64,
+        line_info: u64, line_info_cnt: u32, attach_btf_id: u32, attach_btf_obj_fd: u32, core_relo_cnt: u32, fd_array: u64,
         core_relos: u64, core_relo_rec_size: u32, pad: u32 }
     /// As [`ProgramLoad`] up to what Linux 5.10 knows: it refuses longer blocks only if their tail is not zero.
     BtfLoad { btf: u64, log_buf: u64, btf_size: u32, log_size: u32, log_level: u32, pad: u32 }
@@ -64,6 +66,11 @@ attributes! {
         addrs: u64, cookies: u64 }
     UprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, path: u64, offsets: u64,
         ref_ctr_offsets: u64, cookies: u64, cnt: u32, multi_flags: u32, pid: u32, pad: u32 }
+    /// `next_id` is where the kernel answers.
+    NextId { start_id: u32, next_id: u32, open_flags: u32 }
+    ById { id: u32, next_id: u32, open_flags: u32 }
+    /// What [`Command::ObjectInfo`] says of type information: `struct bpf_btf_info`.
+    BtfInfo { btf: u64, btf_size: u32, id: u32, name: u64, name_len: u32, kernel_btf: u32 }
     ObjectInfo { fd: u32, info_len: u32, info: u64 }
     TestRun { prog_fd: u32, retval: u32, data_size_in: u32, data_size_out: u32, data_in: u64, data_out: u64, repeat: u32,
         duration: u32, ctx_size_in: u32, ctx_size_out: u32, ctx_in: u64, ctx_out: u64, flags: u32, cpu: u32, batch_size: u32,

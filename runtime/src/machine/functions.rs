@@ -96,6 +96,14 @@ impl Machine {
         })
     }
 
+    /// May this process have the types of a module handed to it? By all that load programs for its functions.
+    pub fn opens_module_types(&self) -> bool {
+        // One that may load nothing makes plans: with sudo it may.
+        self.captured
+            || privilege::missing(&["CAP_SYS_ADMIN"]).is_empty()
+            || !privilege::missing(&["CAP_BPF", "CAP_PERFMON"]).is_empty()
+    }
+
     /// As [`Machine::assume`], but where this process may load programs, a refusal is taken at its word.
     fn allowed(&self, tried: io::Result<()>) -> Result<(), io::ErrorKind> {
         match tried {

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::resolve::{self, Arguments, Typed};
 use crate::slot::ir::{Int, Memory, Size};
 use crate::types::{Prototype, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 mod refusal;
 
@@ -137,8 +137,13 @@ impl<'a> Asked<'a> {
         // Kretprobes miss returns: where each would be one of its own, fexit is tried first, and that takes types.
         let fexit_first = self.returns && !machine.has_kprobe_multi();
         if self.way == Way::Trampoline || names.len() <= FEW || read || fexit_first {
-            let of = |name: &str| names.binary_search_by_key(&name, |function| function.name).is_ok();
-            declared.extend(machine.types().functions(of).into_iter().map(|found| (found.name.clone(), found)));
+            let modules: BTreeSet<&str> = names.iter().map(|function| function.module).collect();
+            for module in modules {
+                let at = |name: &str| names.binary_search_by_key(&name, |function| function.name);
+                let of = |name: &str| at(name).is_ok_and(|n| names[n].module == module);
+                let found = machine.types().functions(module, of);
+                declared.extend(found.into_iter().map(|found| (found.name.clone(), found)));
+            }
         }
         let candidate = |Function { name, module }| Candidate { name, module, prototype: declared.remove(name) };
         let mut candidates: Vec<Candidate<'a>> = names.into_iter().map(candidate).collect();
@@ -200,8 +205,11 @@ impl<'a> Asked<'a> {
             Way::Trampoline => format!("a trampoline, as asked{note}"),
             Way::Any => format!("{kind}: a trampoline, preferred to a kprobe{note}"),
         };
-        let id = candidate.prototype.map_or(0, |prototype| prototype.function.id());
-        let mechanism = Mechanism::Trampoline { id, returns: self.returns };
+        let (id, module) = match candidate.prototype {
+            Some(prototype) => (prototype.function.id(), prototype.module),
+            None => (0, candidate.module.to_owned()),
+        };
+        let mechanism = Mechanism::Trampoline { id, module, returns: self.returns };
         Point { shown, mechanism, scope, reason, id: 0 }
     }
 
@@ -273,16 +281,22 @@ fn has(candidate: &Candidate<'_>, uses: Uses) -> bool {
 fn trampoline(candidate: &Candidate<'_>, machine: &Machine) -> Result<(), String> {
     machine.has_fentry().map_err(no_fentry)?;
     let name = candidate.name;
-    let module = candidate.prototype.as_ref().map_or(candidate.module, |prototype| &prototype.module);
-    if !module.is_empty() {
-        return Err(format!("`{name}` belongs to module `{module}`"));
-    }
+    let module = candidate.prototype.as_ref().map_or(candidate.module, |prototype| prototype.module.as_str());
     if machine.types().vmlinux().is_none() {
         return Ok(());
     }
     let Some(prototype) = &candidate.prototype else {
-        return Err(format!("the kernel's type information lacks `{name}`"));
+        return Err(match module {
+            "" => format!("the kernel's type information lacks `{name}`"),
+            module if machine.types().has_module(module) => {
+                format!("the type information of module `{module}` lacks `{name}`")
+            }
+            module => format!("this kernel has no type information on module `{module}`"),
+        });
     };
+    if !module.is_empty() && !machine.opens_module_types() {
+        return Err(format!("`{name}` belongs to module `{module}`, and that takes CAP_SYS_ADMIN"));
+    }
     if TRAMPOLINES_OWN.contains(&name) {
         return Err(format!("trampolines themselves call `{name}`"));
     }

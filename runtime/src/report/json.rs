@@ -70,8 +70,11 @@ fn fields(columns: &[ColumnType], values: &[Value], names: &dyn Names) -> Json {
     Json::Object(fields.map(|(column, field)| (column.name.clone(), value(field, column, names))).collect())
 }
 
-/// One value: a number, or the text of a name, an address or bytes.
+/// One value: a number, the text of a name, an address or bytes, or the functions of a call chain.
 fn value(value: &Value, column: &ColumnType, names: &dyn Names) -> Json {
+    if let Value::Stack(frames) = value {
+        return frames.iter().map(|frame| frame.name.as_str()).collect();
+    }
     match units::show(value, Some(column), names) {
         Shown::Integer(integer) => number(integer),
         Shown::Float(float) => float.into(),

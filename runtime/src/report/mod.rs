@@ -1,8 +1,11 @@
 //! Reports: one renderer a file, from values to text or JSON. Each writes to what it is given; no privilege.
 
+pub mod graph;
 pub mod histogram;
 pub mod json;
 pub mod plan;
 pub mod printf;
+pub mod profile;
+pub mod stacks;
 pub mod text;
 pub mod units;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{histogram, units};
+use super::{histogram, stacks, units};
 use crate::aggregate::column::{ColumnKind, ColumnType, Names, Show, Value};
 use crate::aggregate::{Kind, Measure, Row, Table};
 
@@ -47,6 +47,9 @@ pub fn table(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Sty
         (false, true) => writeln!(out, "{name} ({unit}):")?,
         // Columns name the unit in their headings.
         (false, false) => writeln!(out, "{name}:")?,
+    }
+    if stacks::has_chains(table) {
+        return stacks::rows(out, table, names, style);
     }
     if !spec.kind.has_buckets() {
         return columns(out, &cells(table, names), style);
@@ -201,7 +204,7 @@ fn columns(out: &mut impl Write, columns: &[Column], style: &Style) -> io::Resul
 }
 
 /// At most `width` characters; what is cut ends in an ellipsis.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.into();
     }

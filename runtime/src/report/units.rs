@@ -1,8 +1,11 @@
 //! Spelling: how numbers, units, names and addresses are written for people. Pure; no privilege.
 
+use skep_flamegraphs::profile::Frame;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use std::sync::Arc;
 
 use crate::aggregate::column::{self, BytesShow, ColumnKind, ColumnType, Names, Show, Value};
 
@@ -152,12 +155,13 @@ pub fn show<'a>(value: &'a Value, column: Option<&ColumnType>, names: &dyn Names
         (Value::Float(float), _) => Shown::Float(*float),
         (Value::Text(text), _) => Shown::Text(text.as_str().into()),
         (Value::Bytes(bytes), _) => Shown::Text(hex(bytes).into()),
+        (Value::Stack(frames), _) => Shown::Text(chain(frames).into()),
     }
 }
 
 fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'static> {
     let name = match show {
-        Show::Decimal | Show::Duration => None,
+        Show::Decimal | Show::Duration | Show::Stack(_) => None,
         Show::Hex => Some(format!("{bits:#x}")),
         Show::Errno => u64::try_from(value.unsigned_abs()).ok().and_then(|number| names.name(&show, number)),
         Show::Device => names.name(&show, bits).or_else(|| Some(format!("{}:{}", bits >> 20, bits & 0xf_ffff))),
@@ -166,6 +170,12 @@ fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'stat
         Show::Probe | Show::Syscall | Show::Signal | Show::Cgroup | Show::User => names.name(&show, bits),
     };
     name.map_or(Shown::Integer(value), |name| Shown::Text(name.into()))
+}
+
+/// A call chain in one line, the outermost function first, as folded text has it.
+fn chain(frames: &[Arc<Frame>]) -> String {
+    let names: Vec<&str> = frames.iter().rev().map(|frame| frame.name.as_str()).collect();
+    names.join(";")
 }
 
 fn ip(bytes: &[u8]) -> String {

@@ -3,11 +3,11 @@
 use super::members::{address, bytes_at, memory_of, settled};
 use super::operators::text_is;
 use super::scope::{Arguments, LONGEST_TEXT, Scope, TEXT_SIZE, Typed};
-use super::{number, paths, resolve};
+use super::{number, paths, resolve, stacks};
 use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node};
-use crate::slot::ir::{Int, Memory, Size, Text};
+use crate::slot::ir::{Int, Memory, Size, StackOf, Text};
 
 pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     let Some(first) = arguments.first() else {
@@ -15,6 +15,8 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
     };
     let shown = |show| number(first, scope).map(|(int, ..)| Typed::shown(int, show));
     match function {
+        Function::Kstack => stacks::stack(StackOf::Kernel, Some(first), expr, scope),
+        Function::Ustack => stacks::stack(StackOf::User, Some(first), expr, scope),
         Function::Str => text(first, length(arguments, expr)?, expr, scope),
         Function::Buf => bytes(first, length(arguments, expr)?, expr, scope),
         Function::Path => paths::path(first, arguments.get(1), expr, scope),

@@ -11,6 +11,7 @@ mod names;
 mod operators;
 mod paths;
 mod scope;
+mod stacks;
 
 pub use members::passed;
 pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed, Walk};
@@ -22,6 +23,7 @@ pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Type
 pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
     match resolve(expr, scope)? {
         Typed::Test(test) => Ok(test),
+        Typed::Int { show: Show::Stack(_), .. } => Err(stacks::no_number(expr)),
         Typed::Int { int, .. } => Ok(Test::Compare {
             op: Comparison::NotEqual,
             reading: Reading::Unsigned,
@@ -52,6 +54,7 @@ pub fn number(expr: &Expr, scope: &Scope) -> Result<(Int, bool, Show), Diagnosti
 /// What `expr` came to, as a number.
 fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic> {
     match typed {
+        Typed::Int { show: Show::Stack(_), .. } => Err(stacks::no_number(expr)),
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
         Typed::Pointer { int, .. } => Ok((int, true, Show::Hex)),

@@ -1,10 +1,11 @@
 //! Names: builtins, arguments, a template's fields; with what to say where there is none.
 
 use super::scope::{Arguments, BUILTINS, COMM_SIZE, Scope, Typed};
+use super::stacks;
 use crate::aggregate::column::Show;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::Expr;
-use crate::slot::ir::{Current, Int, Memory, Text};
+use crate::slot::ir::{Current, Int, Memory, StackOf, Text};
 use skep_templates::btf::Kind;
 
 pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
@@ -22,6 +23,8 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         "nsecs" => Typed::int(current(Current::Nsecs)),
         "cgroup" => Typed::shown(current(Current::Cgroup), Show::Cgroup),
         "probe" => Typed::shown(scope.probe.clone(), Show::Probe),
+        "kstack" => stacks::stack(StackOf::Kernel, None, expr, scope)?,
+        "ustack" => stacks::stack(StackOf::User, None, expr, scope)?,
         "curtask" => current_task(scope),
         "comm" => Typed::Text { text: Text::Comm, size: COMM_SIZE },
         "retval" => match &scope.return_value {

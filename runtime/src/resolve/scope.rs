@@ -152,6 +152,8 @@ pub const BUILTINS: &[(&str, &str)] = &[
     ("nsecs", "nanoseconds since boot, monotonic"),
     ("probe", "the attach point that was hit"),
     ("curtask", "the current task, a `struct task_struct *`: curtask.real_parent.tgid, curtask.exit_code"),
+    ("kstack", "the kernel's call chain, innermost function first; kstack(n): n functions at most"),
+    ("ustack", "the process's call chain"),
     ("retval", "what the function returned (kretprobe, fexit, uretprobe)"),
     ("arg0", "first argument (kprobe, fentry, fexit, uprobe, usdt, rawtracepoint)"),
     ("arg1", "second argument"),

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::modules::{Imports, Resolver};
-use super::{event, fields, functions, params, probe, run, values};
+use super::{event, fields, functions, graphs, params, probe, run, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
@@ -48,6 +48,7 @@ impl Runner {
         fields::register(&mut engine, &host).map_err(Diagnostic::bug)?;
         values::register(&mut engine);
         event::register(&mut engine);
+        graphs::register(&mut engine);
         params::register(&mut engine, &host);
         probe::register(&mut engine, &host);
         functions::register(&mut engine, &host);

@@ -5,6 +5,7 @@ use super::names::Names;
 use super::values;
 use crate::aggregate::column::{self, ColumnType, Value};
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::stacks::Stacks;
 use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext};
 use std::rc::Rc;
 
@@ -13,25 +14,32 @@ pub struct Schema {
     pub columns: Vec<ColumnType>,
     offsets: Vec<usize>,
     names: Rc<Names>,
+    stacks: Option<Rc<Stacks>>,
 }
 
 impl Schema {
-    pub fn new(columns: Vec<ColumnType>, names: Rc<Names>) -> Schema {
+    pub fn new(columns: Vec<ColumnType>, names: Rc<Names>, stacks: Option<Rc<Stacks>>) -> Schema {
         let offsets = column::offsets(&columns, 0).collect();
-        Schema { columns, offsets, names }
+        Schema { columns, offsets, names, stacks }
+    }
+
+    fn value(&self, n: usize, record: &[u8]) -> Value {
+        let value = column::decode(&self.columns[n], record.get(self.offsets[n]..).unwrap_or_default());
+        match &self.stacks {
+            Some(stacks) => stacks.value(&self.columns[n], value),
+            None => value,
+        }
     }
 
     /// All columns of a record, its header left out.
     pub fn values(&self, record: &[u8], into: &mut Vec<Value>) {
         into.clear();
-        let both = self.columns.iter().zip(&self.offsets);
-        into.extend(both.map(|(column, offset)| column::decode(column, record.get(*offset..).unwrap_or_default())));
+        into.extend((0..self.columns.len()).map(|n| self.value(n, record)));
     }
 
     fn get(&self, record: &[u8], name: &str) -> Option<Dynamic> {
         let n = self.columns.iter().position(|column| column.name == name)?;
-        let value = column::decode(&self.columns[n], record.get(self.offsets[n]..).unwrap_or_default());
-        Some(values::dynamic(&value, &self.columns[n], &self.names))
+        Some(values::dynamic(&self.value(n, record), &self.columns[n], &self.names))
     }
 }
 

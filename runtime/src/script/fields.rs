@@ -224,6 +224,11 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             call(function, field, Some(Expr::int(size.into())), &context)
         });
     }
+    for function in [Function::Kstack, Function::Ustack] {
+        engine.register_fn(function.name(), move |context: NativeCallContext, depth: INT| {
+            Field(Expr::new(Node::Call(function, vec![Expr::int(depth.into())]), called(&context)))
+        });
+    }
     engine.register_fn("starts_with", |context: NativeCallContext, field: Field, text: ImmutableString| {
         call(Function::StartsWith, field, Some(Expr::new(Node::Text(text.to_string()), None)), &context)
     });

@@ -1,5 +1,6 @@
 //! The host: what one script's run is made of, shared by the functions that the script calls.
 
+use super::child::CommandEnd;
 use super::modules;
 use super::names::Names;
 use super::output::Output;
@@ -7,11 +8,13 @@ use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
-use crate::kernel::signals;
+use crate::kernel::{load, signals};
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::session::{Session, Sizes};
+use crate::stacks::Stacks;
+use crate::symbols::Resolver;
 use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_templates::catalog::Catalog;
@@ -94,6 +97,7 @@ pub struct Host {
     pub params: RefCell<Params>,
     pub output: RefCell<Output>,
     pub command: RefCell<Option<Command>>,
+    pub command_end: CommandEnd,
     pub trust: Cell<Trust>,
     /// `exit()` was called, with this status: no closure is called any more.
     pub exit: Cell<Option<i32>>,
@@ -108,6 +112,7 @@ pub struct Host {
     /// Since when a signal waits for a closure to end.
     pub asked_to_end: Cell<Option<Instant>>,
     pub names: Rc<Names>,
+    pub resolver: Rc<RefCell<Resolver>>,
 }
 
 impl Host {
@@ -122,6 +127,7 @@ impl Host {
             params: RefCell::new(params),
             output: RefCell::new(output),
             command: RefCell::new(command),
+            command_end: CommandEnd::default(),
             trust: Cell::default(),
             exit: Cell::new(None),
             ended: Cell::new(None),
@@ -130,6 +136,7 @@ impl Host {
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
             names: Rc::default(),
+            resolver: Rc::default(),
         })
     }
 
@@ -149,13 +156,14 @@ impl Host {
         over
     }
 
-    /// A signal came: no further run begins, and the one that there is ends.
-    pub fn ended_by_signal(&self) -> bool {
-        let signal = signals::take();
-        if let Some(signal) = signal {
+    /// A signal came, or the command ended: no further run begins, and the one that there is ends.
+    pub fn is_ended(&self) -> bool {
+        if let Some(signal) = signals::take() {
             self.ended.set(Some(signals::status(signal)));
+        } else if self.ended.get().is_none() && self.command_end.has_come() {
+            self.ended.set(Some(0));
         }
-        signal.is_some()
+        self.ended.get().is_some()
     }
 
     /// Adds a chain; its number is its handle.
@@ -173,6 +181,18 @@ impl Host {
         let chains = self.chains.borrow();
         let settings = &self.settings;
         prepare(&chains[chain].entry, chain, &settings.catalog, &settings.machine, &settings.restrict)
+    }
+
+    /// Where chains that ask for call chains keep them; `None` where none does.
+    ///
+    /// # Errors
+    /// A machine diagnostic: no privilege, no memory.
+    pub fn stacks(&self, prepared: &[Prepared]) -> Result<Option<Rc<Stacks>>, Diagnostic> {
+        if !prepared.iter().any(Prepared::has_stacks) {
+            return Ok(None);
+        }
+        let stacks = Stacks::create(self.settings.sizes.stacks, self.resolver.clone());
+        stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
     }
 
     /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.

@@ -1,11 +1,13 @@
 //! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
 
 pub mod arguments;
+pub mod child;
 pub mod engine;
 pub mod errors;
 pub mod event;
 pub mod fields;
 pub mod functions;
+pub mod graphs;
 pub mod habits;
 pub mod host;
 pub mod missing;

@@ -45,7 +45,7 @@ impl column::Names for Names {
                 found
             }
             Show::KernelSymbol => self.symbols.get_or_init(Symbols::read).name(value),
-            Show::Decimal | Show::Hex | Show::Duration | Show::Enum(_) => None,
+            Show::Decimal | Show::Hex | Show::Duration | Show::Enum(_) | Show::Stack(_) => None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub const SECTIONS: &[Section] = &[
             ("uptr(address)", "an address of the process, where its type does not say: `str(uptr(arg1))`"),
             ("kptr(address)", "an address of the kernel, where its type does not say"),
             ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
+            ("kstack(n)", "the kernel's call chain, at most n functions; `kstack` for all of it"),
+            ("ustack(n)", "the process's call chain, at most n functions; `ustack` for all of it"),
             ("strerror(number)", "an error number, shown by name: `ENOENT`"),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
@@ -141,6 +143,21 @@ pub const SECTIONS: &[Section] = &[
         &[
             ("for row in table { … }", "`row.comm` (a column of the key), `row.key`, `row.value`"),
             (".rows()", "all rows as an array"),
+            (
+                ".flamegraph(path)",
+                "writes the call chains as a flame graph (`.svg`), folded text (`.folded`), pprof (`.pb.gz`) or speedscope (`.json`); of a chain when it has run",
+            ),
+            (
+                ".flamegraph(path, settings)",
+                "with a title, a width, growing down: `#{ title: \"noon\", icicle: true, width: 1200 }`",
+            ),
+            (
+                ".folded(path)",
+                "the call chains as folded text, whatever the file is called; `.folded()` gives the text",
+            ),
+            (".pprof(path)", "the same as a pprof profile"),
+            (".speedscope(path)", "the same for speedscope"),
+            (".flamediff(table, path)", "a graph of two tables, this one and an earlier one: red grew, blue shrank"),
             (".len()", "their number"),
             (".is_empty()", "none"),
             (".total()", "all values together"),

@@ -1,11 +1,11 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
-use super::errors;
 use super::event::{Event, Schema};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
 use super::probe::Probe;
 use super::values;
+use super::{errors, graphs};
 use crate::aggregate::column::{ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
@@ -16,12 +16,13 @@ use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
 use crate::report::printf::Format;
-use crate::session::{self, Session};
+use crate::session::{self, Session, Shared};
+use crate::stacks::Stacks;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
@@ -66,6 +67,10 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
 pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     for closure in host.at_end.take() {
         call(context, host, &closure, Vec::new())?;
+    }
+    // After a signal that is for both of them, it is about to end.
+    if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
+        host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
     }
     print_rest(host).or_else(|diagnostic| raise(diagnostic, context.call_position()))
 }
@@ -117,7 +122,7 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
-    if host.ended_by_signal() || host.ended.get().is_some() {
+    if host.is_ended() {
         // A signal came, or the command ended: no further run begins, and the script is over.
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
@@ -139,14 +144,18 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
         }
         return Ok(());
     }
+    let stacks = match host.stacks(&prepared) {
+        Ok(stacks) => stacks,
+        Err(diagnostic) => return fail(diagnostic),
+    };
     let mut consumers = Vec::with_capacity(chains.len());
     for (chain, prepared) in chains.iter().zip(&prepared) {
         host.names.add_probes(&prepared.probes);
-        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names));
+        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
     }
-    match attach(host, &chains, prepared, time) {
+    match attach(host, &chains, prepared, stacks.as_ref(), time) {
         Ok(pump) => {
-            let mut driver = Driver { context, host, consumers, pump };
+            let mut driver = Driver { context, host, consumers, pump, began: (SystemTime::now(), Instant::now()) };
             let outcome = driver.drive();
             let closed = driver.close();
             outcome.and(closed)
@@ -159,6 +168,7 @@ fn attach(
     host: &Rc<Host>,
     numbers: &[usize],
     prepared: Vec<Prepared>,
+    stacks: Option<&Rc<Stacks>>,
     time: Option<Duration>,
 ) -> Result<Pump, Diagnostic> {
     let settings = &host.settings;
@@ -168,7 +178,10 @@ fn attach(
     if let (true, Some(pid), None) = (settings.restrict.follow, settings.restrict.pid, &*following) {
         *following = Some(Following::start(pid, &settings.catalog, &settings.machine)?);
     }
-    let session = Session::start_among(&entries, &settings.machine, settings.sizes, following.as_ref())?;
+    let session = {
+        let shared = Shared { following: following.as_ref(), stacks: stacks.cloned() };
+        Session::start_with(&entries, &settings.machine, settings.sizes, shared)?
+    };
     let ring = session.events()?;
     let timers = host.timers.borrow().iter().map(|(period, _)| *period).collect();
     // A look at what is there is over when it was taken.
@@ -195,14 +208,9 @@ fn attach(
         chains[*n].state = State::Running;
     }
     *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
+    host.command_end.tell(pump.sender());
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        let mut child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
-        let sender = pump.sender();
-        std::thread::spawn(move || {
-            let status = child.wait().ok().and_then(|status| status.code());
-            // The run may be over by then.
-            let _gone = sender.blocking_send(Happening::ChildEnded(status));
-        });
+        host.command_end.of(release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?);
     }
     Ok(pump)
 }
@@ -225,12 +233,12 @@ struct Consumer {
 }
 
 impl Consumer {
-    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>) -> Consumer {
+    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>, stacks: Option<&Rc<Stacks>>) -> Consumer {
         let format = match &chain.entry.output {
             Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
             _ => None,
         };
-        let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone()));
+        let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
         let widths = schema.columns.iter().map(width).collect();
         Consumer { each: chain.each.clone(), format, schema, widths, headed: Cell::new(false), delivered: 0 }
     }
@@ -255,13 +263,14 @@ struct Driver<'a> {
     host: &'a Rc<Host>,
     consumers: Vec<Consumer>,
     pump: Pump,
+    began: (SystemTime, Instant),
 }
 
 impl Driver<'_> {
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
-        // One that came while programs were loaded has woken nobody.
-        if self.host.ended_by_signal() {
+        // What came while programs were loaded has woken nobody.
+        if self.host.is_ended() {
             return Ok(());
         }
         loop {
@@ -286,12 +295,8 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
-                Happening::Signal => {
-                    self.host.ended_by_signal();
-                    return Ok(());
-                }
-                Happening::ChildEnded(_) => {
-                    self.host.ended.set(Some(0));
+                Happening::Signal | Happening::CommandEnded => {
+                    self.host.is_ended();
                     return Ok(());
                 }
             }
@@ -341,6 +346,7 @@ impl Driver<'_> {
         if let Some(active) = host.active.borrow_mut().as_mut() {
             active.session.detach();
         }
+        let ran = (self.began.0, self.began.1.elapsed());
         self.pump.finish();
         let mut failed = Ok(());
         while let Some(happening) = self.pump.happenings.blocking_recv() {
@@ -353,6 +359,10 @@ impl Driver<'_> {
         let Some(active) = host.active.borrow_mut().take() else { return failed };
         let position = self.context.call_position();
         let mut total = host.trust.get();
+        let timed = |mut table: Table| {
+            table.ran = Some(ran);
+            table
+        };
         for (n, (chain, consumer)) in active.chains.iter().zip(&self.consumers).enumerate() {
             let read = active.session.table(n).and_then(|table| Ok((table, active.session.trust(n)?)));
             let (table, trust) = match read {
@@ -366,14 +376,25 @@ impl Driver<'_> {
                 host.output.borrow_mut().tell(&behind(chain, &trust));
             }
             chain.state = State::Done;
-            chain.table = table;
+            chain.table = table.map(timed);
             total.add(&trust);
+            if let (Some(table), false) = (&chain.table, chain.entry.view.files.is_empty()) {
+                chain.taken.set(true);
+                let table = graphs::value(table.clone(), &host.names);
+                if let Err(error) = graphs::write_files(&table, &chain.entry.view.files) {
+                    failed = failed.and(raise(error.at(chain.entry.position), position));
+                }
+            }
         }
         if let Some(following) = &*host.following.borrow() {
             match following.left_out() {
                 Ok(left_out) => total.left_out = left_out,
                 Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
             }
+        }
+        if let Some((frames, unresolved)) = active.session.frames() {
+            total.frames += frames;
+            total.unresolved += unresolved;
         }
         host.trust.set(total);
         failed

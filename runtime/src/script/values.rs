@@ -72,6 +72,9 @@ pub fn dynamic(value: &Value, column: &ColumnType, names: &Names) -> Dynamic {
             report::text::value(value, column, names).into()
         }
         Value::Bytes(bytes) => bytes.clone().into(),
+        Value::Stack(frames) => {
+            frames.iter().map(|frame| Dynamic::from(frame.name.clone())).collect::<rhai::Array>().into()
+        }
     }
 }
 

@@ -62,11 +62,13 @@ pub enum Condition {
 /// The kernel's helper functions that slots call, by their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Helper {
+    MapLookupElem = 1,
     KtimeGetNs = 5,
     GetSmpProcessorId = 8,
     GetCurrentPidTgid = 14,
     GetCurrentUidGid = 15,
     GetCurrentComm = 16,
+    GetStackid = 27,
     GetCurrentTask = 35,
     GetCurrentCgroupId = 80,
     ProbeReadUser = 112,
@@ -76,6 +78,27 @@ pub enum Helper {
     GetNsCurrentPidTgid = 120,
     GetCurrentAncestorCgroupId = 123,
     GetAttachCookie = 174,
+}
+
+/// A map that slots use; its descriptor is known when the program is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRef {
+    Stacks,
+    MoreStacks,
+    Trust,
+}
+
+impl MapRef {
+    const ALL: [MapRef; 3] = [MapRef::Stacks, MapRef::MoreStacks, MapRef::Trust];
+
+    /// As templates call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            MapRef::Stacks => "stacks",
+            MapRef::MoreStacks => "more_stacks",
+            MapRef::Trust => "trust",
+        }
+    }
 }
 
 const LDX: u8 = 0x61;
@@ -88,6 +111,8 @@ pub(super) const JUMP32: u8 = 0x06;
 pub(super) const CALL: u8 = 0x85;
 pub(super) const EXIT: u8 = 0x95;
 pub(super) const CONSTANT64: u8 = 0x18;
+/// `BPF_PSEUDO_MAP_FD`: the constant is a map's descriptor, and becomes its address.
+const BY_DESCRIPTOR: u8 = 1;
 pub(super) const TO_BIG_ENDIAN: u8 = 0xdc;
 /// Bit of an ALU or jump code: the last operand is a register.
 pub(super) const BY_REG: u8 = 0x08;
@@ -130,6 +155,17 @@ impl Insn {
 
     pub fn constant64(dst: Reg, value: u64) -> [Insn; 2] {
         [Insn::new(CONSTANT64, dst, 0, 0, value as i32), Insn::new(0, 0, 0, 0, (value >> 32) as i32)]
+    }
+
+    /// A map's address: what stands for its descriptor is [`Insn::map_ref`].
+    pub fn map(dst: Reg, map: MapRef) -> [Insn; 2] {
+        [Insn::new(CONSTANT64, dst, BY_DESCRIPTOR, 0, map as i32), Insn::new(0, 0, 0, 0, 0)]
+    }
+
+    /// The map that this instruction waits for.
+    pub fn map_ref(self) -> Option<MapRef> {
+        let waits = self.code == CONSTANT64 && self.src == BY_DESCRIPTOR;
+        MapRef::ALL.into_iter().find(|map| waits && *map as i32 == self.imm)
     }
 
     /// `dst = *(size *)(base + off)`, zero-extended.

@@ -15,6 +15,7 @@ pub fn range(tree: &Int) -> (i64, i64) {
         Int::Current(Current::Pid | Current::Tid | Current::Uid | Current::Gid | Current::Cpu) => (0, u32::MAX.into()),
         Int::Current(Current::PidIn(_) | Current::TidIn(_)) => (0, u32::MAX.into()),
         Int::Current(_) => ANY,
+        Int::Stack(_) => (i32::MIN.into(), i32::MAX.into()),
         Int::Truth(_) => (0, 1),
         Int::Swap { size: Size::B8, .. } => ANY,
         Int::Swap { size, .. } => (0, (1 << (8 * u32::from(size.bytes()))) - 1),
@@ -60,7 +61,7 @@ pub fn common_size(left: &Text, right: &Text, size: u16) -> u16 {
 pub fn calls(tree: &Int) -> bool {
     match tree {
         Int::Constant(_) => false,
-        Int::Current(_) => true,
+        Int::Current(_) | Int::Stack(_) => true,
         Int::Load { place: Place::Behind { pointer, memory, .. }, .. } => *memory != Memory::Trusted || calls(pointer),
         Int::Load { .. } => false,
         Int::Swap { inner, .. } => calls(inner),
@@ -89,6 +90,6 @@ pub fn weight(tree: &Int) -> u32 {
         },
         Int::Load { place: Place::Behind { pointer, .. }, .. } => weight(pointer),
         Int::Swap { inner, .. } => weight(inner),
-        Int::Constant(_) | Int::Current(_) | Int::Load { .. } | Int::Truth(_) => 1,
+        Int::Constant(_) | Int::Current(_) | Int::Stack(_) | Int::Load { .. } | Int::Truth(_) => 1,
     }
 }

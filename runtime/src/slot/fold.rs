@@ -27,7 +27,7 @@ pub fn arithmetic(op: Arithmetic, signed: bool, left: u64, right: u64) -> u64 {
 
 pub fn int(tree: &Int) -> Int {
     match tree {
-        Int::Constant(_) | Int::Current(_) => tree.clone(),
+        Int::Constant(_) | Int::Current(_) | Int::Stack(_) => tree.clone(),
         Int::Load { place: Place::Behind { pointer, offset, memory }, size, signed } => {
             let place = Place::Behind { pointer: Box::new(int(pointer)), offset: *offset, memory: *memory };
             Int::Load { place, size: *size, signed: *signed }

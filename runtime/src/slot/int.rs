@@ -42,6 +42,7 @@ impl Frame {
                 reg
             }
             Int::Truth(test) => self.truth(test, wish),
+            Int::Stack(of) => self.stack(*of),
         }
     }
 

@@ -103,6 +103,13 @@ pub enum Arithmetic {
     ShiftRight,
 }
 
+/// Whose call chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackOf {
+    Kernel,
+    User,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Int {
     /// Two's complement.
@@ -127,6 +134,8 @@ pub enum Int {
     },
     /// 1 where the test holds, else 0.
     Truth(Box<Test>),
+    /// The number under which the kernel keeps the current call chain: see [`super::stack`].
+    Stack(StackOf),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,9 @@
 use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32, TO_BIG_ENDIAN};
 use std::fmt;
 
-const HELPER_NAMES: [(Helper, &str); 14] = [
+const HELPER_NAMES: [(Helper, &str); 16] = [
+    (Helper::MapLookupElem, "map_lookup_elem"),
+    (Helper::GetStackid, "get_stackid"),
     (Helper::KtimeGetNs, "ktime_get_ns"),
     (Helper::GetSmpProcessorId, "get_smp_processor_id"),
     (Helper::GetCurrentPidTgid, "get_current_pid_tgid"),
@@ -65,6 +67,7 @@ pub fn listing(code: &[Insn]) -> String {
     let mut out = String::new();
     for (at, insn) in code.iter().enumerate() {
         match code.get(at + 1) {
+            _ if let Some(map) = insn.map_ref() => out += &format!("{at:4}: r{} = map[{}]\n", insn.dst, map.name()),
             Some(high) if insn.code == CONSTANT64 => {
                 let value = u64::from(high.imm as u32) << 32 | u64::from(insn.imm as u32);
                 out += &format!("{at:4}: r{} = {value:#x} ll\n", insn.dst);

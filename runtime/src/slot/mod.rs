@@ -12,6 +12,7 @@ mod int;
 pub mod ir;
 pub mod listing;
 mod path;
+pub mod stack;
 mod text;
 
 #[cfg(test)]

@@ -93,9 +93,17 @@ impl KernelTypes {
         names
     }
 
+    /// Has this module types of its own?
+    pub fn has_module(&self, name: &str) -> bool {
+        self.module(name).is_some()
+    }
+
     fn module(&self, name: &str) -> Option<Arc<Btf<'static>>> {
         let base = self.vmlinux()?.clone();
         let read = || {
+            if self.folder.as_os_str().is_empty() {
+                return None;
+            }
             let bytes = fs::read(self.folder.join(name)).ok()?;
             Btf::parse_split(Cow::Owned(bytes), base).ok().map(Arc::new)
         };
@@ -169,11 +177,14 @@ impl KernelTypes {
         Some(Prototype { module, ..Prototype::of_function(function) })
     }
 
-    /// How the kernel's own functions are declared whose names are `wanted`: one pass over all of them.
-    pub fn functions(&self, wanted: impl Fn(&str) -> bool) -> Vec<Prototype> {
-        let Some(btf) = self.vmlinux() else { return Vec::new() };
+    /// How those functions of a module, or with `""` of the kernel proper, are declared whose names are `wanted`: one pass
+    /// over all of them.
+    pub fn functions(&self, module: &str, wanted: impl Fn(&str) -> bool) -> Vec<Prototype> {
+        let btf = if module.is_empty() { self.vmlinux().cloned() } else { self.module(module) };
+        let Some(btf) = btf else { return Vec::new() };
         let chosen = btf.ids().filter(|id| btf.kind(*id) == Kind::Function && wanted(btf.name(*id)));
-        chosen.map(|id| Prototype::of_function(Type::new(btf, id))).collect()
+        let own = |id| Prototype { module: module.to_owned(), ..Prototype::of_function(Type::new(&btf, id)) };
+        chosen.map(own).collect()
     }
 
     /// What a tracepoint hands to its programs; the kernel's own first argument is left out.

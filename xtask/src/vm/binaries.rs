@@ -1,5 +1,6 @@
 //! What runs in guests, built here: static, so that it needs nothing of the guest.
 
+use super::tool;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -7,7 +8,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
 /// Test targets of tests/Cargo.toml that belong in guests; the others compare with tools or files of the host.
-pub const TESTS: [&str; 4] = ["kernel_functions", "kernel_matrix", "kernel_templates", "kernel_types"];
+pub const TESTS: [&str; 6] =
+    ["kernel_functions", "kernel_matrix", "kernel_processes", "kernel_templates", "kernel_types", "kernel_usdt"];
 
 /// Built binaries.
 pub struct Binaries {
@@ -52,6 +54,16 @@ impl Binaries {
         }
         binaries.tests.sort();
         Ok(binaries)
+    }
+
+    /// A program in C, static as the others are.
+    ///
+    /// # Errors
+    /// There is no C compiler, or it does not like it.
+    pub fn compile(&self, source: &Path, name: &str) -> Result<PathBuf, String> {
+        let (mut compile, program) = (Command::new("cc"), self.program(name));
+        tool::run(compile.args(["-O2", "-static", "-o"]).arg(&program).arg(source))?;
+        Ok(program)
     }
 
     /// A program by its name.

@@ -29,7 +29,7 @@ pub fn run(root: &Path, words: &[&str]) -> Result<ExitCode, String> {
     let cache = Cache::open()?;
     let binaries = Binaries::build(root, &TESTS)?;
     // The oldest kernel first: it takes longest, since skep relocates there by itself.
-    let runs = run_all(&cache, &kernels, &binaries, &guest(&binaries)?)?;
+    let runs = run_all(&cache, &kernels, &binaries, &guest(root, &binaries)?)?;
     conclude(root, &kernels, &runs, then)
 }
 
@@ -54,13 +54,16 @@ fn parse(words: &[&str]) -> Result<(Vec<Kernel>, Then), String> {
 }
 
 /// All test binaries one after another, where the tests' harness looks for itself and for the workload.
-fn guest(binaries: &Binaries) -> Result<Guest, String> {
+fn guest(root: &Path, binaries: &Binaries) -> Result<Guest, String> {
     let mut put: Vec<Put> =
         binaries.tests.iter().map(|(name, file)| Put::new(file, &format!("tests/deps/{name}"))).collect();
     put.push(Put::new(binaries.program("skep-workload"), "tests/skep-workload"));
-    // Some program with a C library, whose functions are probed by name.
-    let program = on_path("setpriv").ok_or("vm: no setpriv\nrun: apt-get install -y util-linux")?;
-    put.push(Put { libraries: true, ..Put::new(program, "bin/setpriv") });
+    put.push(Put::new(binaries.compile(&root.join("tests/workloads/usdt.c"), "usdt")?, "bin/usdt"));
+    // Some program with a C library, whose functions are probed by name; and what makes pid namespaces.
+    for program in ["setpriv", "unshare"] {
+        let file = on_path(program).ok_or_else(|| format!("vm: no {program}\nrun: apt-get install -y util-linux"))?;
+        put.push(Put { libraries: true, ..Put::new(file, &format!("bin/{program}")) });
+    }
     let script =
         "status=0; for test in /tests/deps/*; do $test --test-threads=1 --show-output || status=1; done; exit $status";
     let environment = [("SKEP_BINARY", "/bin/skep"), ("SKEP_PRIVILEGED", "1"), ("RUST_BACKTRACE", "0")];

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 /// Program, and the package of Debian that has it.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
+    ("cc", "gcc"),
     ("debootstrap", "debootstrap"),
     ("depmod", "kmod"),
     ("ldd", "libc-bin"),

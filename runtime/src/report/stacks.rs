@@ -1,0 +1,74 @@
+//! Tables with call chains: each row's other columns in a line, its functions below it, the innermost first.
+
+use super::text::{self, Style};
+use super::units;
+use crate::aggregate::column::{Names, Value};
+use crate::aggregate::{Measure, Row, Table};
+use skep_flamegraphs::profile::Frame;
+use std::io::{self, Write};
+
+/// Has the key a call chain in it?
+pub fn has_chains(table: &Table) -> bool {
+    table.rows().iter().any(|row| row.key.iter().any(is_chain))
+}
+
+fn is_chain(value: &Value) -> bool {
+    matches!(value, Value::Stack(_))
+}
+
+/// Writes the rows; of a histogram what fits a line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn rows(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Style) -> io::Result<()> {
+    for (n, row) in table.rows().iter().enumerate() {
+        if n > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", head(table, row, names))?;
+        let mut chains = 0;
+        for value in &row.key {
+            let Value::Stack(frames) = value else { continue };
+            chains += 1;
+            // The kernel's functions end, the process's begin.
+            if chains > 1 && !frames.is_empty() {
+                writeln!(out, "    --")?;
+            }
+            for frame in frames.iter() {
+                let line = format!("    {}", units::escape(&shown(frame)));
+                writeln!(out, "{}", text::cut(&line, style.width.unwrap_or(usize::MAX)))?;
+            }
+        }
+        if row.key.iter().all(|value| matches!(value, Value::Stack(frames) if frames.is_empty()) || !is_chain(value)) {
+            writeln!(out, "    (no functions)")?;
+        }
+    }
+    Ok(())
+}
+
+fn head(table: &Table, row: &Row, names: &dyn Names) -> String {
+    let key = row.key.iter().zip(&table.spec.key).filter(|(value, _)| !is_chain(value));
+    let mut parts: Vec<String> =
+        key.map(|(value, column)| format!("{}={}", column.name, text::value(value, column, names))).collect();
+    let value = text::measured(&row.value, table.spec.show);
+    parts.push(match row.value {
+        Measure::Count(_) | Measure::Sum(_) | Measure::Min(_) | Measure::Max(_) => {
+            format!("{}={value}", table.spec.kind.name())
+        }
+        _ => value,
+    });
+    parts.join("  ")
+}
+
+/// `vfs_read`, `main  (nginx, server.c:812)`
+fn shown(frame: &Frame) -> String {
+    let file = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let module = frame.module.as_ref().map(|module| file(&module.path)).filter(|name| name != "[kernel]");
+    let line = frame.line.as_ref().map(|(path, line)| format!("{}:{line}", file(path)));
+    // What has no name shows its module there.
+    let module = module.filter(|_| frame.unresolved.is_none());
+    let reason = frame.unresolved.map(str::to_owned);
+    let inlined = frame.inlined.then(|| "inlined".to_owned());
+    let notes: Vec<String> = [module, line, inlined, reason].into_iter().flatten().collect();
+    if notes.is_empty() { frame.name.clone() } else { format!("{}  ({})", frame.name, notes.join(", ")) }
+}

@@ -1,0 +1,79 @@
+//! Whose events are counted, on every kernel: children, theirs, and the numbers of a pid namespace.
+
+use skep_tests::{Skep, Workload, guest, workload};
+use std::time::Duration;
+
+const CALLS: &str = "probe(\"t:syscalls:sys_enter_getpgid\").count();";
+/// 5 calls of the process, 11 of each of its 7 children, 3 of each of their 2.
+const FAMILY: &str = "getpgid 5 fork 7 getpgid 11 fork 2 getpgid 3";
+const OF_ALL: i64 = 5 + 7 * 11 + 14 * 3;
+
+#[test]
+fn children_of_a_command_are_followed() {
+    guest!();
+    let uprobes = "probe(\"uprobe::workload_double\").count();";
+    assert_eq!(Skep::on(FAMILY, CALLS).run().ok().value(), OF_ALL);
+    assert_eq!(Skep::on("double 5 fork 7 double 11 become double 3", uprobes).run().ok().value(), 5 + 7 * (11 + 3));
+}
+
+#[test]
+fn children_of_a_pid_are_followed_where_asked() {
+    guest!();
+    for (options, calls) in [(&[] as &[&str], 5), (&["--follow-forks"], OF_ALL)] {
+        let workload = Workload::stopped(FAMILY);
+        let run = Skep::script(CALLS).arguments(&["--pid", &workload.pid()]).arguments(options).start().attached();
+        workload.go();
+        assert_eq!(run.interrupt().ok().value(), calls);
+    }
+}
+
+/// A script as process 1 of a pid namespace, on a workload that is process 2 there.
+#[track_caller]
+fn in_container(verbs: &str, options: &[&str]) -> serde_json::Value {
+    let workload = format!("{} stop {verbs} &", workload::path());
+    let run = Skep::script(CALLS).arguments(options).in_pid_namespace(&workload).start().attached();
+    let (skep, workload) = (number_here(1), number_here(2));
+    signal(workload, libc::SIGCONT);
+    while is_alive(workload) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // `unshare`, which was started, keeps signals to itself.
+    signal(skep, libc::SIGINT);
+    run.end().ok().value()
+}
+
+/// The number that process `n` of the only inner pid namespace has outside.
+#[track_caller]
+fn number_here(n: u32) -> i32 {
+    let all = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let mut texts = all.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
+    let numbers = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?.to_owned();
+        line.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<i32>>>()
+    };
+    let outside = texts.find_map(|text| match *numbers(text)? {
+        [outside, inside] if inside == n as i32 => Some(outside),
+        _ => None,
+    });
+    outside.unwrap_or_else(|| panic!("no namespace has a process {n}"))
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: signals a process of the run that the caller has started and not waited for.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// Does it still compute? Its parent there does not wait for it.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn pid_is_of_the_pid_namespace() {
+    guest!();
+    assert_eq!(in_container(FAMILY, &["--pid", "2"]), 5);
+    assert_eq!(in_container(FAMILY, &["--pid", "2", "--follow-forks"]), OF_ALL);
+    let command = Skep::on(FAMILY, CALLS).in_pid_namespace("").run().ok();
+    assert_eq!(command.value(), OF_ALL, "{command}");
+}
