@@ -40,6 +40,31 @@ fn pointers_are_followed_to_a_number() {
 }
 
 #[test]
+fn paths_of_files_are_found_by_every_way() {
+    guest!();
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.0.join("one/two")).expect("the folder is ours");
+    let path = folder.file("one/two/three", "");
+    let script = r#"
+        probe("fentry:vfs_open").by(path(args.path)).count();
+        probe("fexit:vfs_open").by(path(args.file, 496)).count();
+        probe("kprobe:vfs_open+0").by(comm, path(cast(arg0, "struct path"), 256)).count();
+        span("kprobe:vfs_open", "kretprobe:vfs_open").by(path(start.args.path)).count();
+        probe("rawtracepoint:sys_enter").filter(arg1 == 257 or arg1 == 2).by(path(curtask.mm.exe_file)).count();
+    "#;
+    let output = Skep::on(&format!("open 101 {path}"), script).run().ok();
+    for n in 0..4 {
+        let rows = output.table(n)["rows"].as_array().cloned().unwrap_or_default();
+        let found =
+            |row: &&serde_json::Value| row["key"].as_object().is_some_and(|key| key.values().any(|one| *one == path));
+        assert_eq!(rows.iter().find(found).map(|row| &row["value"]), Some(&json!(101)), "chain {n}: {output}");
+    }
+    let rows = output.table(4)["rows"].as_array().cloned().unwrap_or_default();
+    let opened = rows.iter().find(|row| row["key"]["exe_file"] == workload::path());
+    assert!(opened.is_some_and(|row| row["value"].as_u64() >= Some(101)), "{output}");
+}
+
+#[test]
 fn bit_field_of_a_raw_tracepoint_is_read() {
     guest!();
     let workload = Workload::stopped("exec 23");

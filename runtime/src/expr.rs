@@ -106,6 +106,8 @@ pub enum Function {
     Str,
     /// Bytes behind an address: `buf(arg1, 16)`.
     Buf,
+    /// The path of a file: `path(args.file)`, `path(args.file, 256)`.
+    Path,
     /// An IP address from its 4 or 16 bytes: `ntop(args.daddr)`.
     Ntop,
     /// `starts_with(comm, "ba")`
@@ -136,6 +138,7 @@ impl Function {
             Function::Kstack => "kstack",
             Function::Ustack => "ustack",
             Function::Buf => "buf",
+            Function::Path => "path",
             Function::Ntop => "ntop",
             Function::StartsWith => "starts_with",
             Function::Ntohs => "ntohs",

@@ -13,10 +13,10 @@ use crate::machine::Machine;
 use crate::membership;
 use crate::plan::{self, Entry, Output, Source};
 use crate::points::{self, Mechanism, Point, Uses};
-use crate::resolve::{self, Scope, Typed};
+use crate::resolve::{self, Scope, Typed, Walk};
 use crate::slot::assembler::{Insn, MapRef};
 use crate::slot::compile;
-use crate::slot::ir::{Column, Content, Current, Int, Size, Test};
+use crate::slot::ir::{Column, Content, Current, Int, Size, Test, Text};
 use crate::span::{self, Spans};
 use crate::template;
 use skep_templates::catalog::{Catalog, Template};
@@ -463,6 +463,10 @@ pub fn columns_slot(columns: &[ColumnType], typed: &[Typed], key: bool) -> Resul
             (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
             (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },
             (Typed::Bytes { bytes, size, .. }, _) => Content::Bytes { bytes, size },
+            (Typed::Path { path: Walk::Now(path), size }, _) => Content::Path { path, size },
+            (Typed::Path { path: Walk::Kept(offset), size }, _) => {
+                Content::Bytes { bytes: Text::Event { offset, size }, size }
+            }
             _ => return Err(Diagnostic::bug(format!("column `{}` changed its kind", column.name))),
         };
         laid.push(Column { offset: offset as u16, content });
@@ -486,6 +490,7 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 Typed::Int { unsigned, show, .. } => ColumnKind::Int { size: 8, signed: !unsigned, show: *show },
                 Typed::Text { size, .. } => ColumnKind::Text { size: *size },
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
+                Typed::Path { size, .. } => ColumnKind::Path { size: *size },
                 // Of those left, pointers and structures were settled.
                 _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };
@@ -496,6 +501,9 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 }
                 (Some(ColumnKind::Text { size: a }), ColumnKind::Text { size: b }) => {
                     ColumnKind::Text { size: a.max(b) }
+                }
+                (Some(ColumnKind::Path { size: a }), ColumnKind::Path { size: b }) if a == b => {
+                    ColumnKind::Path { size: a }
                 }
                 (Some(ColumnKind::Bytes { size: a, show }), ColumnKind::Bytes { size: b, .. }) if a == b => {
                     ColumnKind::Bytes { size: a, show }

@@ -1,5 +1,6 @@
 //! Columns: the typed parts of a key or an event, and the values decoded from them. Pure; no privilege.
 
+use super::path;
 use skep_flamegraphs::profile::{Frame, Origin};
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -54,6 +55,10 @@ pub enum ColumnKind {
     Bytes {
         size: u16,
         show: BytesShow,
+    },
+    /// The path of a file: see [`super::path`].
+    Path {
+        size: u16,
     },
 }
 
@@ -157,7 +162,7 @@ impl ColumnKind {
     pub fn size(self) -> usize {
         match self {
             ColumnKind::Int { size, .. } => size.into(),
-            ColumnKind::Text { size } | ColumnKind::Bytes { size, .. } => size.into(),
+            ColumnKind::Text { size } | ColumnKind::Bytes { size, .. } | ColumnKind::Path { size } => size.into(),
         }
     }
 }
@@ -185,6 +190,7 @@ pub fn decode(column: &ColumnType, bytes: &[u8]) -> Value {
         },
         ColumnKind::Text { .. } => Value::Text(text(bytes)),
         ColumnKind::Bytes { .. } => Value::Bytes(bytes.to_vec()),
+        ColumnKind::Path { .. } => Value::Text(path::decode(bytes)),
     }
 }
 

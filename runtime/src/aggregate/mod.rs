@@ -4,6 +4,7 @@ pub mod bucket;
 pub mod cell;
 pub mod column;
 pub mod histogram;
+pub mod path;
 pub mod table;
 
 pub use cell::{Kind, Measure};

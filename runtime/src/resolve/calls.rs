@@ -3,8 +3,7 @@
 use super::members::{address, bytes_at, memory_of, settled};
 use super::operators::text_is;
 use super::scope::{Arguments, LONGEST_TEXT, Scope, TEXT_SIZE, Typed};
-use super::stacks;
-use super::{number, resolve};
+use super::{number, paths, resolve, stacks};
 use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node};
@@ -20,6 +19,7 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
         Function::Ustack => stacks::stack(StackOf::User, Some(first), expr, scope),
         Function::Str => text(first, length(arguments, expr)?, expr, scope),
         Function::Buf => bytes(first, length(arguments, expr)?, expr, scope),
+        Function::Path => paths::path(first, arguments.get(1), expr, scope),
         Function::Ntop => ip(first, scope).map_err(|error| error.at(expr.position)),
         Function::Ntohs => swapped(Size::B2, first, scope),
         Function::Ntohl => swapped(Size::B4, first, scope),
@@ -84,7 +84,9 @@ fn bytes(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<
             let size = size.unwrap_or(TEXT_SIZE).min(whole.max(1));
             Ok(Typed::Bytes { bytes: bytes_at(place, size), size, show })
         }
-        Typed::Test(_) => Err(Diagnostic::script(format!("`{first}` is no address")).at(expr.position)),
+        Typed::Test(_) | Typed::Path { .. } => {
+            Err(Diagnostic::script(format!("`{first}` is no address")).at(expr.position))
+        }
     }
 }
 

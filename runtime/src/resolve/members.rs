@@ -205,11 +205,11 @@ fn cut(int: Int, left: u64, right: u64, signed: bool) -> Int {
     if right == 0 { up } else { binary(Arithmetic::ShiftRight, signed, up, Int::Constant(right)) }
 }
 
-fn behind(int: Int, memory: Memory) -> Place {
+pub fn behind(int: Int, memory: Memory) -> Place {
     Place::Behind { pointer: Box::new(int), offset: 0, memory }
 }
 
-fn moved(place: Place, bytes: i64) -> Place {
+pub fn moved(place: Place, bytes: i64) -> Place {
     match place {
         Place::Context(offset) => Place::Context(offset.saturating_add(bytes as i16)),
         Place::Event(offset) => Place::Event(offset.saturating_add(bytes as i16)),
@@ -220,7 +220,7 @@ fn moved(place: Place, bytes: i64) -> Place {
 }
 
 /// The first byte of a member; of a bit-field, of the integer that holds it.
-fn member_place(place: Place, found: &Found) -> Place {
+pub fn member_place(place: Place, found: &Found) -> Place {
     let byte = match found.bit_width {
         0 => found.bit_offset / 8,
         _ => found.bit_offset / (8 * unit(found)) * unit(found),

@@ -9,11 +9,12 @@ mod calls;
 mod members;
 mod names;
 mod operators;
+mod paths;
 mod scope;
 mod stacks;
 
 pub use members::passed;
-pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed};
+pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed, Walk};
 
 /// A condition.
 ///
@@ -35,6 +36,7 @@ pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
             left: int,
             right: Int::Constant(0),
         }),
+        Typed::Path { .. } => Err(paths::no_condition(expr).at(expr.position)),
         other => Err(Diagnostic::script(format!("`{expr}` is {}, no condition", other.what()))
             .help(format!("compare it: {expr} == …"))
             .at(expr.position)),

@@ -1,5 +1,6 @@
 //! Operators: arithmetic, comparisons, texts against literals.
 
+use super::paths::no_condition;
 use super::scope::{Arguments, Scope, TEXT_SIZE, Typed};
 use super::{column, number, to_number};
 use crate::aggregate::column::{Enumeration, Show};
@@ -86,6 +87,8 @@ pub fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &S
         (Typed::Text { text: left, size: a }, Typed::Text { text: right, size: b }) => {
             equality(Test::TextsEqual { left, right, size: a.max(b).min(TEXT_SIZE) })
         }
+        (Typed::Path { .. }, _) => Err(no_condition(left).at(expr.position)),
+        (_, Typed::Path { .. }) => Err(no_condition(right).at(expr.position)),
         (Typed::Text { .. } | Typed::Bytes { .. }, _) | (_, Typed::Text { .. } | Typed::Bytes { .. }) => {
             Err(Diagnostic::script(format!("`{left}` and `{right}` are of different kinds")).at(expr.position))
         }
@@ -120,6 +123,7 @@ pub fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Sc
     match value {
         Typed::Text { text, .. } => Ok(Test::TextIs { text, literal, prefix }),
         _ if scope.arguments == Arguments::Unchecked => Ok(Test::TextIs { text: Text::Comm, literal, prefix }),
+        Typed::Path { .. } => Err(no_condition(side).at(expr.position)),
         Typed::Int { show: Show::Hex, .. } => Err(Diagnostic::script(format!("`{side}` is an address, not a text"))
             .help(format!("str({side})"))
             .at(expr.position)),

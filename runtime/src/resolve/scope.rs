@@ -1,7 +1,7 @@
 //! What names mean at one attach point, and what an expression comes to there. Pure data; no privilege.
 
 use crate::aggregate::column::{BytesShow, Show};
-use crate::slot::ir::{Int, Memory, PidNamespace, Place, Test, Text};
+use crate::slot::ir::{Int, Memory, Path, PidNamespace, Place, Test, Text};
 use crate::types::{KernelTypes, Type};
 use std::rc::Rc;
 
@@ -23,6 +23,11 @@ pub enum Typed {
         size: u16,
         show: BytesShow,
     },
+    /// The path of a file.
+    Path {
+        path: Walk,
+        size: u16,
+    },
     Test(Test),
     /// A pointer whose type is known: `stars` of them to `to`.
     Pointer {
@@ -36,6 +41,15 @@ pub enum Typed {
         place: Place,
         of: Type,
     },
+}
+
+/// Where a path comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Walk {
+    /// From the file up to the root, now.
+    Now(Box<Path>),
+    /// As it was walked when a span began: in the event, at this offset.
+    Kept(i16),
 }
 
 impl Typed {
@@ -67,6 +81,7 @@ impl Typed {
             Typed::Int { .. } => "a number",
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
+            Typed::Path { .. } => "a path",
             Typed::Test(_) => "a condition",
             Typed::Pointer { .. } => "a pointer",
             Typed::Object { .. } => "a structure or an array",

@@ -216,7 +216,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             call(function, field, None, &context)
         });
     }
-    for function in [Function::Str, Function::Buf, Function::Ntop] {
+    for function in [Function::Str, Function::Buf, Function::Path, Function::Ntop] {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
             call(function, field, None, &context)
         });

@@ -32,6 +32,11 @@ pub const SECTIONS: &[Section] = &[
             ("str(address)", "the text at an address, at most 64 bytes"),
             ("str(address, size)", "the same, up to 512 bytes"),
             ("buf(address, size)", "bytes at an address"),
+            (
+                "path(file)",
+                "the full path of a `struct file *` or `struct path *`, across mounts: `path(args.file)`; of a `struct dentry *`, within its file system; at most 119 bytes of it",
+            ),
+            ("path(file, size)", "the same, up to 503 bytes with a size of 512"),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
             ("ntohl(number)", "32 bits from network order"),

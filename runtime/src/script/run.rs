@@ -255,6 +255,7 @@ fn width(column: &ColumnType) -> usize {
         ColumnKind::Int { .. } => 7,
         ColumnKind::Text { size } => usize::from(size).min(16),
         ColumnKind::Bytes { .. } => 15,
+        ColumnKind::Path { .. } => 32,
     };
     usual.max(column.name.chars().count())
 }

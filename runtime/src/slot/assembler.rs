@@ -288,7 +288,7 @@ impl Assembler {
     /// The code with all jumps resolved. Every label that is jumped to must be bound; jumps reach 32,767 instructions.
     pub fn finish(mut self) -> Vec<Insn> {
         for (at, Label(label)) in self.jumps {
-            self.code[at].off = (self.labels[label] - at - 1) as i16;
+            self.code[at].off = (self.labels[label] as isize - at as isize - 1) as i16;
         }
         self.code
     }

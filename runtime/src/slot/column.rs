@@ -30,6 +30,7 @@ impl Frame {
             }
             Content::Text { text, size } => self.text_column(text, *offset, *size, clear),
             Content::Bytes { bytes, size } => self.bytes_column(bytes, *offset, *size),
+            Content::Path { path, size } => self.path_column(path, *offset, *size),
         }
     }
 

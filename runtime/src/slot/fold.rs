@@ -1,7 +1,7 @@
 //! Simplifies trees before code is made of them. Pure; a read that is dropped has no effect.
 
 use super::facts::{capacity, common_size, range};
-use super::ir::{Arithmetic, Column, Comparison, Content, Int, Place, Reading, Size, Test, Text};
+use super::ir::{Arithmetic, Column, Comparison, Content, Int, Path, Place, Reading, Size, Test, Text, Top};
 
 /// The result of an operation as the slot computes it.
 pub fn arithmetic(op: Arithmetic, signed: bool, left: u64, right: u64) -> u64 {
@@ -118,8 +118,19 @@ pub fn column(column: &Column) -> Column {
         Content::Int { value, size } => Content::Int { value: int(value), size: *size },
         Content::Text { text, size } => Content::Text { text: fold_text(text), size: *size },
         Content::Bytes { bytes, size } => Content::Bytes { bytes: fold_text(bytes), size: *size },
+        Content::Path { path, size } => Content::Path { path: Box::new(fold_path(path)), size: *size },
     };
     Column { offset: column.offset, content }
+}
+
+fn fold_path(path: &Path) -> Path {
+    let top = match &path.top {
+        Top::Root(members) => Top::Root(*members),
+        Top::Mounts { mount, above, point, root } => {
+            Top::Mounts { mount: int(mount), above: *above, point: *point, root: *root }
+        }
+    };
+    Path { dentry: int(&path.dentry), top, ..path.clone() }
 }
 
 /// `And` (or `Or`) of the members, flat, without those that decide nothing.

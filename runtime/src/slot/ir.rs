@@ -209,6 +209,44 @@ pub enum Text {
     },
 }
 
+/// Where the walk along a file's path begins and ends. Members are given by their offsets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Address of the `struct dentry` that is the file's name.
+    pub dentry: Int,
+    pub names: Names,
+    pub top: Top,
+    /// From the dentry to the number of its inode, and to the name of its file system's type.
+    pub number: [i32; 2],
+    pub file_system: [i32; 3],
+}
+
+/// Members of `struct dentry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Names {
+    /// Zero where it can no longer be found by its name.
+    pub unhashed: i32,
+    pub parent: i32,
+    pub length: i32,
+    pub text: i32,
+}
+
+/// What a path ends at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Top {
+    /// The root of the file system: from the dentry to it.
+    Root([i32; 2]),
+    /// The mount that is mounted on none but itself.
+    Mounts {
+        /// Address of the file's `struct mount`.
+        mount: Int,
+        /// Its members: the mount that it is mounted on, where, and the root of what is mounted.
+        above: i32,
+        point: i32,
+        root: i32,
+    },
+}
+
 /// One column of a key or a record, written at `offset` of the slot's output.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
@@ -232,6 +270,11 @@ pub enum Content {
     /// Only `Context`, `Event` and `At` are read this way; `DataLocation` reads at most `size` bytes.
     Bytes {
         bytes: Text,
+        size: u16,
+    },
+    /// The path of a file, as [`crate::aggregate::path`] reads it; `size` is a multiple of 8.
+    Path {
+        path: Box<Path>,
         size: u16,
     },
 }

@@ -11,6 +11,7 @@ mod frame;
 mod int;
 pub mod ir;
 pub mod listing;
+mod path;
 pub mod stack;
 mod text;
 

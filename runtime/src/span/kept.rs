@@ -5,7 +5,7 @@ use crate::aggregate::column::{ColumnKind, ColumnType, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
 use crate::plan::{Column, Entry, Output};
-use crate::resolve::{self, Argument, Scope, Typed};
+use crate::resolve::{self, Argument, Scope, Typed, Walk};
 use crate::slot::ir::{Int, Place, Size, Text};
 use std::cell::RefCell;
 
@@ -136,6 +136,7 @@ pub fn field(((column, kind), offset): ((&Column, &ColumnType), usize)) -> Argum
         }
         ColumnKind::Text { size } => Typed::Text { text: Text::Event { offset, size }, size },
         ColumnKind::Bytes { size, show } => Typed::Bytes { bytes: Text::Event { offset, size }, size, show },
+        ColumnKind::Path { size } => Typed::Path { path: Walk::Kept(offset), size },
     };
     Argument { name: column.name.clone(), declared: String::new(), typed }
 }

@@ -3,7 +3,7 @@
 use crate::aggregate::column::{ColumnKind, ColumnType};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
-use crate::expr::Expr;
+use crate::expr::{Expr, Node};
 use crate::kernel::arch::REGISTERS;
 use crate::plan::{Entry, Span};
 use crate::points::Mechanism;
@@ -102,6 +102,17 @@ pub fn common(
             (same @ ColumnKind::Int { .. }, ColumnKind::Int { .. }) => same,
             (ColumnKind::Text { size: a }, ColumnKind::Text { size: b }) => ColumnKind::Text { size: a.max(b) },
             (same @ ColumnKind::Bytes { size: a, .. }, ColumnKind::Bytes { size: b, .. }) if a == b => same,
+            // The key is on the stack, where such a walk cannot write.
+            (ColumnKind::Path { .. }, ColumnKind::Path { .. }) => {
+                let path = &start_key[n];
+                let error = Diagnostic::script("spans are not paired by paths").span(path.to_string());
+                let file = |path: &Expr| match &*path.node {
+                    Node::Call(_, arguments) if !arguments.is_empty() => arguments[0].clone(),
+                    _ => path.clone(),
+                };
+                let help = format!("pair them by the file itself: .on({}, {})", file(path), file(&end_key[n]));
+                return Err(error.help(help).at(path.position).at(entry.position));
+            }
             (start, end) => {
                 let (start, end) = (what(start), what(end));
                 let message = format!(
@@ -121,5 +132,6 @@ fn what(kind: ColumnKind) -> String {
         ColumnKind::Int { .. } => "a number".into(),
         ColumnKind::Text { .. } => "a text".into(),
         ColumnKind::Bytes { size, .. } => format!("{size} bytes"),
+        ColumnKind::Path { .. } => "a path".into(),
     }
 }

@@ -58,7 +58,7 @@ pub fn run(code: &[Insn], areas: &[Range<u64>], call: impl Fn(u32, [u64; 5]) -> 
                         jumps(insn.code, l.into(), r.into(), (l as i32).into(), (r as i32).into())
                     }
                 };
-                at += if taken { insn.off as usize } else { 0 };
+                at = at.wrapping_add_signed(if taken { insn.off.into() } else { 0 });
             }
         }
     }
