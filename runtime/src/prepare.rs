@@ -19,6 +19,7 @@ use crate::slot::compile;
 use crate::slot::ir::{Column, Content, Current, Int, Size, Test, Text};
 use crate::span::{self, Spans};
 use crate::template;
+use crate::unwind::way::{self, Way};
 use skep_templates::catalog::{Catalog, Template};
 use std::collections::HashMap;
 
@@ -33,6 +34,8 @@ pub struct Restrict {
     pub comm: Option<String>,
     /// Id and depth of a cgroup; its descendants belong to it.
     pub cgroup: Option<(u64, u32)>,
+    /// By what user stacks find their callers.
+    pub unwind: Way,
 }
 
 impl Restrict {
@@ -84,15 +87,18 @@ pub struct Prepared {
     pub record_size: u32,
     /// `probe` -> attach point.
     pub probes: HashMap<u64, String>,
+    /// Stacks are copied and unwound here, so many bytes of each.
+    pub copies: Option<u32>,
 }
 
 impl Prepared {
     /// Does it ask for call chains?
     pub fn has_stacks(&self) -> bool {
         let mut units = self.units.iter().chain(self.span.iter().flat_map(|span| &span.units));
-        units.any(|unit| {
-            unit.slots.written().any(|(_, code)| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks)))
-        })
+        self.copies.is_some()
+            || units.any(|unit| {
+                unit.slots.written().any(|(_, code)| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks)))
+            })
     }
 }
 
@@ -192,12 +198,17 @@ pub fn prepare(
     restrict: &Restrict,
 ) -> Result<Prepared, Diagnostic> {
     let here = Here { catalog, machine, restrict };
+    let copies = restrict.unwind.copies(entry)?;
     let drafts = match &entry.source {
         Source::Probe(written) => {
             span::none_of(entry, &[])?;
             let expressions: Vec<&Expr> = entry.expressions().collect();
-            drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
-                .map_err(|error| error.at(entry.position))?
+            let mut drafts = drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
+                .map_err(|error| error.at(entry.position))?;
+            if let Some(longest) = copies {
+                drafts.iter_mut().try_for_each(|draft| way::copy_stacks(draft, longest, catalog))?;
+            }
+            drafts
         }
         Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
@@ -241,9 +252,13 @@ pub fn from_drafts(
     machine: &Machine,
     restrict: &Restrict,
 ) -> Result<Prepared, Diagnostic> {
+    let copies = restrict.unwind.copies(entry)?;
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
         resolved.push(Resolved::new(entry, &draft.scope, restrict, machine)?);
+    }
+    if copies.is_some() {
+        resolved.iter_mut().flat_map(|one| &mut one.columns).for_each(way::without_number);
     }
     let typed: Vec<&[Typed]> = resolved.iter().map(|one| one.columns.as_slice()).collect();
     let streamed = match &entry.output {
@@ -253,7 +268,7 @@ pub fn from_drafts(
     let named: Vec<&plan::Column> = entry.key.iter().chain(streamed).collect();
     let columns = unify(&named, &typed, entry)?;
     let size = size(&columns);
-    let aggregate = shape(entry, size)?;
+    let aggregate = shape(entry, size)?.filter(|_| copies.is_none());
     let record_size = RECORD_HEADER + size as u32;
     let first = &resolved[0];
     let (value_unsigned, value_show) =
@@ -261,7 +276,9 @@ pub fn from_drafts(
     let mut units: Vec<Unit> = Vec::new();
     let mut probes = HashMap::new();
     for (draft, resolved) in drafts.into_iter().zip(&resolved) {
-        let slots = resolved.slots(&columns, aggregate.is_some()).map_err(|error| error.at(entry.position))?;
+        let slots = resolved
+            .slots(&columns, aggregate.is_some() || copies.is_some())
+            .map_err(|error| error.at(entry.position))?;
         let slots = Slots { guard: draft.slots.guard, key: draft.slots.key, ..slots };
         let mut constants = draft.constants;
         constants.push(("filter".into(), chosen(slots.filter.is_some(), restrict.follows(&draft.scope))));
@@ -272,7 +289,7 @@ pub fn from_drafts(
         }
         merge(&mut units, unit, machine);
     }
-    Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes })
+    Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes, copies })
 }
 
 /// A function without a binary is one of the command's program, which its held process does not run yet.

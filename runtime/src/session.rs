@@ -15,10 +15,11 @@ use crate::kernel::{btf, perf, sys};
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
 use crate::points::Mechanism;
-use crate::prepare::{Attach, Load, Prepared, Program, Unit};
+use crate::prepare::{Attach, Load, Prepared, Program, RECORD_HEADER, Unit};
 use crate::span;
 use crate::stacks::Stacks;
 use crate::trust::{self, Trust};
+use crate::unwind::samples::Samples;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,6 +69,8 @@ struct Running {
     spans: Option<Map>,
     trust: Map,
     spec: Option<Spec>,
+    /// Counted here in place of `aggregate`.
+    samples: Option<Samples>,
 }
 
 impl Session {
@@ -89,7 +92,8 @@ impl Session {
         sizes: Sizes,
         shared: Shared<'_>,
     ) -> Result<Session, Diagnostic> {
-        let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
+        let streams =
+            entries.iter().any(|(entry, one)| matches!(entry.output, Output::Stream { .. }) || one.copies.is_some());
         let refused = |error: io::Error| load::refused("events", &error);
         let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
         let mut session = Session { running: Vec::new(), ring, refused: Vec::new(), stacks: shared.stacks };
@@ -162,8 +166,12 @@ impl Session {
             };
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
-        let spec = prepared.aggregate.map(|_| spec(entry, prepared));
-        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec }, programs))
+        let counts = prepared.aggregate.is_some() || prepared.copies.is_some();
+        let spec = counts.then(|| spec(entry, prepared));
+        let size = (prepared.record_size - RECORD_HEADER) as usize;
+        let samples = spec.as_ref().zip(prepared.copies);
+        let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.entries));
+        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec, samples }, programs))
     }
 
     /// Functions of globs that the kernel would not let us watch.
@@ -189,8 +197,12 @@ impl Session {
     /// The kernel's.
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
         let Some(running) = self.running.get(n) else { return Ok(None) };
-        let (Some(map), Some(spec)) = (&running.aggregate, &running.spec) else { return Ok(None) };
-        let entries = map.entries()?;
+        let Some(spec) = &running.spec else { return Ok(None) };
+        let entries = match (&running.aggregate, &running.samples) {
+            (Some(map), _) => map.entries()?,
+            (None, Some(samples)) => samples.entries(),
+            (None, None) => return Ok(None),
+        };
         if let Some(stacks) = &self.stacks {
             let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
             stacks.expect(&columns, entries.iter().map(|(key, _)| key));
@@ -207,11 +219,22 @@ impl Session {
         Ok(Some(Table::from_entries_with(spec.clone(), entries, named)))
     }
 
+    /// Takes records of entry `n` that are samples with copied stacks: what follows their headers.
+    pub fn take(&self, n: usize, records: &[&[u8]]) {
+        let samples = self.running.get(n).and_then(|running| running.samples.as_ref());
+        if let (Some(samples), Some(stacks)) = (samples, &self.stacks) {
+            samples.take(records, stacks);
+        }
+    }
+
     /// Begins entry `n` anew.
     ///
     /// # Errors
     /// The kernel's.
     pub fn clear(&self, n: usize) -> io::Result<()> {
+        if let Some(samples) = self.running.get(n).and_then(|running| running.samples.as_ref()) {
+            samples.clear();
+        }
         self.running.get(n).and_then(|running| running.aggregate.as_ref()).map_or(Ok(()), Map::clear)
     }
 
@@ -223,7 +246,8 @@ impl Session {
         let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
         let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
         let open = running.spans.as_ref().map(span::open).transpose()?;
-        Ok(Trust { open: open.unwrap_or(0), ..trust })
+        let trust = Trust { open: open.unwrap_or(0), ..trust };
+        Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }
 
     /// Frames that were shown, and those without a name among them; `None` where nothing asks for call chains.

@@ -2,9 +2,12 @@
 
 use crate::aggregate::column::{self, ColumnKind, ColumnType, Show, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
-use crate::slot::stack::SECOND;
+use crate::resolve::DEEPEST;
+use crate::slot::stack::{NO_STACK, SECOND};
 use crate::symbols::service::{Stack, Symbols};
-use skep_flamegraphs::profile::Frame;
+use crate::unwind::sample::Sample;
+use crate::unwind::walk::Walked;
+use skep_flamegraphs::profile::{Frame, Origin};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,14 +20,29 @@ pub type Chain = Arc<[Arc<Frame>]>;
 /// Bytes of a chain in the kernel's table.
 const CHAIN: u32 = 8 * 127;
 
+/// Marks numbers of chains that were unwound here.
+const UNWOUND: u32 = 1 << 29;
+/// Different ones of them that are kept.
+const UNWOUND_MOST: usize = 1 << 16;
+/// In place of a number where there is no chain.
+pub const NO_CHAIN: u32 = NO_STACK as u32;
+
 /// The session's tables of call chains, and the names of what is in them.
 pub struct Stacks {
     first: Map,
     second: Map,
+    unwound: RefCell<Unwound>,
     symbols: Rc<Symbols>,
     known: RefCell<HashMap<(bool, u64), Chain>>,
     frames: Cell<u64>,
     unresolved: Cell<u64>,
+}
+
+/// Chains that were unwound here, and their numbers.
+#[derive(Default)]
+struct Unwound {
+    numbers: HashMap<Rc<Walked>, u32>,
+    all: Vec<Rc<Walked>>,
 }
 
 impl Stacks {
@@ -39,6 +57,7 @@ impl Stacks {
         Ok(Stacks {
             first: table("stacks", entries)?,
             second: table("more_stacks", entries)?,
+            unwound: RefCell::default(),
             symbols,
             known: RefCell::default(),
             frames: Cell::new(0),
@@ -49,6 +68,13 @@ impl Stacks {
     /// Both tables, as templates and slots call them.
     pub fn maps(&self) -> [(&'static str, &Map); 2] {
         [("stacks", &self.first), ("more_stacks", &self.second)]
+    }
+
+    /// Samples as the numbers of their chains, and whether each is complete; [`NO_CHAIN`] where no room is left.
+    pub fn unwound(&self, samples: Vec<Sample>) -> Vec<(u32, bool)> {
+        let mut unwound = self.unwound.borrow_mut();
+        let walked = if samples.is_empty() { Vec::new() } else { self.symbols.unwind(samples) };
+        walked.into_iter().map(|walked| (unwound.number(&walked).unwrap_or(NO_CHAIN), walked.end.is_none())).collect()
     }
 
     /// The chain that a column's number stands for; any other value as it is.
@@ -87,8 +113,9 @@ impl Stacks {
         }
         let whole = self.known.borrow().get(&(show.user, number)).cloned().unwrap_or_default();
         match whole.get(..show.depth.into()) {
-            Some(inner) => inner.into(),
-            None => whole,
+            // The kernel has no deeper ones.
+            Some(inner) if show.depth < DEEPEST => inner.into(),
+            _ => whole,
         }
     }
 
@@ -101,6 +128,7 @@ impl Stacks {
         let found = self.symbols.resolve(chains.iter().map(stack).collect());
         for ((user, number), mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
+            let end = if user { self.unwound.borrow().get(number as u32).and_then(|walked| walked.end) } else { None };
             if !user {
                 let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
                 frames.drain(..own);
@@ -108,6 +136,8 @@ impl Stacks {
             let nameless = frames.iter().filter(|frame| frame.unresolved.is_some()).count();
             self.frames.set(self.frames.get() + frames.len() as u64);
             self.unresolved.set(self.unresolved.get() + nameless as u64);
+            // It stands for those that would have names.
+            frames.extend(end.map(truncated));
             self.known.borrow_mut().insert((user, number), frames.into());
         }
     }
@@ -117,11 +147,42 @@ impl Stacks {
         if (number as i32) < 0 {
             return Ok(Vec::new());
         }
+        if let Some(walked) = self.unwound.borrow().get(number) {
+            return Ok(walked.addresses.clone());
+        }
         let table = if number & SECOND == 0 { &self.first } else { &self.second };
         let bytes = table.lookup(&(number & !SECOND).to_ne_bytes())?.unwrap_or_default();
         let words = bytes.chunks_exact(8).map(|word| word.try_into().map(u64::from_ne_bytes).unwrap_or_default());
         Ok(words.take_while(|address| *address != 0).collect())
     }
+}
+
+impl Unwound {
+    /// `None`: there is no room for another one.
+    fn number(&mut self, walked: &Walked) -> Option<u32> {
+        if let Some(number) = self.numbers.get(walked) {
+            return Some(*number);
+        }
+        let number = UNWOUND | self.all.len() as u32;
+        let room = self.all.len() < UNWOUND_MOST;
+        room.then(|| {
+            let walked = Rc::new(walked.clone());
+            self.all.push(walked.clone());
+            self.numbers.insert(walked, number);
+            number
+        })
+    }
+
+    /// `None`: the number is that of a chain in the kernel's tables.
+    fn get(&self, number: u32) -> Option<&Walked> {
+        let own = (number as i32) >= 0 && number & (SECOND | UNWOUND) == UNWOUND;
+        own.then(|| self.all.get((number & !UNWOUND) as usize)).flatten().map(|walked| &**walked)
+    }
+}
+
+/// The place of a chain's outer functions, which are not known for this reason.
+fn truncated(why: &'static str) -> Arc<Frame> {
+    Arc::new(Frame { unresolved: Some(why), ..Frame::named("[truncated stack]", Origin::User) })
 }
 
 /// What the kernel runs between an attach point and our program.

@@ -30,6 +30,9 @@ pub struct Trust {
     /// Frames of call chains that were shown, and those without a name among them.
     pub frames: u64,
     pub unresolved: u64,
+    /// User stacks that were copied and unwound, and those that ended before their root.
+    pub stacks: u64,
+    pub incomplete: u64,
     /// Processes that were not followed: there was no room for them.
     pub left_out: u64,
 }
@@ -75,6 +78,8 @@ impl Trust {
         self.lost_stacks += other.lost_stacks;
         self.frames += other.frames;
         self.unresolved += other.unresolved;
+        self.stacks += other.stacks;
+        self.incomplete += other.incomplete;
         self.left_out += other.left_out;
     }
 
@@ -122,6 +127,9 @@ impl Trust {
             let s = if self.lost_stacks == 1 { "" } else { "s" };
             line += &format!(", {} stack{s} not kept", grouped(self.lost_stacks));
         }
+        if self.incomplete > 0 {
+            line += &format!(", {} of {} stacks incomplete", grouped(self.incomplete), grouped(self.stacks));
+        }
         if self.unresolved > 0 {
             line += &format!(", {} of {} frames without a name", grouped(self.unresolved), grouped(self.frames));
         }
@@ -166,13 +174,18 @@ mod tests {
     #[test]
     fn trust_line_names_stacks_and_frames() {
         let trust = Trust { seen: 7, counted: 7, lost_stacks: 1, frames: 1200, unresolved: 3, ..Default::default() };
-        let expected = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
+        let expected =
+            "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
         assert_eq!(trust.line(), expected);
         assert!(!trust.is_complete());
     }
 
     #[test]
     fn trust_line_names_processes_without_room() {
+        let trust = Trust { seen: 990, counted: 990, stacks: 990, incomplete: 7, ..Default::default() };
+        assert_eq!(trust.line(), "trust: 990 seen, 0 filtered, 990 counted, 0 lost, 7 of 990 stacks incomplete");
+        // As with frames that have no name, every event is there.
+        assert!(trust.is_complete());
         let trust = Trust { seen: 7, counted: 7, left_out: 2, ..Default::default() };
         assert_eq!(trust.line(), "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 2 processes not followed (table full)");
         assert!(!trust.is_complete());
