@@ -123,7 +123,9 @@ pub enum Function {
     SyscallName,
     CgroupPath,
     UserName,
+    /// An address shown as a symbol: the kernel's, or that of the process that the event was in.
     Ksym,
+    Usym,
 }
 
 impl Function {
@@ -144,6 +146,7 @@ impl Function {
             Function::CgroupPath => "cgroup_path",
             Function::UserName => "user_name",
             Function::Ksym => "ksym",
+            Function::Usym => "usym",
         }
     }
 }

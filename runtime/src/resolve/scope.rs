@@ -23,6 +23,11 @@ pub enum Typed {
         size: u16,
         show: BytesShow,
     },
+    /// An address, and the process that it belongs to: shown as a symbol.
+    UserAddress {
+        address: Int,
+        pid: Int,
+    },
     Test(Test),
     /// A pointer whose type is known: `stars` of them to `to`.
     Pointer {
@@ -67,6 +72,7 @@ impl Typed {
             Typed::Int { .. } => "a number",
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
+            Typed::UserAddress { .. } => "an address",
             Typed::Test(_) => "a condition",
             Typed::Pointer { .. } => "a pointer",
             Typed::Object { .. } => "a structure or an array",

@@ -48,6 +48,10 @@ pub const SECTIONS: &[Section] = &[
             ("uptr(address)", "an address of the process, where its type does not say: `str(uptr(arg1))`"),
             ("kptr(address)", "an address of the kernel, where its type does not say"),
             ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
+            (
+                "usym(address)",
+                "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
+            ),
             ("strerror(number)", "an error number, shown by name: `ENOENT`"),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
