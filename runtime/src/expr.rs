@@ -125,10 +125,12 @@ pub enum Function {
     SyscallName,
     CgroupPath,
     UserName,
+    /// An address shown as a symbol: the kernel's, or that of the process that the event was in.
     Ksym,
     /// A call chain of at most so many functions: `kstack(5)`.
     Kstack,
     Ustack,
+    Usym,
 }
 
 impl Function {
@@ -152,6 +154,7 @@ impl Function {
             Function::CgroupPath => "cgroup_path",
             Function::UserName => "user_name",
             Function::Ksym => "ksym",
+            Function::Usym => "usym",
         }
     }
 }

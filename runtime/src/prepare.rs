@@ -460,6 +460,10 @@ pub fn columns_slot(columns: &[ColumnType], typed: &[Typed], key: bool) -> Resul
     let mut laid = Vec::with_capacity(columns.len());
     for ((column, offset), typed) in columns.iter().zip(column::offsets(columns, 0)).zip(typed) {
         let content = match (typed.clone(), column.kind) {
+            (Typed::UserAddress { address, pid }, _) => {
+                laid.push(Column { offset: offset as u16 + 8, content: Content::Int { value: pid, size: Size::B8 } });
+                Content::Int { value: address, size: Size::B8 }
+            }
             (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
             (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },
             (Typed::Bytes { bytes, size, .. }, _) => Content::Bytes { bytes, size },
@@ -491,6 +495,7 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 Typed::Text { size, .. } => ColumnKind::Text { size: *size },
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
                 Typed::Path { size, .. } => ColumnKind::Path { size: *size },
+                Typed::UserAddress { .. } => ColumnKind::USER_SYMBOL,
                 // Of those left, pointers and structures were settled.
                 _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };

@@ -110,6 +110,7 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
         }
         (_, "condition") => ("a kernel expression", "pid == 18644"),
         (_, "value") if method => ("a field", "args.ret"),
+        ("ksym" | "usym", _) => ("a field", "arg0"),
         (_, "address") => ("a field", "args.filename"),
         (_, "file") => ("a field", "args.file"),
         (_, "bytes") => ("a field", "args.daddr"),

@@ -55,6 +55,10 @@ pub const SECTIONS: &[Section] = &[
             ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
             ("kstack(n)", "the kernel's call chain, at most n functions; `kstack` for all of it"),
             ("ustack(n)", "the process's call chain, at most n functions; `ustack` for all of it"),
+            (
+                "usym(address)",
+                "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
+            ),
             ("strerror(number)", "an error number, shown by name: `ENOENT`"),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),

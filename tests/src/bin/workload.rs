@@ -45,6 +45,13 @@ pub extern "C" fn workload_recurse(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { black_box(workload_recurse(depth - 1) + 1) }
 }
 
+/// Its argument is a function, which it calls.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_call(function: extern "C" fn(i64) -> i64, value: i64) -> i64 {
+    black_box(black_box(function)(value))
+}
+
 /// The start of something that any thread may finish.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -73,6 +80,7 @@ read N SIZE         from /dev/zero, descriptor 100
 lseek N OFFSET      in an empty file; negative ones fail with EINVAL (22)
 double N            workload_double(n, 7) for n from 1 to N
 negate N            workload_negate(n) for n from 1 to N
+call N              workload_call(workload_negate, n) for n from 1 to N
 greet N NAME        workload_greet(NAME)
 erase N NAME        workload_erase(NAME, its length), which is overwritten
 recurse N DEPTH     workload_recurse(DEPTH)
@@ -219,6 +227,7 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
         }
         "double" => (1..=n as u64).for_each(|value| assert_eq!(workload_double(value, 7), 2 * value)),
         "negate" => (1..=n).for_each(|value| assert_eq!(workload_negate(value), -value)),
+        "call" => (1..=n).for_each(|value| assert_eq!(workload_call(workload_negate, value), -value)),
         "greet" => {
             let name = text(word());
             (0..n).for_each(|_| {
