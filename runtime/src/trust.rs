@@ -25,7 +25,7 @@ pub struct Trust {
     pub nested: u64,
     /// Starts that had no end yet when the run was over.
     pub open: u64,
-    /// Call chains that found no place in their map, or no memory.
+    /// Call chains that found no place in their map, or that the kernel could not keep just then.
     pub lost_stacks: u64,
     /// Frames of call chains that were shown, and those without a name among them.
     pub frames: u64,
@@ -120,7 +120,7 @@ impl Trust {
         }
         if self.lost_stacks > 0 {
             let s = if self.lost_stacks == 1 { "" } else { "s" };
-            line += &format!(", {} stack{s} not kept (table full)", grouped(self.lost_stacks));
+            line += &format!(", {} stack{s} not kept", grouped(self.lost_stacks));
         }
         if self.unresolved > 0 {
             line += &format!(", {} of {} frames without a name", grouped(self.unresolved), grouped(self.frames));
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn trust_line_names_stacks_and_frames() {
         let trust = Trust { seen: 7, counted: 7, lost_stacks: 1, frames: 1200, unresolved: 3, ..Default::default() };
-        let expected = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept (table full), 3 of 1,200 frames without a name";
+        let expected = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
         assert_eq!(trust.line(), expected);
         assert!(!trust.is_complete());
     }

@@ -101,6 +101,9 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
         ("template", "name") => ("a name", "\"runqlat\""),
         ("starts_with", "text") => ("a field", "comm"),
         ("print" | "printf" | "format", "value") => ("a value", "7"),
+        (_, "path") => ("a file's name", "\"cpu.svg\""),
+        (_, "settings") => ("a map", "#{ title: \"noon\" }"),
+        (_, "table") => ("a table", "before"),
         (_, "attach_point") => ("an attach point", "\"tracepoint:sched:sched_switch\""),
         (_, "[attach_point, …]") => {
             ("a list of attach points", "[\"t:sched:sched_switch\", \"t:sched:sched_wakeup\"]")

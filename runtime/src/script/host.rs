@@ -14,6 +14,7 @@ use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::report::graph::Target;
 use crate::session::{Session, Sizes};
+use crate::span::Pairing;
 use crate::stacks::Stacks;
 use crate::symbols::service::{Scope, Symbols};
 use crate::trust::Trust;
@@ -213,7 +214,9 @@ impl Host {
                 self.symbols.get_or_init(|| symbols).clone()
             }
         };
-        let scope = self.settings.restrict.pid.map_or(Scope::Everybody, Scope::Process);
+        // Another process may end a span, and its chain be asked for.
+        let others = prepared.iter().any(|one| one.span.as_ref().is_some_and(|span| span.pairing == Pairing::Given));
+        let scope = self.settings.restrict.pid.filter(|_| !others).map_or(Scope::Everybody, Scope::Process);
         if let Err(error) = symbols.watch(scope) {
             let why = load::text(&error);
             self.output.borrow_mut().tell(&format!("processes that end before the run does have no names: {why}"));

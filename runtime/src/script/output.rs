@@ -149,6 +149,9 @@ impl Output {
                 ("unmatched", trust.unmatched),
                 ("nested", trust.nested),
                 ("open", trust.open),
+                ("lost_stacks", trust.lost_stacks),
+                ("frames", trust.frames),
+                ("unresolved", trust.unresolved),
                 ("left_out", trust.left_out),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
