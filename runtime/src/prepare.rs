@@ -142,6 +142,13 @@ pub struct Slots {
     pub key: Option<Vec<Insn>>,
 }
 
+impl Unit {
+    /// Do its programs take a table of who runs where?
+    pub fn is_guarded(&self) -> bool {
+        self.constants.iter().any(|(name, value)| name == GUARDED && value == &[1])
+    }
+}
+
 impl Slots {
     /// Those that are written, under the template's names for them.
     pub fn written(&self) -> impl Iterator<Item = (&'static str, &Vec<Insn>)> {
@@ -164,6 +171,8 @@ pub struct Here<'a> {
     pub restrict: &'a Restrict,
 }
 
+/// The constant that has a trampoline's program see to it that it does not run inside of itself.
+const GUARDED: &str = "guarded";
 /// A record begins with the entry's number and four bytes of room.
 pub const RECORD_HEADER: u32 = 8;
 const KEY_ON_STACK: usize = 64;
@@ -395,6 +404,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Syscall { number, .. } => {
             vec![("only_syscall".to_owned(), i64::from(*number).to_ne_bytes().to_vec())]
         }
+        Mechanism::Trampoline { .. } => vec![(GUARDED.to_owned(), vec![(!machine.stops_recursion()).into()])],
         _ => Vec::new(),
     };
     let by_cookie = point.scope.probe == Int::Current(Current::Cookie);

@@ -147,6 +147,7 @@ impl Output {
                 ("nested", trust.nested),
                 ("open", trust.open),
                 ("left_out", trust.left_out),
+                ("missed", trust.missed),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
             self.done(result);
