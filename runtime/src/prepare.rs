@@ -61,7 +61,16 @@ pub fn prepare(
             let (mut draft, restrict) = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
             span::none_of(entry, &draft.scope.fields)?;
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
-            return from_drafts(entry, index, vec![draft], machine, &restrict);
+            let prepared = from_drafts(entry, index, vec![draft], machine, &restrict)?;
+            // The kernel that is here says it itself when it loads the programs.
+            if let Some(types) = machine.types_of_another() {
+                prepared
+                    .units
+                    .iter()
+                    .try_for_each(|unit| template::fit::check(unit, &types))
+                    .map_err(|error| error.at(entry.position))?;
+            }
+            return Ok(prepared);
         }
     };
     from_drafts(entry, index, drafts, machine, restrict)

@@ -12,6 +12,9 @@ use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use skep_templates::catalog::Catalog;
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
+pub mod fit;
+mod walk;
+
 /// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
 const ANY_FOLLOWED: u32 = u32::MAX;
 

@@ -1,6 +1,7 @@
 //! Drafts: a template for every attach point, with what names mean there; its slots are still to be written.
 
 use super::restrict::own_program;
+use super::unit::GUARDED;
 use super::{Attach, Here, Load, Program, Slots};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
@@ -150,6 +151,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Syscall { number, .. } => {
             vec![("only_syscall".to_owned(), i64::from(*number).to_ne_bytes().to_vec())]
         }
+        Mechanism::Trampoline { .. } => vec![(GUARDED.to_owned(), vec![(!machine.stops_recursion()).into()])],
         _ => Vec::new(),
     };
     let by_cookie = point.scope.probe == Int::Current(Current::Cookie);

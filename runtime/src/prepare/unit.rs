@@ -95,6 +95,16 @@ pub struct Slots {
     pub key: Option<Vec<Insn>>,
 }
 
+/// The constant that has a trampoline's program see to it that it does not run inside of itself.
+pub const GUARDED: &str = "guarded";
+
+impl Unit {
+    /// Do its programs take a table of who runs where?
+    pub fn is_guarded(&self) -> bool {
+        self.constants.iter().any(|(name, value)| name == GUARDED && value == &[1])
+    }
+}
+
 impl Slots {
     /// Those that are written, under the template's names for them.
     pub fn written(&self) -> impl Iterator<Item = (&'static str, &Vec<Insn>)> {

@@ -153,6 +153,7 @@ impl Output {
                 ("frames", trust.frames),
                 ("unresolved", trust.unresolved),
                 ("left_out", trust.left_out),
+                ("missed", trust.missed),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
             self.done(result);

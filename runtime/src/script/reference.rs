@@ -217,6 +217,13 @@ const PROCESSES: &str = "\n## Whose events\n\n\
     Events of some templates are about other tasks than the current one. There `--pid` sets the template's own parameter\n\
     (`process` of runqlat); `--comm`, `--cgroup`, and `--pid` where it has none, are refused.\n";
 
+const COMPLETE: &str = "\n## How complete a result is\n\n\
+    The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
+    that the kernel could run no program for: a function that is called inside of a program's own run, or calls that\n\
+    overlap at a kretprobe, which has room for few that did not return yet (fexit has no such limit). Whether they would\n\
+    have passed the filter is not known. With `--strict` either is exit status 3. Linux before 6.7 does not count what\n\
+    kprobes and kretprobes miss, Linux before 5.12 nothing but what skep itself counts at fentry and fexit.\n";
+
 /// As a terminal shows it.
 pub fn text() -> String {
     let mut out = String::new();
@@ -256,6 +263,7 @@ pub fn markdown() -> String {
         out += &format!("| `{name}` | {help} |\n");
     }
     out += PROCESSES;
+    out += COMPLETE;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {
         out += &format!("| `{name}` | `{short}` | `{}` | {help} |\n", cell(spelling));
