@@ -200,6 +200,7 @@ impl Expr {
     pub fn column_name(&self) -> String {
         match &*self.node {
             Node::Name(name) | Node::Member(_, name) => name.clone(),
+            Node::Call(function @ (Function::Kstack | Function::Ustack), _) => function.name().to_owned(),
             Node::Call(_, arguments) | Node::FirstOf(arguments) if !arguments.is_empty() => arguments[0].column_name(),
             Node::Index(inner, _) | Node::Cast(inner, _) => inner.column_name(),
             Node::Binary(_, left, right) => match (&*left.node, &*right.node) {
