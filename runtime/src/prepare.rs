@@ -109,7 +109,14 @@ pub fn from_drafts(
         let mut constants = draft.constants;
         constants.push(("filter".into(), chosen(slots.filter.is_some(), restrict.follows(&draft.scope))));
         constants.extend(constants_of(entry, index, &slots, resolved, aggregate, record_size));
-        let unit = Unit { template: draft.template, programs: draft.programs, constants, slots, reason: draft.reason };
+        let unit = Unit {
+            template: draft.template,
+            takes_stacks: draft.takes_stacks,
+            programs: draft.programs,
+            constants,
+            slots,
+            reason: draft.reason,
+        };
         for attach in unit.programs.iter().flat_map(|program| &program.attach) {
             probes.insert(attach.cookie, attach.shown.clone());
         }

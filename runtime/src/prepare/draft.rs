@@ -18,6 +18,8 @@ use std::collections::HashMap;
 /// A unit before its slots are written.
 pub struct Draft {
     pub template: Template,
+    /// See [`super::Unit`].
+    pub takes_stacks: bool,
     pub programs: Vec<Program>,
     pub constants: Vec<(String, Vec<u8>)>,
     pub scope: Scope,
@@ -158,5 +160,13 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
     let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id, by_cookie }];
     let programs = vec![Program { name: program.to_owned(), load, attach }];
     let slots = Slots::default();
-    Ok(Draft { template: template.clone(), programs, constants, scope: point.scope, reason: point.reason, slots })
+    Ok(Draft {
+        template: template.clone(),
+        takes_stacks: false,
+        programs,
+        constants,
+        scope: point.scope,
+        reason: point.reason,
+        slots,
+    })
 }

@@ -33,9 +33,8 @@ impl Prepared {
     /// Does it ask for call chains?
     pub fn has_stacks(&self) -> bool {
         let mut units = self.units.iter().chain(self.span.iter().flat_map(|span| &span.units));
-        units.any(|unit| {
-            unit.slots.written().any(|(_, code)| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks)))
-        })
+        let by_slot = |code: &Vec<Insn>| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks));
+        units.any(|unit| unit.takes_stacks || unit.slots.written().any(|(_, code)| by_slot(code)))
     }
 }
 
@@ -43,6 +42,8 @@ impl Prepared {
 #[derive(Clone)]
 pub struct Unit {
     pub template: Template,
+    /// The template itself takes call chains.
+    pub takes_stacks: bool,
     pub programs: Vec<Program>,
     pub constants: Vec<(String, Vec<u8>)>,
     pub slots: Slots,
