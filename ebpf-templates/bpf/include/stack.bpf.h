@@ -16,6 +16,7 @@ STACK_MAP(more_stacks); /* for those whose place in the first is taken */
 enum { KERNEL_STACK = 0, USER_STACK = 1 << 8 };
 #define PLACE_IS_TAKEN (-17)
 #define NO_STACK (-14)
+#define NO_USER_STACK (-1)
 #define IN_SECOND (1U << 30)
 
 static __always_inline u32 stack_number(void *ctx, u64 flags)
@@ -28,7 +29,7 @@ static __always_inline u32 stack_number(void *ctx, u64 flags)
 		if (found >= 0)
 			found |= IN_SECOND;
 	}
-	if (found < 0 && found != NO_STACK) {
+	if (found < 0 && found != NO_STACK && found != NO_USER_STACK) {
 		t = trusted();
 		if (t)
 			t->lost_stacks++;
