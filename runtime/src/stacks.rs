@@ -3,8 +3,9 @@
 use crate::aggregate::column::{self, ColumnKind, ColumnType, Show, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
 use crate::slot::stack::SECOND;
+use crate::symbols::reason;
 use crate::symbols::service::{Stack, Symbols};
-use skep_flamegraphs::profile::Frame;
+use skep_flamegraphs::profile::{Frame, Origin};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -101,7 +102,9 @@ impl Stacks {
         let found = self.symbols.resolve(chains.iter().map(stack).collect());
         for ((user, number), mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
-            if !user {
+            if user {
+                join_broken(&mut frames);
+            } else {
                 let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
                 frames.drain(..own);
             }
@@ -124,6 +127,17 @@ impl Stacks {
     }
 }
 
+/// Code that keeps no frame pointers has other things where return addresses are looked for: a hundred of them may follow
+/// one another. They stand as one frame.
+fn join_broken(frames: &mut Vec<Arc<Frame>>) {
+    let is_broken = |frame: &Frame| frame.unresolved == Some(reason::NOT_MAPPED);
+    frames.dedup_by(|next, before| is_broken(next) && is_broken(before));
+    for frame in frames.iter_mut().filter(|frame| is_broken(frame)) {
+        let name = Frame::named("[no frame pointers]", Origin::User);
+        *frame = Arc::new(Frame { unresolved: frame.unresolved, ..name });
+    }
+}
+
 /// What the kernel runs between an attach point and our program.
 fn is_ours(function: &str) -> bool {
     const MACHINERY: [&str; 6] =
@@ -134,6 +148,16 @@ fn is_ours(function: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_code_stands_as_one_frame() {
+        let frame = |name: &str, unresolved| Arc::new(Frame { unresolved, ..Frame::named(name, Origin::User) });
+        let broken = Some(reason::NOT_MAPPED);
+        let mut frames = vec![frame("read", None), frame("0x1", broken), frame("0x2", broken), frame("main", None)];
+        join_broken(&mut frames);
+        let names: Vec<&str> = frames.iter().map(|frame| frame.name.as_str()).collect();
+        assert_eq!(names, ["read", "[no frame pointers]", "main"]);
+    }
 
     #[test]
     fn tracing_itself_is_no_part_of_a_chain() {
