@@ -91,7 +91,7 @@ fn value(measure: &Measure) -> u64 {
     }
 }
 
-fn value_type(table: &Table) -> ValueType {
+pub(super) fn value_type(table: &Table) -> ValueType {
     let spec = &table.spec;
     if spec.kind == Kind::Count || spec.kind.has_buckets() {
         return ValueType::new(if spec.period.is_some() { "samples" } else { "events" }, "count");
