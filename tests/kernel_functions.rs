@@ -140,6 +140,14 @@ fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
 }
 
 #[test]
+fn globs_of_many_functions_are_both_ends_of_a_span() {
+    guest!();
+    let text = r#"span("kprobe:vfs_*", "kretprobe:vfs_*").filter(retval == 4241).by(start.probe, probe).count()"#;
+    let output = on("read 101 4241", text);
+    assert_eq!(output.rows(), [("kprobe:vfs_read kretprobe:vfs_read".to_owned(), json!(101))], "{output}");
+}
+
+#[test]
 fn few_functions_of_a_glob_have_their_names() {
     guest!();
     let output = on("getpgid 101", r#"probe(["kprobe:CALLgetpg*", "kretprobe:CALLgetpg*"]).by(probe).count()"#);
