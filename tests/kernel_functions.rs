@@ -2,7 +2,7 @@
 //! guests, on kernels that have kprobes; what one of those lacks is said.
 
 use serde_json::json;
-use skep_tests::guest::lacks;
+use skep_tests::guest::{lacks, release};
 use skep_tests::{Output, Skep, guest};
 use std::path::Path;
 
@@ -140,6 +140,14 @@ fn glob_of_many_functions_is_exact_by_one_link_or_by_many() {
 }
 
 #[test]
+fn globs_of_many_functions_are_both_ends_of_a_span() {
+    guest!();
+    let text = r#"span("kprobe:vfs_*", "kretprobe:vfs_*").filter(retval == 4241).by(start.probe, probe).count()"#;
+    let output = on("read 101 4241", text);
+    assert_eq!(output.rows(), [("kprobe:vfs_read kretprobe:vfs_read".to_owned(), json!(101))], "{output}");
+}
+
+#[test]
 fn few_functions_of_a_glob_have_their_names() {
     guest!();
     let output = on("getpgid 101", r#"probe(["kprobe:CALLgetpg*", "kretprobe:CALLgetpg*"]).by(probe).count()"#);
@@ -147,6 +155,37 @@ fn few_functions_of_a_glob_have_their_names() {
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let row = |provider: &str| (format!("{provider}:{CALL}getpgid"), json!(101));
     assert_eq!(rows, [row("kprobe"), row("kretprobe")]);
+}
+
+#[test]
+fn returns_that_a_kretprobe_misses_are_counted() {
+    guest!();
+    // A system call without arguments: no trampoline knows it. 67 calls wait at once; far fewer fit a kretprobe.
+    let text = script(r#"probe("kretprobe:CALLpause").count()"#);
+    let output = Skep::on("pause 67", &text).arguments(&["--strict"]).run();
+    if release() < (6, 7) && output.status == Some(0) {
+        assert!(output.value().as_u64() < Some(67), "{output}");
+        return lacks("missed in silence");
+    }
+    let output = output.status_is(3);
+    let (counted, missed) = (output.trust("counted"), output.trust("missed"));
+    assert!(counted + missed == 67 && missed > 0, "{output}");
+    assert!(output.err.contains(&format!(", {missed} missed (the kernel could not run the probe)")), "{output}");
+}
+
+#[test]
+fn calls_inside_of_a_programs_own_run_are_counted_as_missed() {
+    guest!();
+    // Each new key of the first chain is a call for the second, which makes a new key of it: that is a call too.
+    let output = on(
+        "getpgid 101",
+        r#"
+        probe("fentry:CALLgetpgid").by(nsecs).count();
+        probe("fentry:htab_percpu_map_update_elem").by(nsecs).count();
+    "#,
+    );
+    assert_eq!(output.trust("counted"), 202, "{output}");
+    assert_eq!(output.trust("missed"), 101, "{output}");
 }
 
 #[test]

@@ -197,6 +197,14 @@ fn table_takes_a_key_of_a_thousand_bytes() {
 }
 
 #[test]
+fn address_is_shown_as_a_symbol_of_a_process_that_ended() {
+    guest!();
+    let output = run("fork 3 call 23", r#"probe("uprobe:BIN:workload_call").by(usym(arg0)).count()"#);
+    let rows = output.rows();
+    assert!(!rows.is_empty() && rows.iter().all(|(name, count)| name == "workload_negate" && *count == 23), "{output}");
+}
+
+#[test]
 fn template_opensnoop_sees_23_opens() {
     guest!();
     let output = run("open 23 /nowhere", r#"template("opensnoop").by(path, error).count()"#);

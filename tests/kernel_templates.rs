@@ -60,6 +60,8 @@ fn outputs(number: &str, text: &str, all: &str) -> Vec<String> {
     chains.push(format!(".by({all}).hist(NUMBER)"));
     chains.push(format!(".fields({all})"));
     chains.push(".filter(NUMBER > 7 and TEXT != \"x\" or not(cpu == 1)).by(TEXT).sum(NUMBER / 3)".into());
+    chains.push(".by(TEXT, kstack, ustack(5)).count()".into());
+    chains.push(".fields(NUMBER, ustack, kstack(5))".into());
     chains.push(".filter(NUMBER == 7).fields(TEXT).each(|e| print(e))".into());
     chains.iter().map(|chain| chain.replace("NUMBER", number).replace("TEXT", text)).collect()
 }
@@ -156,6 +158,7 @@ fn every_generic_template_loads_as_both_halves_of_a_span() {
         chains.iter_mut().for_each(|chain| *chain = chain.replace("TEXT", text).replace("NAMES", names));
         let keys = ["[tid, comm], [tid, comm]", "[pid, cpu, buf(nsecs, 100)], [tid, cpu, buf(nsecs, 100)]"];
         chains.extend(keys.map(|keys| format!(".on({keys}).by({text}).hist(elapsed)")));
+        chains.push(".by(start.kstack, start.ustack, kstack, ustack).sum(elapsed)".into());
         chains.push(".spans(1).by(buf(start.nsecs, 250), buf(start.pid, 250)).count()".into());
         chains.push(".filter(pid == 1 and tid > 0 and start.comm == comm).count()".into());
         assert_loads(&format!("span(\"{start}\", \"{end}\")"), &chains);

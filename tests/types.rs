@@ -14,24 +14,55 @@ fn planned(script: &str) -> Output {
     Skep::new(&["plan", "--btf", &kernel(), "-e", script]).as_nobody().run()
 }
 
+/// Fixture, source, and what the compiler is told beside.
+const FIXTURES: [(&str, &str, &[&str]); 3] =
+    [("kernel.o", "kernel.c", &[]), ("block.o", "block.c", &[]), ("diskless.o", "block.c", &["-DDISKLESS"])];
+
 #[test]
-fn fixture_is_what_its_source_compiles_to() {
+fn fixtures_are_what_their_sources_compile_to() {
     let (Some(clang), scratch) = (program("clang-19"), Folder::new()) else { return };
-    let object = scratch.0.join("kernel.o");
-    let mut compile = Command::new(clang);
-    compile.current_dir(here("fixtures/types"));
-    compile
-        .args(["-target", "bpf", "-g", "-O2", "-Wall", "-fdebug-compilation-dir=.", "-c", "kernel.c", "-o"])
-        .arg(&object);
-    assert!(compile.status().is_ok_and(|status| status.success()), "{compile:?}");
-    // Only the types are of use; what debuggers want is left out.
-    let strip = program("llvm-strip-19").expect("it comes with clang");
-    assert!(Command::new(strip).arg("-g").arg(&object).status().is_ok_and(|status| status.success()));
-    let compiled = std::fs::read(object).expect("clang wrote it");
-    if std::env::var_os("SKEP_BLESS").is_some_and(|value| value == "1") {
-        return std::fs::write(kernel(), compiled).expect("the fixture can be written");
+    for (fixture, source, options) in FIXTURES {
+        let object = scratch.0.join(fixture);
+        let mut compile = Command::new(&clang);
+        compile.current_dir(here("fixtures/types"));
+        compile.args(["-target", "bpf", "-g", "-O2", "-Wall", "-fdebug-compilation-dir=."]).args(options);
+        compile.args(["-c", source, "-o"]).arg(&object);
+        assert!(compile.status().is_ok_and(|status| status.success()), "{compile:?}");
+        // Only the types are of use; what debuggers want is left out.
+        let strip = program("llvm-strip-19").expect("it comes with clang");
+        assert!(Command::new(strip).arg("-g").arg(&object).status().is_ok_and(|status| status.success()));
+        let compiled = std::fs::read(object).expect("clang wrote it");
+        let fixture = here("fixtures/types").join(fixture);
+        if std::env::var_os("SKEP_BLESS").is_some_and(|value| value == "1") {
+            std::fs::write(&fixture, compiled).expect("the fixture can be written");
+            continue;
+        }
+        let same = std::fs::read(&fixture).is_ok_and(|bytes| bytes == compiled);
+        assert!(same, "{}: SKEP_BLESS=1 rewrites it", fixture.display());
     }
-    assert!(std::fs::read(kernel()).is_ok_and(|bytes| bytes == compiled), "SKEP_BLESS=1 rewrites it");
+}
+
+#[test]
+fn templates_are_held_against_the_kernels_types() {
+    let plan = |fixture: &str, script: &str| {
+        let types = here("fixtures/types").join(fixture).display().to_string();
+        Skep::new(&["plan", "--btf", &types, "-e", script]).as_nobody().run()
+    };
+    let (sizes, disks) = (r#"template("biolatency").hist(size);"#, r#"template("biolatency").by(disk).count();"#);
+    // What one kernel has and another does not is behind a question, and what nobody asks for is not read.
+    plan("block.o", sizes).ok();
+    plan("block.o", disks).ok();
+    plan("diskless.o", sizes).ok();
+    let refused = plan("diskless.o", disks).status_is(1);
+    let message = "error: template `biolatency` needs `request_queue.disk`, which this kernel does not have\n";
+    assert!(refused.err.starts_with(message), "{refused}");
+    assert!(
+        refused.err.contains(" --> -e:1:1\n") && refused.err.contains("skep list 'struct:request_queue'"),
+        "{refused}"
+    );
+    let refused = plan("kernel.o", sizes).status_is(1);
+    let message = "error: template `biolatency` needs tracepoint `block_rq_issue`, and this kernel has none\n";
+    assert!(refused.err.starts_with(message), "{refused}");
 }
 
 #[test]

@@ -49,6 +49,33 @@ fn text_arguments_are_read_from_the_process() {
 }
 
 #[test]
+fn address_is_shown_as_a_symbol_of_its_process() {
+    privileged!();
+    let text = script(r#"probe("uprobe:BIN:workload_call").by(usym(arg0)).count()"#);
+    let output = Skep::on("call 101", &text).run().ok();
+    assert_eq!(output.rows(), [("workload_negate".to_owned(), json!(101))]);
+    let text = script(
+        r#"
+        probe("uprobe:BIN:workload_call")
+            .fields(#{ start: usym(arg0), inside: usym(arg0 + 1), none: usym(arg1) })
+            .each(|e| print(`${e.start} ${e.inside} ${e.none}`));
+    "#,
+    );
+    let output = Skep::on("call 1", &text).run().ok();
+    assert!(output.out.contains("workload_negate workload_negate+0x1 0x1"), "{output}");
+}
+
+#[test]
+fn symbols_of_processes_that_ended_are_known() {
+    privileged!();
+    let text = script(r#"probe("uprobe:BIN:workload_call").by(usym(arg0), usym(arg1)).count()"#);
+    // Each child is gone long before the table is printed.
+    let output = Skep::on("fork 3 call 23", &text).run().ok();
+    let rows = output.table(0)["rows"].as_array().map_or(0, Vec::len);
+    assert!(rows > 0 && output.out.matches("workload_negate").count() == rows, "{output}");
+}
+
+#[test]
 fn glob_is_many_functions_with_their_names() {
     privileged!();
     let text = script(r#"probe("uprobe:BIN:workload_*").by(probe).count()"#);
@@ -170,7 +197,7 @@ fn list_shows_functions_and_offsets_stand_behind_them() {
     let name = |function: &str| format!("uprobe:{}:workload_{function}\n", workload::path());
     let mut lines: Vec<_> = listed.out.lines().collect();
     lines.sort_unstable();
-    let functions = ["begin", "double", "erase", "finish", "greet", "negate", "recurse"];
+    let functions = ["begin", "call", "double", "erase", "finish", "greet", "negate", "recurse"];
     assert_eq!(lines.join("\n") + "\n", functions.map(name).concat());
     privileged!();
     let output = Skep::on("double 101", &script(r#"probe("uprobe:BIN:workload_double+0").count()"#)).run().ok();

@@ -125,10 +125,12 @@ pub enum Function {
     SyscallName,
     CgroupPath,
     UserName,
+    /// An address shown as a symbol: the kernel's, or that of the process that the event was in.
     Ksym,
     /// A call chain of at most so many functions: `kstack(5)`.
     Kstack,
     Ustack,
+    Usym,
 }
 
 impl Function {
@@ -152,6 +154,7 @@ impl Function {
             Function::CgroupPath => "cgroup_path",
             Function::UserName => "user_name",
             Function::Ksym => "ksym",
+            Function::Usym => "usym",
         }
     }
 }
@@ -197,6 +200,7 @@ impl Expr {
     pub fn column_name(&self) -> String {
         match &*self.node {
             Node::Name(name) | Node::Member(_, name) => name.clone(),
+            Node::Call(function @ (Function::Kstack | Function::Ustack), _) => function.name().to_owned(),
             Node::Call(_, arguments) | Node::FirstOf(arguments) if !arguments.is_empty() => arguments[0].column_name(),
             Node::Index(inner, _) | Node::Cast(inner, _) => inner.column_name(),
             Node::Binary(_, left, right) => match (&*left.node, &*right.node) {

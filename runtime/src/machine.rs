@@ -250,6 +250,11 @@ impl Machine {
         self.types.get_or_init(|| Rc::new(KernelTypes::folder(Path::new(btf::FOLDER)))).clone()
     }
 
+    /// The types of a kernel that is not here: nobody but they can say what it lacks.
+    pub fn types_of_another(&self) -> Option<Rc<KernelTypes>> {
+        (self.captured && self.types().vmlinux().is_some()).then(|| self.types())
+    }
+
     /// How many arguments a tracepoint gives to its programs; `None` where it is not known.
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         Some(self.types().tracepoint(name)?.arguments.len())

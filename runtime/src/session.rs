@@ -11,7 +11,7 @@ use crate::kernel::load::{self, Loaded, ProgramKind, Request};
 use crate::kernel::map::{Map, Shape};
 use crate::kernel::perf::Every;
 use crate::kernel::ring::Ring;
-use crate::kernel::{btf, perf, sys};
+use crate::kernel::{btf, missed, perf, sys};
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
 use crate::points::Mechanism;
@@ -64,13 +64,24 @@ pub struct Shared<'a> {
 /// One entry, loaded and attached. Its maps outlive its links, so that values can be read at the end.
 struct Running {
     links: Vec<Link>,
-    _programs: Vec<OwnedFd>,
+    programs: Vec<OwnedFd>,
+    /// What its links did not hear of until they were dropped.
+    missed: u64,
+    /// Where programs count what they missed, on kernels that do not.
+    runs: Vec<Map>,
     aggregate: Option<Map>,
     spans: Option<Map>,
     trust: Map,
     spec: Option<Spec>,
     /// Counted here in place of `aggregate`.
     samples: Option<Samples>,
+}
+
+impl Running {
+    /// What its links did not hear of so far.
+    fn missed(&self) -> u64 {
+        self.missed + self.links.iter().map(Link::missed).sum::<u64>()
+    }
 }
 
 impl Session {
@@ -112,7 +123,7 @@ impl Session {
                     false => attach_program(&program, &fd),
                 };
                 running.links.extend(links.map_err(|error| error.at(entry.position))?);
-                running._programs.push(fd);
+                running.programs.push(fd);
             }
             if let (true, Some(first)) = (running.links.is_empty(), session.refused.first()) {
                 return Err(first.reason.clone().at(entry.position));
@@ -137,7 +148,7 @@ impl Session {
         };
         let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
         let spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
-        let mut programs = Vec::new();
+        let (mut programs, mut runs) = (Vec::new(), Vec::new());
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
@@ -156,6 +167,11 @@ impl Session {
             if let Some(ring) = &self.ring {
                 maps.insert("events".into(), ring.try_clone().map_err(refused)?);
             }
+            if unit.is_guarded() {
+                let map = missed::runs().map_err(refused)?;
+                maps.insert(missed::RUNS.into(), map.try_clone().map_err(refused)?);
+                runs.push(map);
+            }
             let many = prepared.units.len() > 1 && unit.programs.iter().all(|one| functions::are_many(entry, one));
             let loaded = match load_unit(unit, maps, machine, self.ring.as_ref()) {
                 Err(reason) if many => {
@@ -171,7 +187,18 @@ impl Session {
         let size = (prepared.record_size - RECORD_HEADER) as usize;
         let samples = spec.as_ref().zip(prepared.copies);
         let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.entries));
-        Ok((Running { links: Vec::new(), _programs: Vec::new(), aggregate, spans, trust, spec, samples }, programs))
+        let running = Running {
+            links: Vec::new(),
+            programs: Vec::new(),
+            missed: 0,
+            runs,
+            aggregate,
+            spans,
+            trust,
+            spec,
+            samples,
+        };
+        Ok((running, programs))
     }
 
     /// Functions of globs that the kernel would not let us watch.
@@ -246,7 +273,9 @@ impl Session {
         let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
         let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
         let open = running.spans.as_ref().map(span::open).transpose()?;
-        let trust = Trust { open: open.unwrap_or(0), ..trust };
+        let of_programs: u64 = running.programs.iter().map(|program| missed::by_program(program.as_fd())).sum();
+        let guarded = running.runs.iter().map(missed::in_runs).sum::<io::Result<u64>>()?;
+        let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + running.missed(), ..trust };
         Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }
 
@@ -262,6 +291,9 @@ impl Session {
 
     /// Takes every program off its attach point; values can still be read.
     pub fn detach(&mut self) {
+        for running in &mut self.running {
+            running.missed = running.missed();
+        }
         // Each perf tracepoint waits some 50 ms for the kernel's readers: side by side they wait together.
         let links: Vec<Link> = self.running.iter_mut().flat_map(|running| running.links.drain(..)).collect();
         if links.len() < 2 {

@@ -111,8 +111,8 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
         };
         let mut constants = constants(&slots, pairing, start_restrict.follows(&draft.scope));
         constants.push(("has_key".into(), vec![slots.columns.is_some().into()]));
-        let Draft { template, programs, reason, constants: own, .. } = half(draft, "start");
-        let unit = Unit { template, programs, constants: [own, constants].concat(), slots, reason };
+        let Draft { template, takes_stacks, programs, reason, constants: own, .. } = half(draft, "start");
+        let unit = Unit { template, takes_stacks, programs, constants: [own, constants].concat(), slots, reason };
         prepare::merge(&mut units, unit, here.machine);
     }
     let mut drafts = Vec::with_capacity(ends.len());

@@ -3,10 +3,11 @@
 use crate::aggregate::column::{self, ColumnKind, ColumnType, Show, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
 use crate::resolve::DEEPEST;
-use crate::slot::stack::{NO_STACK, SECOND};
+use crate::slot::stack::SECOND;
+use crate::symbols::reason;
 use crate::symbols::service::{Stack, Symbols};
+use crate::unwind::chains::{self, Chains};
 use crate::unwind::sample::Sample;
-use crate::unwind::walk::Walked;
 use skep_flamegraphs::profile::{Frame, Origin};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -20,29 +21,15 @@ pub type Chain = Arc<[Arc<Frame>]>;
 /// Bytes of a chain in the kernel's table.
 const CHAIN: u32 = 8 * 127;
 
-/// Marks numbers of chains that were unwound here.
-const UNWOUND: u32 = 1 << 29;
-/// Different ones of them that are kept.
-const UNWOUND_MOST: usize = 1 << 16;
-/// In place of a number where there is no chain.
-pub const NO_CHAIN: u32 = NO_STACK as u32;
-
 /// The session's tables of call chains, and the names of what is in them.
 pub struct Stacks {
     first: Map,
     second: Map,
-    unwound: RefCell<Unwound>,
+    unwound: RefCell<Chains>,
     symbols: Rc<Symbols>,
     known: RefCell<HashMap<(bool, u64), Chain>>,
     frames: Cell<u64>,
     unresolved: Cell<u64>,
-}
-
-/// Chains that were unwound here, and their numbers.
-#[derive(Default)]
-struct Unwound {
-    numbers: HashMap<Rc<Walked>, u32>,
-    all: Vec<Rc<Walked>>,
 }
 
 impl Stacks {
@@ -70,11 +57,14 @@ impl Stacks {
         [("stacks", &self.first), ("more_stacks", &self.second)]
     }
 
-    /// Samples as the numbers of their chains, and whether each is complete; [`NO_CHAIN`] where no room is left.
+    /// Samples as the numbers of their chains, and whether each is complete; [`chains::NONE`] where no room is left.
     pub fn unwound(&self, samples: Vec<Sample>) -> Vec<(u32, bool)> {
         let mut unwound = self.unwound.borrow_mut();
         let walked = if samples.is_empty() { Vec::new() } else { self.symbols.unwind(samples) };
-        walked.into_iter().map(|walked| (unwound.number(&walked).unwrap_or(NO_CHAIN), walked.end.is_none())).collect()
+        walked
+            .into_iter()
+            .map(|walked| (unwound.number(&walked).unwrap_or(chains::NONE), walked.end.is_none()))
+            .collect()
     }
 
     /// The chain that a column's number stands for; any other value as it is.
@@ -128,8 +118,10 @@ impl Stacks {
         let found = self.symbols.resolve(chains.iter().map(stack).collect());
         for ((user, number), mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
-            let end = if user { self.unwound.borrow().get(number as u32).and_then(|walked| walked.end) } else { None };
-            if !user {
+            let unwound = if user { self.unwound.borrow().get(number as u32).cloned() } else { None };
+            if user && unwound.is_none() {
+                join_broken(&mut frames);
+            } else if !user {
                 let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
                 frames.drain(..own);
             }
@@ -137,7 +129,7 @@ impl Stacks {
             self.frames.set(self.frames.get() + frames.len() as u64);
             self.unresolved.set(self.unresolved.get() + nameless as u64);
             // It stands for those that would have names.
-            frames.extend(end.map(truncated));
+            frames.extend(unwound.and_then(|walked| walked.end).map(chains::truncated));
             self.known.borrow_mut().insert((user, number), frames.into());
         }
     }
@@ -157,32 +149,15 @@ impl Stacks {
     }
 }
 
-impl Unwound {
-    /// `None`: there is no room for another one.
-    fn number(&mut self, walked: &Walked) -> Option<u32> {
-        if let Some(number) = self.numbers.get(walked) {
-            return Some(*number);
-        }
-        let number = UNWOUND | self.all.len() as u32;
-        let room = self.all.len() < UNWOUND_MOST;
-        room.then(|| {
-            let walked = Rc::new(walked.clone());
-            self.all.push(walked.clone());
-            self.numbers.insert(walked, number);
-            number
-        })
+/// Code that keeps no frame pointers has other things where return addresses are looked for: a hundred of them may follow
+/// one another. They stand as one frame.
+fn join_broken(frames: &mut Vec<Arc<Frame>>) {
+    let is_broken = |frame: &Frame| frame.unresolved == Some(reason::NOT_MAPPED);
+    frames.dedup_by(|next, before| is_broken(next) && is_broken(before));
+    for frame in frames.iter_mut().filter(|frame| is_broken(frame)) {
+        let name = Frame::named("[no frame pointers]", Origin::User);
+        *frame = Arc::new(Frame { unresolved: frame.unresolved, ..name });
     }
-
-    /// `None`: the number is that of a chain in the kernel's tables.
-    fn get(&self, number: u32) -> Option<&Walked> {
-        let own = (number as i32) >= 0 && number & (SECOND | UNWOUND) == UNWOUND;
-        own.then(|| self.all.get((number & !UNWOUND) as usize)).flatten().map(|walked| &**walked)
-    }
-}
-
-/// The place of a chain's outer functions, which are not known for this reason.
-fn truncated(why: &'static str) -> Arc<Frame> {
-    Arc::new(Frame { unresolved: Some(why), ..Frame::named("[truncated stack]", Origin::User) })
 }
 
 /// What the kernel runs between an attach point and our program.
@@ -195,6 +170,16 @@ fn is_ours(function: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_code_stands_as_one_frame() {
+        let frame = |name: &str, unresolved| Arc::new(Frame { unresolved, ..Frame::named(name, Origin::User) });
+        let broken = Some(reason::NOT_MAPPED);
+        let mut frames = vec![frame("read", None), frame("0x1", broken), frame("0x2", broken), frame("main", None)];
+        join_broken(&mut frames);
+        let names: Vec<&str> = frames.iter().map(|frame| frame.name.as_str()).collect();
+        assert_eq!(names, ["read", "[no frame pointers]", "main"]);
+    }
 
     #[test]
     fn tracing_itself_is_no_part_of_a_chain() {

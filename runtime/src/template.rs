@@ -1,16 +1,20 @@
 //! Dedicated templates: their parameters from a script's settings, their programs' targets, their fields as names.
 
-use crate::aggregate::column::{BytesShow, Show};
+use crate::aggregate::column::{BytesShow, Show, StackShow};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Draft, Load, Program, Restrict, Slots};
-use crate::resolve::{Argument, Arguments, Scope, Typed};
+use crate::resolve::{Argument, Arguments, DEEPEST, Scope, Typed};
+use crate::slot::assembler::MapRef;
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use skep_templates::catalog::Catalog;
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
+
+pub mod fit;
+mod walk;
 
 /// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
 const ANY_FOLLOWED: u32 = u32::MAX;
@@ -82,7 +86,9 @@ pub fn draft(
         types: Some(machine.types()),
     };
     let slots = Slots::default();
-    let draft = Draft { template: template.clone(), programs, constants, scope, reason: manifest.help, slots };
+    let takes_stacks = manifest.maps.iter().any(|map| map.name == MapRef::Stacks.name());
+    let reason = manifest.help;
+    let draft = Draft { template: template.clone(), takes_stacks, programs, constants, scope, reason, slots };
     Ok((draft, left))
 }
 
@@ -149,7 +155,10 @@ pub fn field(field: &Field) -> Argument {
 
 /// How a field with this unit is shown.
 fn show(unit: &str) -> Show {
+    let chain = |user| Show::Stack(StackShow { user, depth: DEEPEST });
     match unit {
+        "kstack" => chain(false),
+        "ustack" => chain(true),
         "dev" => Show::Device,
         "signal" => Show::Signal,
         "errno" => Show::Errno,

@@ -35,6 +35,9 @@ pub struct Trust {
     pub incomplete: u64,
     /// Processes that were not followed: there was no room for them.
     pub left_out: u64,
+    /// Events that the kernel ran no program for, as far as it counts them: not among those that were seen. Whether they
+    /// would have passed the filter is not known.
+    pub missed: u64,
 }
 
 /// The map's value, `struct trust` of skep.bpf.h: words per CPU.
@@ -81,6 +84,7 @@ impl Trust {
         self.stacks += other.stacks;
         self.incomplete += other.incomplete;
         self.left_out += other.left_out;
+        self.missed += other.missed;
     }
 
     pub fn lost(&self) -> u64 {
@@ -94,7 +98,7 @@ impl Trust {
 
     /// Is nothing missing?
     pub fn is_complete(&self) -> bool {
-        self.lost() + self.unaccounted() + self.left_out + self.lost_stacks == 0
+        self.lost() + self.unaccounted() + self.left_out + self.lost_stacks + self.missed == 0
     }
 
     /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
@@ -114,6 +118,9 @@ impl Trust {
             .collect();
         if !reasons.is_empty() {
             line += &format!(" ({})", reasons.join(", "));
+        }
+        if self.missed > 0 {
+            line += &format!(", {} missed (the kernel could not run the probe)", grouped(self.missed));
         }
         let pairs = [
             (self.unmatched, "end", "without a start"),
@@ -178,6 +185,13 @@ mod tests {
             "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
         assert_eq!(trust.line(), expected);
         assert!(!trust.is_complete());
+    }
+
+    #[test]
+    fn trust_line_names_what_was_missed() {
+        let trust = Trust { seen: 7, counted: 7, missed: 1234, ..Default::default() };
+        let line = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 missed (the kernel could not run the probe)";
+        assert_eq!((trust.line().as_str(), trust.is_complete()), (line, false));
     }
 
     #[test]

@@ -136,12 +136,19 @@ pub enum BytesShow {
     /// 4 or 16 bytes in network order; an IPv4 address mapped into IPv6 is shown as IPv4.
     Ip,
     Text,
+    /// An address and the number of its process, 8 bytes each: a symbol of that process.
+    UserSymbol,
 }
 
 /// Gives numbers their names: the run's attach points, this machine's users, cgroups and devices.
 pub trait Names {
     /// The name of `value`; `None` where it has none, or none is known: then the number is shown.
     fn name(&self, show: &Show, value: u64) -> Option<String>;
+
+    /// The symbol of an address in a process; `None` where nothing can be looked up: then the address is shown.
+    fn user_symbol(&self, _pid: u32, _address: u64) -> Option<String> {
+        None
+    }
 }
 
 /// No names at all: numbers stay numbers.
@@ -154,6 +161,9 @@ impl Names for NoNames {
 }
 
 impl ColumnKind {
+    /// Of `usym()`.
+    pub const USER_SYMBOL: ColumnKind = ColumnKind::Bytes { size: 16, show: BytesShow::UserSymbol };
+
     pub const fn int(size: u8, signed: bool, show: Show) -> Self {
         ColumnKind::Int { size, signed, show }
     }

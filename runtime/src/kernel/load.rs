@@ -1,6 +1,7 @@
 //! Loading: maps created, programs verified. What the verifier says of a refused program goes to a file, not to a user.
 
 use super::map::{self, Map};
+use super::missed;
 use super::object::{Content, CoreBy, Linked, Linker};
 use super::sys::{self, BtfLoad, Command, ProgramLoad, bpf, bpf_fd};
 use crate::diagnostic::Diagnostic;
@@ -91,8 +92,8 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
         if wanted.name == "spans" && !request.maps.contains_key(wanted.name) {
             continue;
         }
-        // Where nobody is followed, the verifier removes what would look: any map will do.
-        let unused = || request.maps.get("trust").filter(|_| wanted.name == "followed");
+        // Where nobody is followed or guarded, the verifier removes what would look: any map will do.
+        let unused = || request.maps.get("trust").filter(|_| matches!(wanted.name, "followed" | missed::RUNS));
         let map = match (request.maps.get(wanted.name).or_else(unused), wanted.content) {
             (Some(map), _) => map.try_clone(),
             (None, Content::Constants(data)) => Map::constants(wanted.name, data),

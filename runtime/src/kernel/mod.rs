@@ -8,6 +8,7 @@ pub mod core_relo;
 pub mod functions;
 pub mod load;
 pub mod map;
+pub mod missed;
 pub mod namespace;
 pub mod object;
 pub mod perf;

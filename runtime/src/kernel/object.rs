@@ -155,10 +155,15 @@ impl Linker {
 
     /// Puts the maps' descriptors in place and joins every program with the functions it calls.
     pub fn link(&mut self, maps: &HashMap<String, Map>) -> Result<(), Broken> {
+        self.link_numbers(&maps.iter().map(|(name, map)| (name.clone(), map.as_fd().as_raw_fd())).collect())
+    }
+
+    /// The same with any numbers for descriptors, for those who only read the code.
+    pub fn link_numbers(&mut self, maps: &HashMap<String, i32>) -> Result<(), Broken> {
         let text: HashSet<usize> = self.object.functions.keys().map(|(section, _)| *section).collect();
         let declared = self.object.maps.clone();
-        let both = maps.iter().filter_map(|(name, map)| {
-            declared.get_key_value(name).map(|(name, declared)| (name.as_str(), map.as_fd().as_raw_fd(), declared))
+        let both = maps.iter().filter_map(|(name, number)| {
+            declared.get_key_value(name).map(|(name, declared)| (name.as_str(), *number, declared))
         });
         self.object.relocate_maps(both, &text).map_err(|error| causes(&error))?;
         self.object.relocate_calls(&text).map_err(|error| causes(&error))

@@ -47,10 +47,11 @@ impl Symbols {
             line.clear();
         }
         symbols.hidden = zero && symbols.all.is_empty();
-        // Of several names for one address the first stays.
-        symbols.all.sort_by_key(|entry| entry.address);
+        // Of several names for one address the first stays. A stable sort would do it too, with memory of its own.
+        symbols.all.sort_unstable_by_key(|entry| (entry.address, entry.name));
         symbols.all.dedup_by_key(|entry| entry.address);
         symbols.all.shrink_to_fit();
+        symbols.names.shrink_to_fit();
         symbols
     }
 

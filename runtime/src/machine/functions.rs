@@ -6,6 +6,7 @@ use crate::kernel::attach;
 use crate::kernel::functions::{Function, Standing};
 use crate::kernel::load::{self, ProgramKind};
 use crate::kernel::privilege;
+use crate::kernel::sys;
 use crate::slot::assembler::{Alu, Insn, Operand};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -94,6 +95,11 @@ impl Machine {
             };
             self.allowed(load::load_bare(kind, &code).and_then(attach))
         })
+    }
+
+    /// Does the kernel keep a trampoline's program from running inside of itself? Linux 5.12.
+    pub fn stops_recursion(&self) -> bool {
+        self.captured || sys::kernel_release() >= (5, 12)
     }
 
     /// May this process have the types of a module handed to it? By all that load programs for its functions.

@@ -22,8 +22,9 @@ mod refusal;
 const FEW: usize = 8;
 /// Arguments that every kernel hands to a trampoline: those in registers.
 const MOST_ARGUMENTS: usize = 6;
-/// No trampoline may run inside these: its own code calls them. Source: kernel/bpf/verifier.c, btf_id_deny.
-const TRAMPOLINES_OWN: [&str; 7] = [
+/// No trampoline may run inside these: its own code calls them. Source: kernel/bpf/verifier.c, btf_id_deny; the last is what
+/// template fentry calls before it is guarded.
+const TRAMPOLINES_OWN: [&str; 8] = [
     "migrate_disable",
     "migrate_enable",
     "rcu_read_unlock_strict",
@@ -31,6 +32,7 @@ const TRAMPOLINES_OWN: [&str; 7] = [
     "preempt_count_sub",
     "__rcu_read_lock",
     "__rcu_read_unlock",
+    "bpf_get_smp_processor_id",
 ];
 
 /// The kernel refuses fexit here, and a kretprobe would wait in vain. Source: kernel/bpf/verifier.c, noreturn_deny.

@@ -46,15 +46,28 @@ fn marks<'a>(row: &'a Row, columns: &'a [ColumnType]) -> impl Iterator<Item = (&
     columns.iter().zip(&row.key).filter(|(column, _)| !column.is_stack())
 }
 
-/// The root first.
+/// The root first. A process's functions stand below the kernel's; where there are more chains, in the key's order. A
+/// group behind a chain is who comes to meet it, such as a waker: its chain stands on its head, as drawn by B. Gregg's
+/// off-wake graphs.
 fn frames(row: &Row, columns: &[ColumnType], names: &dyn Names) -> Vec<Arc<Frame>> {
-    let groups = marks(row, columns).filter(|(column, _)| !MARKS.contains(&column.name.as_str()));
-    let mut frames: Vec<_> =
-        groups.map(|(column, value)| Arc::new(Frame::group(&text::value(value, column, names)))).collect();
-    let chains = |user: bool| columns.iter().zip(&row.key).filter(move |(column, _)| column.is_user_stack() == user);
-    for (_, value) in chains(true).chain(chains(false)) {
-        if let Value::Stack(chain) = value {
-            frames.extend(chain.iter().rev().cloned());
+    let mut both: Vec<(&ColumnType, &Value)> = columns.iter().zip(&row.key).collect();
+    if columns.iter().filter(|column| column.is_stack()).count() <= 2 {
+        // Groups, the process, the kernel: a stable sort.
+        both.sort_by_key(|(column, _)| (column.is_stack(), column.is_stack() && !column.is_user_stack()));
+    }
+    let (mut frames, mut chains, mut meets) = (Vec::new(), 0, false);
+    for (column, value) in both {
+        match value {
+            Value::Stack(chain) if meets => frames.extend(chain.iter().cloned()),
+            Value::Stack(chain) => {
+                chains += 1;
+                frames.extend(chain.iter().rev().cloned());
+            }
+            _ if MARKS.contains(&column.name.as_str()) => {}
+            _ => {
+                meets = chains > 0;
+                frames.push(Arc::new(Frame::group(&text::value(value, column, names))));
+            }
         }
     }
     frames
@@ -78,7 +91,7 @@ fn value(measure: &Measure) -> u64 {
     }
 }
 
-fn value_type(table: &Table) -> ValueType {
+pub(super) fn value_type(table: &Table) -> ValueType {
     let spec = &table.spec;
     if spec.kind == Kind::Count || spec.kind.has_buckets() {
         return ValueType::new(if spec.period.is_some() { "samples" } else { "events" }, "count");

@@ -1,10 +1,11 @@
 //! Tables with call chains: each row's other columns in a line, its functions below it, the innermost first.
 
 use super::text::{self, Style};
-use super::units;
+use super::{profile, units};
 use crate::aggregate::column::{Names, Value};
 use crate::aggregate::{Measure, Row, Table};
 use skep_flamegraphs::profile::Frame;
+use skep_flamegraphs::unit;
 use std::io::{self, Write};
 
 /// Has the key a call chain in it?
@@ -26,12 +27,13 @@ pub fn rows(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Styl
             writeln!(out)?;
         }
         writeln!(out, "{}", head(table, row, names))?;
-        let mut chains = 0;
-        for value in &row.key {
-            let Value::Stack(frames) = value else { continue };
-            chains += 1;
+        let chains = row.key.iter().filter_map(|value| match value {
+            Value::Stack(frames) if !frames.is_empty() => Some(frames),
+            _ => None,
+        });
+        for (n, frames) in chains.enumerate() {
             // The kernel's functions end, the process's begin.
-            if chains > 1 && !frames.is_empty() {
+            if n > 0 {
                 writeln!(out, "    --")?;
             }
             for frame in frames.iter() {
@@ -51,7 +53,11 @@ fn head(table: &Table, row: &Row, names: &dyn Names) -> String {
     let mut parts: Vec<String> =
         key.map(|(value, column)| format!("{}={}", column.name, text::value(value, column, names))).collect();
     let value = text::measured(&row.value, table.spec.show);
+    let unit = profile::value_type(table).unit;
     parts.push(match row.value {
+        Measure::Sum(sum) if unit != "count" => {
+            format!("sum={}", unit::show(u64::try_from(sum).unwrap_or(0), &unit))
+        }
         Measure::Count(_) | Measure::Sum(_) | Measure::Min(_) | Measure::Max(_) => {
             format!("{}={value}", table.spec.kind.name())
         }

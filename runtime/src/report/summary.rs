@@ -71,3 +71,42 @@ impl<'a> Found<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skep_flamegraphs::fold;
+    use std::time::Duration;
+
+    fn profile(folded: &str) -> Profile {
+        Profile { duration: Duration::from_millis(1500), ..fold::read(folded, "t").profile }
+    }
+
+    #[test]
+    fn summary_has_the_functions_at_the_top_with_both_shares() {
+        let profile = profile("main;parse;copy_[k] 3\nmain;parse 1\n");
+        let mut text = Vec::new();
+        Found::new(&profile, &Trust { lost_stacks: 2, ..Trust::default() }).text(&mut text).unwrap();
+        let expected = "4 samples in 1.50s, 2 lost; 0.0 % of frames without a name
+   self    total  function
+ 75.0 %   75.0 %  copy  (kernel)
+ 25.0 %  100.0 %  parse
+";
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+    }
+
+    #[test]
+    fn documented_profile_is_what_is_written() {
+        let (profile, trust) = (profile("main;parse 23\n"), Trust::default());
+        let line = Found::new(&profile, &trust).json().to_string();
+        let document = include_str!("../../../docs/json.md");
+        assert!(document.lines().any(|text| text == line), "docs/json.md lacks {line}");
+    }
+
+    #[test]
+    fn nothing_measured_is_one_line() {
+        let mut text = Vec::new();
+        Found::new(&profile(""), &Trust::default()).text(&mut text).unwrap();
+        assert_eq!(String::from_utf8_lossy(&text), "0 samples in 1.50s, 0 lost; 0.0 % of frames without a name\n");
+    }
+}

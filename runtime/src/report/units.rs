@@ -150,6 +150,9 @@ pub fn show<'a>(value: &'a Value, column: Option<&ColumnType>, names: &dyn Names
         (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Text, .. })) => {
             Shown::Text(column::text(bytes).into())
         }
+        (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::UserSymbol, .. })) => {
+            Shown::Text(user_symbol(bytes, names).into())
+        }
         (Value::Int(int), _) => Shown::Integer((*int).into()),
         (Value::Unsigned(bits), _) => Shown::Integer((*bits).into()),
         (Value::Float(float), _) => Shown::Float(*float),
@@ -176,6 +179,14 @@ fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'stat
 fn chain(frames: &[Arc<Frame>]) -> String {
     let names: Vec<&str> = frames.iter().rev().map(|frame| frame.name.as_str()).collect();
     names.join(";")
+}
+
+fn user_symbol(bytes: &[u8], names: &dyn Names) -> String {
+    let word = |at| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+    let (Some(address), Some(pid)) = (word(0), word(8)) else {
+        return hex(bytes);
+    };
+    names.user_symbol(pid as u32, address).unwrap_or_else(|| format!("{address:#x}"))
 }
 
 fn ip(bytes: &[u8]) -> String {

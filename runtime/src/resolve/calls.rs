@@ -35,6 +35,10 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
             let (int, ..) = number(first, scope)?;
             Ok(Typed::Int { int, unsigned: true, show: Show::KernelSymbol })
         }
+        Function::Usym => {
+            let (address, ..) = number(first, scope)?;
+            Ok(Typed::UserAddress { address, pid: super::names::process(scope) })
+        }
         Function::StartsWith => match arguments.get(1).map(|text| &*text.node) {
             Some(Node::Text(text)) => Ok(Typed::Test(text_is(first, text, true, expr, scope)?)),
             _ => Err(Diagnostic::script("`starts_with` needs a text")
@@ -57,7 +61,9 @@ fn length(arguments: &[Expr], expr: &Expr) -> Result<Option<u16>, Diagnostic> {
 fn text(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     let at = |pointer, memory| Typed::Text { text: Text::At { pointer, memory }, size: size.unwrap_or(TEXT_SIZE) };
     let typed = match resolve(first, scope)? {
-        Typed::Int { int, .. } => return Ok(at(int, memory_of(first, scope))),
+        Typed::Int { int, .. } | Typed::UserAddress { address: int, .. } => {
+            return Ok(at(int, memory_of(first, scope)));
+        }
         Typed::Pointer { int, memory, .. } => return Ok(at(int, memory)),
         other => settled(other, first)?,
     };
@@ -77,7 +83,7 @@ fn bytes(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<
     match resolve(first, scope)? {
         bytes @ Typed::Bytes { .. } => Ok(bytes),
         Typed::Text { text, size } => Ok(Typed::Bytes { bytes: text, size, show }),
-        Typed::Int { int, .. } => Ok(at(int, memory_of(first, scope))),
+        Typed::Int { int, .. } | Typed::UserAddress { address: int, .. } => Ok(at(int, memory_of(first, scope))),
         Typed::Pointer { int, memory, .. } => Ok(at(int, memory)),
         Typed::Object { place, of } => {
             let whole = of.size().unwrap_or(0).min(LONGEST_TEXT as usize) as u16;

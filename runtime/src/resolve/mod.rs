@@ -58,7 +58,7 @@ fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic>
         Typed::Int { show: Show::Stack(_), .. } => Err(stacks::no_number(expr)),
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
-        Typed::Pointer { int, .. } => Ok((int, true, Show::Hex)),
+        Typed::Pointer { int, .. } | Typed::UserAddress { address: int, .. } => Ok((int, true, Show::Hex)),
         other => {
             Err(Diagnostic::script(format!("`{expr}` is {}, and a number is needed here", other.what()))
                 .at(expr.position))

@@ -15,7 +15,7 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
     let current = |current| Int::Current(current);
     let numbered = || name.strip_prefix("arg").and_then(|digits| digits.parse::<usize>().ok());
     Ok(match name {
-        "pid" => Typed::int(current(scope.namespace.map_or(Current::Pid, Current::PidIn))),
+        "pid" => Typed::int(process(scope)),
         "tid" => Typed::int(current(scope.namespace.map_or(Current::Tid, Current::TidIn))),
         "uid" => Typed::int(current(Current::Uid)),
         "gid" => Typed::int(current(Current::Gid)),
@@ -57,6 +57,11 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
             });
         }
     })
+}
+
+/// The number of the current process.
+pub fn process(scope: &Scope) -> Int {
+    Int::Current(scope.namespace.map_or(Current::Pid, Current::PidIn))
 }
 
 /// A pointer to it where the kernel's types are known, else its address.

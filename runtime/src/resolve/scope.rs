@@ -28,6 +28,11 @@ pub enum Typed {
         path: Walk,
         size: u16,
     },
+    /// An address, and the process that it belongs to: shown as a symbol.
+    UserAddress {
+        address: Int,
+        pid: Int,
+    },
     Test(Test),
     /// A pointer whose type is known: `stars` of them to `to`.
     Pointer {
@@ -82,6 +87,7 @@ impl Typed {
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
             Typed::Path { .. } => "a path",
+            Typed::UserAddress { .. } => "an address",
             Typed::Test(_) => "a condition",
             Typed::Pointer { .. } => "a pointer",
             Typed::Object { .. } => "a structure or an array",

@@ -101,12 +101,16 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
         ("template", "name") => ("a name", "\"runqlat\""),
         ("starts_with", "text") => ("a field", "comm"),
         ("print" | "printf" | "format", "value") => ("a value", "7"),
+        (_, "path") => ("a file's name", "\"cpu.svg\""),
+        (_, "settings") => ("a map", "#{ title: \"noon\" }"),
+        (_, "table") => ("a table", "before"),
         (_, "attach_point") => ("an attach point", "\"tracepoint:sched:sched_switch\""),
         (_, "[attach_point, …]") => {
             ("a list of attach points", "[\"t:sched:sched_switch\", \"t:sched:sched_wakeup\"]")
         }
         (_, "condition") => ("a kernel expression", "pid == 18644"),
         (_, "value") if method => ("a field", "args.ret"),
+        ("ksym" | "usym", _) => ("a field", "arg0"),
         (_, "address") => ("a field", "args.filename"),
         (_, "file") => ("a field", "args.file"),
         (_, "bytes") => ("a field", "args.daddr"),

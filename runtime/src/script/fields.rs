@@ -36,7 +36,7 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("or", Operator::Or),
 ];
 
-const ONE_ARGUMENT: [Function; 11] = [
+const ONE_ARGUMENT: [Function; 12] = [
     Function::Ntohs,
     Function::Ntohl,
     Function::Ntohll,
@@ -48,6 +48,7 @@ const ONE_ARGUMENT: [Function; 11] = [
     Function::CgroupPath,
     Function::UserName,
     Function::Ksym,
+    Function::Usym,
 ];
 
 /// Deeper expressions fit no slot, and recursion over them no stack.

@@ -16,12 +16,11 @@ use crate::report::graph::Target;
 use crate::session::{Session, Sizes};
 use crate::span::Pairing;
 use crate::stacks::Stacks;
-use crate::symbols::service::{Scope, Symbols};
 use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_flamegraphs::profile::Profile;
 use skep_templates::catalog::Catalog;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::process::Child;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -125,12 +124,12 @@ pub struct Host {
     /// What was written to the graphs that the command line asked for.
     pub profile: RefCell<Option<Profile>>,
     pub names: Rc<Names>,
-    /// Started when call chains are asked for first.
-    symbols: OnceCell<Rc<Symbols>>,
 }
 
 impl Host {
     pub fn new(settings: Settings, params: Params, output: Output, command: Option<Command>) -> Rc<Host> {
+        let names = Rc::new(Names::default());
+        names.inlines.set(settings.inlines);
         Rc::new(Host {
             settings,
             chains: RefCell::default(),
@@ -150,8 +149,7 @@ impl Host {
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
             profile: RefCell::default(),
-            names: Rc::default(),
-            symbols: OnceCell::new(),
+            names,
         })
     }
 
@@ -206,23 +204,14 @@ impl Host {
         if !prepared.iter().any(Prepared::has_stacks) {
             return Ok(None);
         }
-        let refused = |error| load::refused("stacks", &error);
-        let symbols = match self.symbols.get() {
-            Some(symbols) => symbols.clone(),
-            None => {
-                let symbols = Rc::new(Symbols::start(self.settings.inlines).map_err(refused)?);
-                self.symbols.get_or_init(|| symbols).clone()
-            }
-        };
+        let none_left = || Diagnostic::machine("failed to start the thread that finds names for addresses");
+        let symbols = self.names.symbols().ok_or_else(none_left)?.clone();
         // Another process may end a span, and its chain be asked for.
         let others = prepared.iter().any(|one| one.span.as_ref().is_some_and(|span| span.pairing == Pairing::Given));
-        let scope = self.settings.restrict.pid.filter(|_| !others).map_or(Scope::Everybody, Scope::Process);
-        if let Err(error) = symbols.watch(scope) {
-            let why = load::text(&error);
-            self.output.borrow_mut().tell(&format!("processes that end before the run does have no names: {why}"));
-        }
+        self.names.watch(self.settings.restrict.pid.filter(|_| !others));
         symbols.expect_kernel();
-        Stacks::create(self.settings.sizes.stacks, symbols).map(|stacks| Some(Rc::new(stacks))).map_err(refused)
+        let stacks = Stacks::create(self.settings.sizes.stacks, symbols);
+        stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
     }
 
     /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.

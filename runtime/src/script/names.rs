@@ -1,10 +1,11 @@
 //! Names: what numbers are called on this machine: attach points, users, cgroups, disks, signals, system calls.
 
 use crate::aggregate::column::{self, Show};
-use crate::kernel::symbols::Symbols;
 use crate::kernel::{arch, cgroup};
-use std::cell::{OnceCell, RefCell};
+use crate::symbols::service::{Scope, Symbols};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Looked up when first asked for.
 #[derive(Default)]
@@ -13,12 +14,31 @@ pub struct Names {
     cgroups: RefCell<HashMap<u64, String>>,
     users: OnceCell<HashMap<u64, String>>,
     devices: OnceCell<HashMap<u64, String>>,
-    symbols: OnceCell<Symbols>,
+    /// `None`: no thread was left for it.
+    symbols: OnceCell<Option<Rc<Symbols>>>,
+    /// Debug information is read too.
+    pub inlines: Cell<bool>,
+    watched: Cell<bool>,
 }
 
 impl Names {
     pub fn add_probes(&self, probes: &HashMap<u64, String>) {
         self.probes.borrow_mut().extend(probes.iter().map(|(id, name)| (*id, name.clone())));
+    }
+
+    /// From now on the code of processes is noted as they start: of all, or of one and its children.
+    pub fn watch(&self, pid: Option<u32>) {
+        if !self.watched.replace(true)
+            && let Some(symbols) = self.symbols()
+        {
+            // Without the privilege, processes that still run when they are shown have their symbols all the same.
+            let _unprivileged = symbols.watch(pid.map_or(Scope::Everybody, Scope::Process));
+        }
+    }
+
+    /// Names for addresses; `None` where no thread is left for it.
+    pub fn symbols(&self) -> Option<&Rc<Symbols>> {
+        self.symbols.get_or_init(|| Symbols::start(self.inlines.get()).ok().map(Rc::new)).as_ref()
     }
 }
 
@@ -44,9 +64,13 @@ impl column::Names for Names {
                 cgroups.entry(value).or_insert_with(|| format!("cgroup {value}"));
                 found
             }
-            Show::KernelSymbol => self.symbols.get_or_init(Symbols::read).name(value),
+            Show::KernelSymbol => self.symbols()?.kernel_name(value),
             Show::Decimal | Show::Hex | Show::Duration | Show::Enum(_) | Show::Stack(_) => None,
         }
+    }
+
+    fn user_symbol(&self, pid: u32, address: u64) -> Option<String> {
+        Some(self.symbols()?.user_name(pid, address))
     }
 }
 

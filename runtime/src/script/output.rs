@@ -149,7 +149,11 @@ impl Output {
                 ("unmatched", trust.unmatched),
                 ("nested", trust.nested),
                 ("open", trust.open),
+                ("lost_stacks", trust.lost_stacks),
+                ("frames", trust.frames),
+                ("unresolved", trust.unresolved),
                 ("left_out", trust.left_out),
+                ("missed", trust.missed),
             ];
             let result = report::json::line(&mut self.out, &report::json::trust(counts));
             self.done(result);

@@ -55,6 +55,10 @@ pub const SECTIONS: &[Section] = &[
             ("ksym(address)", "an address shown as the kernel's symbol: `vfs_read+0x1c`"),
             ("kstack(n)", "the kernel's call chain, at most n functions; `kstack` for all of it"),
             ("ustack(n)", "the process's call chain, at most n functions; `ustack` for all of it"),
+            (
+                "usym(address)",
+                "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
+            ),
             ("strerror(number)", "an error number, shown by name: `ENOENT`"),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
@@ -213,6 +217,13 @@ const PROCESSES: &str = "\n## Whose events\n\n\
     Events of some templates are about other tasks than the current one. There `--pid` sets the template's own parameter\n\
     (`process` of runqlat); `--comm`, `--cgroup`, and `--pid` where it has none, are refused.\n";
 
+const COMPLETE: &str = "\n## How complete a result is\n\n\
+    The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
+    that the kernel could run no program for: a function that is called inside of a program's own run, or calls that\n\
+    overlap at a kretprobe, which has room for few that did not return yet (fexit has no such limit). Whether they would\n\
+    have passed the filter is not known. With `--strict` either is exit status 3. Linux before 6.7 does not count what\n\
+    kprobes and kretprobes miss, Linux before 5.12 nothing but what skep itself counts at fentry and fexit.\n";
+
 /// As a terminal shows it.
 pub fn text() -> String {
     let mut out = String::new();
@@ -252,6 +263,7 @@ pub fn markdown() -> String {
         out += &format!("| `{name}` | {help} |\n");
     }
     out += PROCESSES;
+    out += COMPLETE;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {
         out += &format!("| `{name}` | `{short}` | `{}` | {help} |\n", cell(spelling));

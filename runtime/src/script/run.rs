@@ -6,7 +6,7 @@ use super::names::Names;
 use super::probe::Probe;
 use super::values;
 use super::{errors, graphs};
-use crate::aggregate::column::{ColumnKind, ColumnType, Value};
+use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
@@ -151,6 +151,9 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
     let mut consumers = Vec::with_capacity(chains.len());
     for (chain, prepared) in chains.iter().zip(&prepared) {
         host.names.add_probes(&prepared.probes);
+        if prepared.columns.iter().any(|column| column.kind == ColumnKind::USER_SYMBOL) {
+            host.names.watch(host.settings.restrict.pid);
+        }
         consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
     }
     match attach(host, &chains, prepared, stacks.as_ref(), time) {
@@ -281,6 +284,7 @@ fn width(column: &ColumnType) -> usize {
         ColumnKind::Int { show: crate::aggregate::column::Show::Probe, .. } => 22,
         ColumnKind::Int { .. } => 7,
         ColumnKind::Text { size } => usize::from(size).min(16),
+        ColumnKind::Bytes { show: BytesShow::UserSymbol, .. } => 22,
         ColumnKind::Bytes { .. } => 15,
         ColumnKind::Path { .. } => 32,
     };

@@ -68,7 +68,7 @@ pub fn dynamic(value: &Value, column: &ColumnType, names: &Names) -> Dynamic {
         Value::Unsigned(value) => Dynamic::from(Unsigned(*value)),
         Value::Float(value) => (*value).into(),
         Value::Text(text) => text.clone().into(),
-        Value::Bytes(_) if matches!(column.kind, ColumnKind::Bytes { show: BytesShow::Ip | BytesShow::Hex, .. }) => {
+        Value::Bytes(_) if !matches!(column.kind, ColumnKind::Bytes { show: BytesShow::Text, .. }) => {
             report::text::value(value, column, names).into()
         }
         Value::Bytes(bytes) => bytes.clone().into(),

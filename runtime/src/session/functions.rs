@@ -1,6 +1,7 @@
 //! Many functions of the kernel: one that the kernel refuses does not keep us from the others.
 
 use super::{attach_one, failed};
+use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::attach::{self, Link};
@@ -20,8 +21,17 @@ pub struct Refused {
 /// Do the program's functions come from a glob? Then nobody asked for each of them.
 pub fn are_many(entry: &Entry, program: &Program) -> bool {
     let of_kernel = |one: &Attach| matches!(one.mechanism, Mechanism::Kprobe { .. } | Mechanism::Trampoline { .. });
-    let Source::Probe(written) = &entry.source else { return false };
-    program.attach.iter().all(of_kernel) && written.iter().any(|(text, _)| glob::is_glob(text))
+    // A program for many functions takes a link for many: as a perf event's it would read what is not there (cookies).
+    if program.load == Load::KprobeMulti {
+        return true;
+    }
+    let is_glob = |(text, _): &(String, AttachPoint)| glob::is_glob(text);
+    let globs = match &entry.source {
+        Source::Probe(written) => written.iter().any(is_glob),
+        Source::Span(span) => span.start.iter().chain(&span.end).any(is_glob),
+        Source::Template { .. } => false,
+    };
+    globs && program.attach.iter().all(of_kernel)
 }
 
 /// All of a program's functions, for one reason.

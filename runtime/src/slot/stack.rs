@@ -17,6 +17,8 @@ const USER_STACK: u64 = 1 << 8;
 const PLACE_IS_TAKEN: i32 = -libc::EEXIST;
 /// There is none: a kernel thread has no user's side, and a user's code no kernel's.
 pub const NO_STACK: i32 = -libc::EFAULT;
+/// The same of idle tasks and kernel threads, as Linux 6.18 was seen to say it.
+const NO_USER_STACK: i32 = -libc::EPERM;
 
 impl Frame {
     /// The chain's number, or a negative error.
@@ -31,6 +33,9 @@ impl Frame {
         self.code.bind(found);
         self.jump(Condition::SignedGreaterOrEqual, true, reg, Operand::Imm(0), known);
         self.jump(Condition::Equal, true, reg, Operand::Imm(NO_STACK), known);
+        if of == StackOf::User {
+            self.jump(Condition::Equal, true, reg, Operand::Imm(NO_USER_STACK), known);
+        }
         self.count_lost(reg);
         self.code.bind(known);
         reg

@@ -4,6 +4,7 @@
 //! gimli reads the tables; what walks is ours: it reads memory in expressions, so that chains go through signal handlers,
 //! keeps all registers, and bounds every loop, since the tables are as trustworthy as the programs that are looked at.
 
+pub mod chains;
 pub mod frame;
 mod registers;
 pub mod sample;

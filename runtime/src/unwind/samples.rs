@@ -1,8 +1,9 @@
 //! Samples of one entry with copied stacks, counted here as the kernel counts what has none: by key, in a bounded table.
 
+use super::chains;
 use super::sample::Sample;
 use crate::aggregate::table::Spec;
-use crate::stacks::{NO_CHAIN, Stacks};
+use crate::stacks::Stacks;
 use crate::trust::Trust;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -63,12 +64,12 @@ impl Samples {
             keys.push(key.to_vec());
         }
         let mut counters = self.counters.get();
-        let mut numbers = vec![NO_CHAIN; keys.len()];
+        let mut numbers = vec![chains::NONE; keys.len()];
         let (places, samples): (Vec<usize>, Vec<Sample>) = samples.into_iter().unzip();
         counters.stacks += samples.len() as u64;
         for (place, (number, complete)) in places.into_iter().zip(stacks.unwound(samples)) {
             counters.incomplete += u64::from(!complete);
-            counters.lost_stacks += u64::from(number == NO_CHAIN);
+            counters.lost_stacks += u64::from(number == chains::NONE);
             numbers[place] = number;
         }
         let mut counts = self.counts.borrow_mut();

@@ -82,7 +82,7 @@ pub fn copy_stacks(draft: &mut Draft, longest: u32, catalog: &Catalog) -> Result
     let missing = || Diagnostic::bug("template `unwound` is not in this binary");
     draft.template = catalog.get("unwound").ok_or_else(missing)?.clone();
     draft.constants.push(("longest".into(), longest.to_ne_bytes().to_vec()));
-    draft.reason += ", with a copy of the stack";
+    draft.reason += &format!(", with a copy of up to {longest} bytes of the stack");
     Ok(())
 }
 

@@ -45,6 +45,13 @@ pub extern "C" fn workload_recurse(depth: u64) -> u64 {
     if black_box(depth) == 0 { 0 } else { black_box(workload_recurse(depth - 1) + 1) }
 }
 
+/// Its argument is a function, which it calls.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_call(function: extern "C" fn(i64) -> i64, value: i64) -> i64 {
+    black_box(black_box(function)(value))
+}
+
 /// The start of something that any thread may finish.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -73,6 +80,7 @@ read N SIZE         from /dev/zero, descriptor 100
 lseek N OFFSET      in an empty file; negative ones fail with EINVAL (22)
 double N            workload_double(n, 7) for n from 1 to N
 negate N            workload_negate(n) for n from 1 to N
+call N              workload_call(workload_negate, n) for n from 1 to N
 greet N NAME        workload_greet(NAME)
 erase N NAME        workload_erase(NAME, its length), which is overwritten
 recurse N DEPTH     workload_recurse(DEPTH)
@@ -84,6 +92,7 @@ block N PATH        blocks of 4096 bytes read from a disk, past the page cache
 touch N             pages of new memory, too few for a huge one
 spin MS             computes
 sleep MS            waits
+pause N             threads call pause(), all of them at once, until each has a signal
 exit STATUS         at once";
 
 fn main() -> ExitCode {
@@ -182,6 +191,41 @@ fn read_blocks(n: i64, path: &CString) {
     }
 }
 
+/// The signals are sent when every thread waits.
+fn pause(n: usize) {
+    extern "C" fn nothing(_: i32) {}
+    let handler = nothing as extern "C" fn(i32);
+    // SAFETY: a handler that does nothing; without SA_RESTART a pause ends by it.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+    }
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..n {
+            let told = told.clone();
+            scope.spawn(move || {
+                // SAFETY: plain system calls.
+                told.send(unsafe { libc::gettid() }).expect("somebody listens");
+                unsafe { libc::pause() };
+            });
+        }
+        let threads: Vec<i32> = tells.iter().take(n).collect();
+        for thread in &threads {
+            // Behind what it told, it waits nowhere else.
+            let stat = || std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+            while !stat().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        for thread in threads {
+            // SAFETY: signals a thread of our own, which is not joined yet.
+            unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
+        }
+    });
+}
+
 fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
     // SAFETY (all calls below): plain system calls with buffers of our own that outlive them.
     match verb {
@@ -219,6 +263,7 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
         }
         "double" => (1..=n as u64).for_each(|value| assert_eq!(workload_double(value, 7), 2 * value)),
         "negate" => (1..=n).for_each(|value| assert_eq!(workload_negate(value), -value)),
+        "call" => (1..=n).for_each(|value| assert_eq!(workload_call(workload_negate, value), -value)),
         "greet" => {
             let name = text(word());
             (0..n).for_each(|_| {
@@ -262,6 +307,7 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
                 black_box((0..1000).sum::<u64>());
             }
         }
+        "pause" => pause(n as usize),
         "sleep" => std::thread::sleep(Duration::from_millis(n as u64)),
         _ => panic!("no verb `{verb}`\n{VERBS}"),
     }
