@@ -104,7 +104,7 @@ pub fn by_frame_pointer(here: &Registers, stack: &Stack) -> Caller {
     let (Some(outer), Some(ip)) = (saved(0), saved(8)) else {
         return Err(if stack.cut && frame > here.sp() { reason::STACK_CUT } else { reason::NO_TABLES });
     };
-    Ok((ip != 0).then(|| here.with_frame(outer).returned(ip, frame + 16)))
+    Ok((ip != 0).then(|| here.with_frame(outer).returned(ip, frame.saturating_add(16))))
 }
 
 /// Why memory at a caller's stack pointer is not known.

@@ -10,5 +10,7 @@ mod registers;
 pub mod sample;
 pub mod samples;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 pub mod walk;
 pub mod way;

@@ -29,7 +29,7 @@ pub fn walk(sample: &Sample, mut code: impl FnMut(u64) -> Result<Option<Rc<Row>>
     let mut called = false;
     let mut guessed = false;
     while walked.addresses.len() < DEEPEST {
-        let row = match code(here.ip() - u64::from(called)) {
+        let row = match code(here.ip().saturating_sub(called.into())) {
             Ok(row) => row,
             Err(_) if guessed => {
                 // What the frame pointer led to is no code: it was none.
@@ -62,7 +62,7 @@ pub fn walk(sample: &Sample, mut code: impl FnMut(u64) -> Result<Option<Rc<Row>>
             return walked;
         }
         (here, called, guessed) = (caller, !signal, row.is_none());
-        walked.addresses.push(here.ip() + u64::from(signal));
+        walked.addresses.push(here.ip().saturating_add(signal.into()));
     }
     walked.end = Some(reason::TOO_DEEP);
     walked
