@@ -324,3 +324,23 @@ fn kernel_relocates_templates_by_itself() {
     guest!();
     assert_feature("kernel CO-RE", (5, 17), "skep does");
 }
+
+#[test]
+fn copied_stacks_are_unwound_to_their_roots() {
+    guest!();
+    // In the process, and where it entered the kernel.
+    for verbs in ["spin 2000", "getpgid 100000"] {
+        let script = "probe(\"profile:hz:99\").filter(comm == \"skep-workload\").by(ustack).count()";
+        let output = Skep::on(verbs, script).arguments(&["--unwind", "dwarf"]).run().ok();
+        let (mut all, mut complete) = (0, 0);
+        for row in output.table(0)["rows"].as_array().into_iter().flatten() {
+            let chain = row["key"]["ustack"].as_array().cloned().unwrap_or_default();
+            let count = row["value"].as_u64().unwrap_or(0);
+            all += count;
+            complete +=
+                if chain.contains(&json!("main")) && chain.last() == Some(&json!("_start")) { count } else { 0 };
+        }
+        // Some samples are of the time before `main`.
+        assert!(all > 10 && 10 * complete > 7 * all, "{complete} of {all}\n{output}");
+    }
+}

@@ -187,3 +187,19 @@ fn restrictions_load_with_every_source() {
     let output = Skep::new(&["-e", &format!("{script}run(\"10ms\");")]).arguments(restrict).run().ok();
     assert!(output.err.contains("comm == \"init\""), "{output}");
 }
+
+#[test]
+fn template_that_copies_stacks_loads_with_every_key() {
+    privileged!();
+    let keys =
+        ["ustack", "comm, kstack, ustack", "ustack(3), pid, tid, cgroup", "buf(nsecs, 480), buf(pid, 480), ustack"];
+    let filter = ".filter(tid != 0 and (comm != \"x\" or cpu == 1))";
+    let chains: Vec<String> = keys.map(|key| format!("probe(\"profile:hz:99\"){filter}.by({key}).quiet();\n")).into();
+    let script = format!("{}run(\"10ms\");", chains.concat());
+    let own = std::process::id().to_string();
+    for restrict in [&[][..], &["--pid", &own, "--comm", "init"], &["--pid", &own, "--follow-forks"]] {
+        for way in ["dwarf,256", "dwarf", "dwarf,24576"] {
+            Skep::new(&["--unwind", way, "-e", &script]).arguments(restrict).run().ok();
+        }
+    }
+}

@@ -152,6 +152,8 @@ impl Output {
                 ("lost_stacks", trust.lost_stacks),
                 ("frames", trust.frames),
                 ("unresolved", trust.unresolved),
+                ("stacks", trust.stacks),
+                ("incomplete", trust.incomplete),
                 ("left_out", trust.left_out),
                 ("missed", trust.missed),
             ];
