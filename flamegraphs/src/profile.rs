@@ -100,7 +100,14 @@ pub struct Profile {
 impl Profile {
     /// Without stacks yet.
     pub fn new(title: &str, types: Vec<ValueType>) -> Profile {
-        Profile { title: title.into(), types, period: None, started: None, duration: Duration::ZERO, stacks: Vec::new() }
+        Profile {
+            title: title.into(),
+            types,
+            period: None,
+            started: None,
+            duration: Duration::ZERO,
+            stacks: Vec::new(),
+        }
     }
 
     /// The sum of one type's values, at most what fits; 0 where there is no such type.

@@ -38,7 +38,11 @@ pub fn stack(of: StackOf, depth: Option<&Expr>, expr: &Expr, scope: &Scope) -> R
             binary(Arithmetic::Or, process, number)
         }
     };
-    let show = Show::Stack(StackShow { user: of == StackOf::User, depth });
+    let show = StackShow { user: of == StackOf::User, depth };
+    if let (StackOf::User, Some(caller)) = (of, &scope.caller) {
+        return Ok(Typed::Called { number: int, caller: caller.clone(), show });
+    }
+    let show = Show::Stack(show);
     Ok(Typed::Int { int, unsigned: true, show })
 }
 

@@ -259,7 +259,7 @@ fn width(column: &ColumnType) -> usize {
         ColumnKind::Text { size } => usize::from(size).min(16),
         ColumnKind::Bytes { show: BytesShow::UserSymbol, .. } => 22,
         ColumnKind::Bytes { .. } => 15,
-        ColumnKind::Path { .. } => 32,
+        ColumnKind::Path { .. } | ColumnKind::Called(_) => 32,
     };
     usual.max(column.name.chars().count())
 }
