@@ -112,7 +112,7 @@ fn path_crosses_mounts() {
     let shown = kernel.folders(work, "not/seen");
     let third = kernel.mount(shown, second, at_work);
     let file = kernel.folders(shown, "a/b");
-    assert_eq!(kernel.path(file, third, 128), "/home/me/work/a/b");
+    assert_eq!(kernel.path(file, third, 128), "/home/me/code/a/b");
     assert_eq!(kernel.path(shown, third, 128), "/home/me/work");
     assert_eq!(kernel.path(at_work, second, 128), "/home/me/work");
 }
