@@ -1,6 +1,7 @@
 //! Arguments: one definition for parsing, `--help` and, later, completion and the manual page.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use skep_runtime::unwind::way::Way;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub struct Cli {
     pub stacks: Option<u32>,
     pub output: Vec<PathBuf>,
     pub inlines: bool,
+    pub unwind: Way,
     pub strict: bool,
     pub quiet: bool,
 }
@@ -137,6 +139,15 @@ pub fn command() -> Command {
             .action(ArgAction::Append),
         )
         .arg(flag("inlines", "inlined functions, files and lines of call chains, from debug information: slower"))
+        .arg(
+            option(
+                "unwind",
+                "WAY",
+                "how user stacks of sampled CPU time are followed: fp, by frame pointers; dwarf[,BYTES], by the unwind \
+                 information of programs, from copies of their stacks: dearer (docs/stacks.md)",
+            )
+            .value_parser(Way::parse),
+        )
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
         .subcommand(
@@ -271,6 +282,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         stacks: inner.get_one::<u32>("stacks").copied(),
         output: inner.get_many::<PathBuf>("output").into_iter().flatten().cloned().collect(),
         inlines: inner.get_flag("inlines"),
+        unwind: inner.get_one::<Way>("unwind").copied().unwrap_or_default(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
     })

@@ -194,6 +194,7 @@ pub fn runner(
         program: command_name(cli),
         comm: cli.comm.clone(),
         cgroup,
+        unwind: cli.unwind,
     };
     let sizes = Sizes::default();
     let settings = Settings {

@@ -35,3 +35,4 @@ pub mod symbols;
 pub mod template;
 pub mod trust;
 pub mod types;
+pub mod unwind;

@@ -23,6 +23,7 @@ use crate::plan::{self, Entry, Output, Source};
 use crate::resolve::Typed;
 use crate::span;
 use crate::template;
+use crate::unwind::way;
 use constants::{constants_of, shape};
 use draft::wanted;
 use resolved::Resolved;
@@ -49,12 +50,17 @@ pub fn prepare(
     restrict: &Restrict,
 ) -> Result<Prepared, Diagnostic> {
     let here = Here { catalog, machine, restrict };
+    let copies = restrict.unwind.copies(entry)?;
     let drafts = match &entry.source {
         Source::Probe(written) => {
             span::none_of(entry, &[])?;
             let expressions: Vec<&Expr> = entry.expressions().collect();
-            drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
-                .map_err(|error| error.at(entry.position))?
+            let mut drafts = drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
+                .map_err(|error| error.at(entry.position))?;
+            if let Some(longest) = copies {
+                drafts.iter_mut().try_for_each(|draft| way::copy_stacks(draft, longest, catalog))?;
+            }
+            drafts
         }
         Source::Span(span) => return span::prepare(entry, span, index, here),
         Source::Template { name, parameters } => {
@@ -84,9 +90,13 @@ pub fn from_drafts(
     machine: &Machine,
     restrict: &Restrict,
 ) -> Result<Prepared, Diagnostic> {
+    let copies = restrict.unwind.copies(entry)?;
     let mut resolved = Vec::with_capacity(drafts.len());
     for draft in &drafts {
         resolved.push(Resolved::new(entry, &draft.scope, restrict, machine)?);
+    }
+    if copies.is_some() {
+        resolved.iter_mut().flat_map(|one| &mut one.columns).for_each(way::without_number);
     }
     let typed: Vec<&[Typed]> = resolved.iter().map(|one| one.columns.as_slice()).collect();
     let streamed = match &entry.output {
@@ -96,7 +106,7 @@ pub fn from_drafts(
     let named: Vec<&plan::Column> = entry.key.iter().chain(streamed).collect();
     let columns = unify(&named, &typed, entry)?;
     let size = size(&columns);
-    let aggregate = shape(entry, size)?;
+    let aggregate = shape(entry, size)?.filter(|_| copies.is_none());
     let record_size = RECORD_HEADER + size as u32;
     let first = &resolved[0];
     let (value_unsigned, value_show) =
@@ -104,7 +114,9 @@ pub fn from_drafts(
     let mut units: Vec<Unit> = Vec::new();
     let mut probes = HashMap::new();
     for (draft, resolved) in drafts.into_iter().zip(&resolved) {
-        let slots = resolved.slots(&columns, aggregate.is_some()).map_err(|error| error.at(entry.position))?;
+        let slots = resolved
+            .slots(&columns, aggregate.is_some() || copies.is_some())
+            .map_err(|error| error.at(entry.position))?;
         let slots = Slots { guard: draft.slots.guard, key: draft.slots.key, ..slots };
         let mut constants = draft.constants;
         constants.push(("filter".into(), chosen(slots.filter.is_some(), restrict.follows(&draft.scope))));
@@ -122,5 +134,5 @@ pub fn from_drafts(
         }
         merge(&mut units, unit, machine);
     }
-    Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes })
+    Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes, copies })
 }

@@ -15,10 +15,11 @@ use crate::kernel::{btf, missed, perf, sys};
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
 use crate::points::Mechanism;
-use crate::prepare::{Attach, Load, Prepared, Program, Unit};
+use crate::prepare::{Attach, Load, Prepared, Program, RECORD_HEADER, Unit};
 use crate::span;
 use crate::stacks::Stacks;
 use crate::trust::{self, Trust};
+use crate::unwind::samples::Samples;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -72,6 +73,8 @@ struct Running {
     spans: Option<Map>,
     trust: Map,
     spec: Option<Spec>,
+    /// Counted here in place of `aggregate`.
+    samples: Option<Samples>,
 }
 
 impl Running {
@@ -100,7 +103,8 @@ impl Session {
         sizes: Sizes,
         shared: Shared<'_>,
     ) -> Result<Session, Diagnostic> {
-        let streams = entries.iter().any(|(entry, _)| matches!(entry.output, Output::Stream { .. }));
+        let streams =
+            entries.iter().any(|(entry, one)| matches!(entry.output, Output::Stream { .. }) || one.copies.is_some());
         let refused = |error: io::Error| load::refused("events", &error);
         let ring = if streams { Some(Ring::create(sizes.ring).map_err(refused)?) } else { None };
         let mut session = Session { running: Vec::new(), ring, refused: Vec::new(), stacks: shared.stacks };
@@ -178,9 +182,22 @@ impl Session {
             };
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
-        let spec = prepared.aggregate.map(|_| spec(entry, prepared));
-        let running =
-            Running { links: Vec::new(), programs: Vec::new(), missed: 0, runs, aggregate, spans, trust, spec };
+        let counts = prepared.aggregate.is_some() || prepared.copies.is_some();
+        let spec = counts.then(|| spec(entry, prepared));
+        let size = (prepared.record_size - RECORD_HEADER) as usize;
+        let samples = spec.as_ref().zip(prepared.copies);
+        let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.entries));
+        let running = Running {
+            links: Vec::new(),
+            programs: Vec::new(),
+            missed: 0,
+            runs,
+            aggregate,
+            spans,
+            trust,
+            spec,
+            samples,
+        };
         Ok((running, programs))
     }
 
@@ -207,8 +224,12 @@ impl Session {
     /// The kernel's.
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
         let Some(running) = self.running.get(n) else { return Ok(None) };
-        let (Some(map), Some(spec)) = (&running.aggregate, &running.spec) else { return Ok(None) };
-        let entries = map.entries()?;
+        let Some(spec) = &running.spec else { return Ok(None) };
+        let entries = match (&running.aggregate, &running.samples) {
+            (Some(map), _) => map.entries()?,
+            (None, Some(samples)) => samples.entries(),
+            (None, None) => return Ok(None),
+        };
         if let Some(stacks) = &self.stacks {
             let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
             stacks.expect(&columns, entries.iter().map(|(key, _)| key));
@@ -225,11 +246,22 @@ impl Session {
         Ok(Some(Table::from_entries_with(spec.clone(), entries, named)))
     }
 
+    /// Takes records of entry `n` that are samples with copied stacks: what follows their headers.
+    pub fn take(&self, n: usize, records: &[&[u8]]) {
+        let samples = self.running.get(n).and_then(|running| running.samples.as_ref());
+        if let (Some(samples), Some(stacks)) = (samples, &self.stacks) {
+            samples.take(records, stacks);
+        }
+    }
+
     /// Begins entry `n` anew.
     ///
     /// # Errors
     /// The kernel's.
     pub fn clear(&self, n: usize) -> io::Result<()> {
+        if let Some(samples) = self.running.get(n).and_then(|running| running.samples.as_ref()) {
+            samples.clear();
+        }
         self.running.get(n).and_then(|running| running.aggregate.as_ref()).map_or(Ok(()), Map::clear)
     }
 
@@ -243,7 +275,8 @@ impl Session {
         let open = running.spans.as_ref().map(span::open).transpose()?;
         let of_programs: u64 = running.programs.iter().map(|program| missed::by_program(program.as_fd())).sum();
         let guarded = running.runs.iter().map(missed::in_runs).sum::<io::Result<u64>>()?;
-        Ok(Trust { open: open.unwrap_or(0), missed: of_programs + guarded + running.missed(), ..trust })
+        let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + running.missed(), ..trust };
+        Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }
 
     /// Frames that were shown, and those without a name among them; `None` where nothing asks for call chains.

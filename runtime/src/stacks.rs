@@ -2,9 +2,12 @@
 
 use crate::aggregate::column::{self, ColumnType, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
+use crate::resolve::DEEPEST;
 use crate::slot::stack::SECOND;
 use crate::symbols::reason;
 use crate::symbols::service::{Stack, Symbols};
+use crate::unwind::chains::{self, Chains};
+use crate::unwind::sample::Sample;
 use skep_flamegraphs::profile::{Frame, Origin};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -43,6 +46,7 @@ const CHAIN: u32 = 8 * 127;
 pub struct Stacks {
     first: Map,
     second: Map,
+    unwound: RefCell<Chains>,
     symbols: Rc<Symbols>,
     known: RefCell<HashMap<(bool, Place), Chain>>,
     frames: Cell<u64>,
@@ -61,6 +65,7 @@ impl Stacks {
         Ok(Stacks {
             first: table("stacks", entries)?,
             second: table("more_stacks", entries)?,
+            unwound: RefCell::default(),
             symbols,
             known: RefCell::default(),
             frames: Cell::new(0),
@@ -71,6 +76,16 @@ impl Stacks {
     /// Both tables, as templates and slots call them.
     pub fn maps(&self) -> [(&'static str, &Map); 2] {
         [("stacks", &self.first), ("more_stacks", &self.second)]
+    }
+
+    /// Samples as the numbers of their chains, and whether each is complete; [`chains::NONE`] where no room is left.
+    pub fn unwound(&self, samples: Vec<Sample>) -> Vec<(u32, bool)> {
+        let mut unwound = self.unwound.borrow_mut();
+        let walked = if samples.is_empty() { Vec::new() } else { self.symbols.unwind(samples) };
+        walked
+            .into_iter()
+            .map(|walked| (unwound.number(&walked).unwrap_or(chains::NONE), walked.end.is_none()))
+            .collect()
     }
 
     /// The chain that a column's number stands for; any other value as it is.
@@ -107,8 +122,9 @@ impl Stacks {
         }
         let whole = self.known.borrow().get(&(show.user, place)).cloned().unwrap_or_default();
         match whole.get(..show.depth.into()) {
-            Some(inner) => inner.into(),
-            None => whole,
+            // The kernel has no deeper ones.
+            Some(inner) if show.depth < DEEPEST => inner.into(),
+            _ => whole,
         }
     }
 
@@ -129,15 +145,18 @@ impl Stacks {
         let found = self.symbols.resolve(chains.iter().map(stack).collect());
         for ((user, place), mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
-            if user {
+            let unwound = if user { self.unwound.borrow().get(place.number as u32).cloned() } else { None };
+            if user && unwound.is_none() {
                 join_broken(&mut frames);
-            } else {
+            } else if !user {
                 let own = frames.iter().take_while(|frame| is_ours(&frame.name)).count();
                 frames.drain(..own);
             }
             let nameless = frames.iter().filter(|frame| frame.unresolved.is_some()).count();
             self.frames.set(self.frames.get() + frames.len() as u64);
             self.unresolved.set(self.unresolved.get() + nameless as u64);
+            // It stands for those that would have names.
+            frames.extend(unwound.and_then(|walked| walked.end).map(chains::truncated));
             self.known.borrow_mut().insert((user, place), frames.into());
         }
     }
@@ -146,6 +165,9 @@ impl Stacks {
     fn addresses(&self, number: u32) -> io::Result<Vec<u64>> {
         if (number as i32) < 0 {
             return Ok(Vec::new());
+        }
+        if let Some(walked) = self.unwound.borrow().get(number) {
+            return Ok(walked.addresses.clone());
         }
         let table = if number & SECOND == 0 { &self.first } else { &self.second };
         let bytes = table.lookup(&(number & !SECOND).to_ne_bytes())?.unwrap_or_default();

@@ -30,6 +30,9 @@ pub struct Trust {
     /// Frames of call chains that were shown, and those without a name among them.
     pub frames: u64,
     pub unresolved: u64,
+    /// User stacks that were copied and unwound, and those that ended before their root.
+    pub stacks: u64,
+    pub incomplete: u64,
     /// Processes that were not followed: there was no room for them.
     pub left_out: u64,
     /// Events that the kernel ran no program for, as far as it counts them: not among those that were seen. Whether they
@@ -78,6 +81,8 @@ impl Trust {
         self.lost_stacks += other.lost_stacks;
         self.frames += other.frames;
         self.unresolved += other.unresolved;
+        self.stacks += other.stacks;
+        self.incomplete += other.incomplete;
         self.left_out += other.left_out;
         self.missed += other.missed;
     }
@@ -128,6 +133,9 @@ impl Trust {
         if self.lost_stacks > 0 {
             let s = if self.lost_stacks == 1 { "" } else { "s" };
             line += &format!(", {} stack{s} not kept", grouped(self.lost_stacks));
+        }
+        if self.incomplete > 0 {
+            line += &format!(", {} of {} stacks incomplete", grouped(self.incomplete), grouped(self.stacks));
         }
         if self.unresolved > 0 {
             line += &format!(", {} of {} frames without a name", grouped(self.unresolved), grouped(self.frames));
@@ -188,6 +196,10 @@ mod tests {
 
     #[test]
     fn trust_line_names_processes_without_room() {
+        let trust = Trust { seen: 990, counted: 990, stacks: 990, incomplete: 7, ..Default::default() };
+        assert_eq!(trust.line(), "trust: 990 seen, 0 filtered, 990 counted, 0 lost, 7 of 990 stacks incomplete");
+        // As with frames that have no name, every event is there.
+        assert!(trust.is_complete());
         let trust = Trust { seen: 7, counted: 7, left_out: 2, ..Default::default() };
         assert_eq!(trust.line(), "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 2 processes not followed (table full)");
         assert!(!trust.is_complete());

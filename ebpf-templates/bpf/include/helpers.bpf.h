@@ -21,10 +21,12 @@ static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *from
 static long (*const bpf_probe_read_user_str)(void *dst, u32 size, const void *from) = (void *)114;
 static long (*const bpf_probe_read_kernel_str)(void *dst, u32 size, const void *from) = (void *)115;
 static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
+static long (*const bpf_ringbuf_output)(void *ringbuf, const void *data, u64 size, u64 flags) = (void *)130;
 static void *(*const bpf_ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static void (*const bpf_ringbuf_discard)(void *data, u64 flags) = (void *)133;
 static u64 (*const bpf_ringbuf_query)(void *ringbuf, u64 flags) = (void *)134;
+static const void *(*const bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
 
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
 enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
@@ -50,6 +52,7 @@ enum bpf_map_type {
 		read_;                                                                                                 \
 	})
 /* The kernel's own list of helpers; it says which ones there are. */
-enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158 };
+enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158, BPF_FUNC_task_pt_regs = 175 };
 #define HELPER_EXISTS(helper) __builtin_preserve_enum_value(*(enum bpf_func_id *)helper, 0)
 #define FIELD_EXISTS(place) __builtin_preserve_field_info(place, 2)
+#define TYPE_SIZE(type) __builtin_preserve_type_info(*(type *)0, 1)

@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::membership;
 use crate::resolve::{self, Scope};
 use crate::slot::ir::Test;
+use crate::unwind::way::Way;
 
 /// What the command line adds to every entry.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Restrict {
     pub comm: Option<String>,
     /// Id and depth of a cgroup; its descendants belong to it.
     pub cgroup: Option<(u64, u32)>,
+    /// By what user stacks find their callers.
+    pub unwind: Way,
 }
 
 impl Restrict {

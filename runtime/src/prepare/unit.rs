@@ -27,6 +27,8 @@ pub struct Prepared {
     pub record_size: u32,
     /// `probe` -> attach point.
     pub probes: HashMap<u64, String>,
+    /// Stacks are copied and unwound here, so many bytes of each.
+    pub copies: Option<u32>,
 }
 
 impl Prepared {
@@ -34,7 +36,8 @@ impl Prepared {
     pub fn has_stacks(&self) -> bool {
         let mut units = self.units.iter().chain(self.span.iter().flat_map(|span| &span.units));
         let by_slot = |code: &Vec<Insn>| code.iter().any(|insn| insn.map_ref() == Some(MapRef::Stacks));
-        units.any(|unit| unit.takes_stacks || unit.slots.written().any(|(_, code)| by_slot(code)))
+        self.copies.is_some()
+            || units.any(|unit| unit.takes_stacks || unit.slots.written().any(|(_, code)| by_slot(code)))
     }
 }
 

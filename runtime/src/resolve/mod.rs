@@ -15,7 +15,7 @@ mod stacks;
 
 pub use members::passed;
 pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed, Walk};
-pub use stacks::DEEPEST;
+pub use stacks::{DEEPEST, process};
 
 /// A condition.
 ///

@@ -33,10 +33,7 @@ pub fn stack(of: StackOf, depth: Option<&Expr>, expr: &Expr, scope: &Scope) -> R
     let int = match of {
         StackOf::Kernel => number,
         // The addresses are of this process, whose files give them names.
-        StackOf::User => {
-            let process = binary(Arithmetic::ShiftLeft, Int::Current(Current::Pid), Int::Constant(32));
-            binary(Arithmetic::Or, process, number)
-        }
+        StackOf::User => binary(Arithmetic::Or, process(), number),
     };
     let show = StackShow { user: of == StackOf::User, depth };
     if let (StackOf::User, Some(caller)) = (of, &scope.caller) {
@@ -44,6 +41,11 @@ pub fn stack(of: StackOf, depth: Option<&Expr>, expr: &Expr, scope: &Scope) -> R
     }
     let show = Show::Stack(show);
     Ok(Typed::Int { int, unsigned: true, show })
+}
+
+/// The upper half of a user chain's column; the lower one is its number.
+pub fn process() -> Int {
+    binary(Arithmetic::ShiftLeft, Int::Current(Current::Pid), Int::Constant(32))
 }
 
 fn binary(op: Arithmetic, left: Int, right: Int) -> Int {

@@ -231,6 +231,23 @@ fn snapshot(prepared: &[Prepared]) -> bool {
     !prepared.is_empty() && attached.all(|one| matches!(one.mechanism, Mechanism::Iterator { .. }))
 }
 
+/// Hands samples with copied stacks to the entries that count them.
+fn samples(active: &Active, batch: &[u8]) {
+    for (n, (chain, prepared)) in active.chains.iter().zip(&active.prepared).enumerate() {
+        if prepared.copies.is_some() {
+            let own = |record: &&[u8]| source(record) == Some(*chain);
+            let records: Vec<&[u8]> = ring::records(batch).filter(own).collect();
+            let behind = records.iter().filter_map(|record| record.get(RECORD_HEADER as usize..)).collect::<Vec<_>>();
+            active.session.take(n, &behind);
+        }
+    }
+}
+
+/// Which chain a record belongs to.
+fn source(record: &[u8]) -> Option<usize> {
+    record.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes) as usize)
+}
+
 /// What happens to one chain's events.
 struct Consumer {
     each: Option<Closure>,
@@ -239,6 +256,8 @@ struct Consumer {
     widths: Vec<usize>,
     headed: Cell<bool>,
     delivered: u64,
+    /// Its records are samples that the session counts.
+    counts: bool,
 }
 
 impl Consumer {
@@ -249,7 +268,15 @@ impl Consumer {
         };
         let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
         let widths = schema.columns.iter().map(width).collect();
-        Consumer { each: chain.each.clone(), format, schema, widths, headed: Cell::new(false), delivered: 0 }
+        Consumer {
+            each: chain.each.clone(),
+            format,
+            schema,
+            widths,
+            headed: Cell::new(false),
+            delivered: 0,
+            counts: prepared.copies.is_some(),
+        }
     }
 }
 
@@ -339,10 +366,16 @@ impl Driver<'_> {
         let numbers: Vec<usize> = active.as_ref().map(|active| active.chains.clone()).unwrap_or_default();
         drop(active);
         let mut values: Vec<Value> = Vec::new();
+        if let Some(active) = &*host.active.borrow() {
+            samples(active, batch);
+        }
         for record in ring::records(batch) {
             let Some((header, columns)) = record.split_at_checked(RECORD_HEADER as usize) else { continue };
             let source = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
             let Some(consumer) = numbers.iter().position(|n| *n == source).map(|n| &mut consumers[n]) else { continue };
+            if consumer.counts {
+                continue;
+            }
             consumer.delivered += 1;
             if let Some(closure) = &consumer.each {
                 // After `exit()` events are still counted, so that the trust line holds.
@@ -431,6 +464,11 @@ fn behind(chain: &Chain, trust: &Trust) -> String {
     let at = chain.entry.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
     let seen = trust.seen - trust.filtered;
     match &chain.entry.output {
+        Output::Aggregate { .. } | Output::None if trust.lost_ring > 0 => format!(
+            "warning: {} of {} samples dropped: unwinding falls behind (sample less often, or a larger --ring)",
+            grouped(trust.lost_ring),
+            grouped(seen)
+        ),
         Output::Stream { then, .. } => {
             let what = if *then == Then::Each { "`each`" } else { "printing" };
             format!(

@@ -16,7 +16,7 @@ pub const SECOND: u32 = 1 << 30;
 const USER_STACK: u64 = 1 << 8;
 const PLACE_IS_TAKEN: i32 = -libc::EEXIST;
 /// There is none: a kernel thread has no user's side, and a user's code no kernel's.
-const NO_STACK: i32 = -libc::EFAULT;
+pub const NO_STACK: i32 = -libc::EFAULT;
 /// The same of idle tasks and kernel threads, as Linux 6.18 was seen to say it.
 const NO_USER_STACK: i32 = -libc::EPERM;
 

@@ -7,8 +7,11 @@ use super::careful::careful;
 use super::files;
 use super::reason;
 use crate::binary::symbols::Segment;
+use crate::unwind::frame::Row;
+use crate::unwind::tables::Tables;
 use blazesym::symbolize::source::{Elf, Gsym, GsymFile, Source};
 use blazesym::symbolize::{self, CodeInfo, Input, Reason, Symbolized, Symbolizer};
+use object::read::ReadCache;
 use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
 use std::fs::File;
@@ -36,8 +39,10 @@ pub struct Image {
     tiers: Vec<Tier>,
     found: HashMap<u64, Rc<Found>>,
     lines: HashMap<PathBuf, Arc<str>>,
+    /// Read when first asked for; `None` inside: it has none.
+    tables: Option<Option<Tables>>,
     /// Its number stands in `tiers`.
-    _file: File,
+    file: File,
 }
 
 /// One place where names come from.
@@ -67,17 +72,31 @@ impl Image {
         let module = Arc::new(Module { path: place.path.to_owned(), build_id });
         let symbolizer = symbolizer(inlines);
         let (found, lines) = Default::default();
-        Ok(Image { segments: layout.segments, module, symbolizer, tiers, found, lines, _file: place.file })
+        Ok(Image { segments: layout.segments, module, symbolizer, tiers, found, lines, tables: None, file: place.file })
+    }
+
+    /// What its unwind tables say of the code at an offset of the file.
+    pub fn unwind(&mut self, file_offset: u64) -> Option<Rc<Row>> {
+        let address = self.address(file_offset)?;
+        let file = &self.file;
+        let tables = self.tables.get_or_insert_with(|| Tables::read(&ReadCache::new(file.try_clone().ok()?)));
+        tables.as_mut()?.row(address)
     }
 
     /// What lies at an offset of the file.
     pub fn at(&mut self, file_offset: u64) -> Rc<Found> {
-        let inside =
-            |segment: &&Segment| (segment.file_offset..segment.file_offset + segment.size).contains(&file_offset);
-        match self.segments.iter().find(inside) {
-            Some(segment) => self.at_address(segment.address + (file_offset - segment.file_offset)),
+        match self.address(file_offset) {
+            Some(address) => self.at_address(address),
             None => Rc::new(Found::unresolved(&self.module, file_offset, reason::NOT_CODE)),
         }
+    }
+
+    /// The file's own address of an offset in its code.
+    fn address(&self, file_offset: u64) -> Option<u64> {
+        let inside =
+            |segment: &&Segment| (segment.file_offset..segment.file_offset + segment.size).contains(&file_offset);
+        let segment = self.segments.iter().find(inside)?;
+        Some(segment.address + (file_offset - segment.file_offset))
     }
 
     fn at_address(&mut self, address: u64) -> Rc<Found> {

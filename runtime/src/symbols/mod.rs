@@ -1,6 +1,6 @@
 //! Symbols: addresses of stacks -> functions, with the reason where there is none.
 
-mod careful;
+pub mod careful;
 mod files;
 mod image;
 mod kernel;

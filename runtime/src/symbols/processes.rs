@@ -2,6 +2,7 @@
 
 use super::files::{Files, Identity, Whose};
 use super::mappings::{self, Backing, Mapping, Space};
+use super::reason;
 use super::records::{Event, Mapped};
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -41,6 +42,15 @@ pub enum Missing {
     NotMapped,
     /// Its process was gone before anything of it was known.
     ProcessEnded,
+}
+
+impl Missing {
+    pub fn why(self) -> &'static str {
+        match self {
+            Missing::NotMapped => reason::NOT_MAPPED,
+            Missing::ProcessEnded => reason::PROCESS_ENDED,
+        }
+    }
 }
 
 impl Processes {

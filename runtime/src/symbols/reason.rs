@@ -16,3 +16,11 @@ pub const KERNELS_PAGE: &str = "a page that the kernel lends";
 pub const KERNEL_HIDDEN: &str = "kernel addresses are hidden (kernel.kptr_restrict)";
 pub const KERNEL_UNKNOWN: &str = "no kernel symbol covers it";
 pub const NOT_ASKED: &str = "the thread of symbols ended";
+
+/// Why a stack that was copied ends before its root.
+pub const STACK_CUT: &str = "the stack is deeper than its copy: --unwind dwarf,BYTES";
+pub const STACK_UNREADABLE: &str = "the stack could not be read there";
+pub const TABLES_DAMAGED: &str = "unwind information leads nowhere";
+pub const NO_TABLES: &str = "neither unwind information nor a frame pointer";
+pub const TOO_DEEP: &str = "too many functions";
+pub const NARROW: &str = "a 32-bit program";

@@ -1,5 +1,6 @@
 //! The resolver: stacks of addresses -> frames. Every address becomes at least one frame.
 
+use super::careful::careful;
 use super::files::Files;
 use super::image::Found;
 use super::kernel::Kernel;
@@ -9,6 +10,9 @@ use super::processes::{Missing, Processes};
 use super::reason;
 use super::service::Stack;
 use super::vdso::Vdso;
+use crate::unwind::frame::Row;
+use crate::unwind::sample::Sample;
+use crate::unwind::walk::{self, Walked};
 use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -64,6 +68,25 @@ impl Resolver {
         frames
     }
 
+    /// The call chain of a sample. Damaged tables may lead their reader beyond what that one checks.
+    pub fn unwind(&mut self, sample: &Sample) -> Walked {
+        let walked = careful(|| walk::walk(sample, |address| self.row(sample.pid, address)));
+        walked.unwrap_or_else(|| Walked { addresses: vec![sample.registers.ip()], end: Some(reason::TABLES_DAMAGED) })
+    }
+
+    /// What unwind tables say of an address; where no code is mapped, why.
+    fn row(&mut self, pid: u32, address: u64) -> Result<Option<Rc<Row>>, &'static str> {
+        let (start, mapping) = self.processes.mapping(pid, address, &mut self.files).map_err(Missing::why)?;
+        Ok(match mapping.backing {
+            Backing::File(number) => match self.files.image(number, self.inlines) {
+                Ok(image) => image.unwind(address.wrapping_add(mapping.bias)),
+                Err(_) => None,
+            },
+            Backing::Vdso => self.vdso.get_or_insert_with(Vdso::find).unwind(address - start),
+            Backing::Anonymous | Backing::Special(_) => None,
+        })
+    }
+
     /// The frames of a kernel stack, as [`Resolver::user`]. What was inlined there is not known.
     pub fn kernel(&mut self, addresses: &[u64]) -> Vec<Arc<Frame>> {
         let stack = addresses.iter().enumerate().rev();
@@ -84,12 +107,11 @@ impl Resolver {
         let (start, mapping) = match self.processes.mapping(pid, address, &mut self.files) {
             Ok(found) => found,
             Err(missing) => {
-                let why = match missing {
-                    Missing::NotMapped => reason::NOT_MAPPED,
-                    Missing::ProcessEnded => reason::PROCESS_ENDED,
+                let frame = Frame {
+                    unresolved: Some(missing.why()),
+                    address,
+                    ..Frame::named(&format!("{address:#x}"), Origin::User)
                 };
-                let frame =
-                    Frame { unresolved: Some(why), address, ..Frame::named(&format!("{address:#x}"), Origin::User) };
                 return Rc::new(Found { frames: vec![Arc::new(frame)], offset: 0 });
             }
         };

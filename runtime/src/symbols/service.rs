@@ -4,6 +4,8 @@ use super::reason;
 use super::resolver::Resolver;
 use super::watch::Watch;
 use crate::kernel::sys;
+use crate::unwind::sample::Sample;
+use crate::unwind::walk::Walked;
 use skep_flamegraphs::profile::{Frame, Origin};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -83,6 +85,13 @@ impl Symbols {
     pub fn resolve(&self, stacks: Vec<Stack>) -> Vec<Vec<Arc<Frame>>> {
         let bare = stacks.iter().map(Stack::bare).collect();
         self.ask(move |worker| stacks.iter().map(|stack| worker.resolver.stack(stack)).collect()).unwrap_or(bare)
+    }
+
+    /// The call chains of samples.
+    pub fn unwind(&self, samples: Vec<Sample>) -> Vec<Walked> {
+        let nobody = samples.len();
+        self.ask(move |worker| samples.iter().map(|sample| worker.resolver.unwind(sample)).collect())
+            .unwrap_or_else(|| vec![Walked { end: Some(reason::NOT_ASKED), ..Walked::default() }; nobody])
     }
 
     /// An address of a process as text: `main+0x1c`.

@@ -2,17 +2,24 @@
 
 use super::mappings::{self, Backing};
 use super::reason;
+use crate::unwind::frame::Row;
+use crate::unwind::tables::Tables;
 use blazesym::Pid;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use skep_flamegraphs::profile::{Frame, Module, Origin};
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub struct Vdso {
     own: Range<u64>,
     symbolizer: Symbolizer,
     module: Arc<Module>,
+    /// As [`super::image::Image`] has them; its addresses are its offsets.
+    tables: Option<Tables>,
 }
 
 impl Vdso {
@@ -20,7 +27,16 @@ impl Vdso {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let own = mappings::lines(&maps).find(|line| mappings::without_file(&line.path) == Some(Backing::Vdso));
         let module = Arc::new(Module { path: "[vdso]".into(), build_id: None });
-        Vdso { own: own.map_or(0..0, |line| line.range), symbolizer: Symbolizer::new(), module }
+        let own = own.map_or(0..0, |line| line.range);
+        let mut bytes = vec![0; (own.end - own.start) as usize];
+        let read = File::open("/proc/self/mem").and_then(|memory| memory.read_exact_at(&mut bytes, own.start));
+        let tables = read.ok().and_then(|()| Tables::read(&*bytes));
+        Vdso { own, symbolizer: Symbolizer::new(), module, tables }
+    }
+
+    /// What its unwind tables say of the code so many bytes into it.
+    pub fn unwind(&mut self, offset: u64) -> Option<Rc<Row>> {
+        self.tables.as_mut()?.row(offset)
     }
 
     /// What lies so many bytes into it, and how far into that.
