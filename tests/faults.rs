@@ -346,3 +346,16 @@ fn exit_of_the_script_is_the_exit_status() {
         .status_is(7);
     assert_eq!(run.out, "begin\nend\n");
 }
+
+#[test]
+fn run_of_one_process_ends_with_it() {
+    privileged!();
+    let mut process = std::process::Command::new("sleep").arg("1").spawn().expect("sleep is there");
+    let pid = process.id().to_string();
+    let began = std::time::Instant::now();
+    let script = "probe(\"profile:hz:99\").count().run(\"60s\"); print(\"after\");";
+    let output = Skep::new(&["-e", script, "--pid", &pid]).run().ok();
+    process.wait().expect("it has ended");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{output}");
+    assert!(output.out.contains("after") && output.err.contains("the process has ended"), "{output}");
+}

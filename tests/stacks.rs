@@ -115,3 +115,26 @@ fn chain_is_no_number_and_no_condition() {
         assert!(output.status == Some(1) && output.err.contains(message) && output.err.contains("^^^"), "{output}");
     }
 }
+
+#[test]
+fn function_that_has_just_begun_has_its_caller() {
+    privileged!();
+    let source = "#include <stdlib.h>
+        static void *small(void) { return malloc(24); }
+        static void *large(void) { return malloc(4096); }
+        int main(void) { for (int i = 0; i < 101; i++) { free(small()); free(large()); } }";
+    let program = c::program(env!("CARGO_TARGET_TMPDIR"), "allocates", source, c::FRAMES).display().to_string();
+    let script = "probe(\"uprobe:libc:malloc\").filter(arg0 == 24 or arg0 == 4096).by(ustack(3)).sum(arg0);";
+    let output = Skep::script(script).arguments(&["-c", &program]).run().ok();
+    let expected = json!([
+        { "key": { "ustack": ["malloc", "large", "main"] }, "value": 101 * 4096 },
+        { "key": { "ustack": ["malloc", "small", "main"] }, "value": 101 * 24 },
+    ]);
+    assert_eq!(output.table(0)["rows"], expected, "{output}");
+    let script =
+        format!("span(\"uprobe:{program}:small\", \"uretprobe:{program}:small\").by(#{{ at: start.ustack }}).count();");
+    let output = Skep::script(&script).arguments(&["-c", &program]).run().ok();
+    let row = output.table(0)["rows"][0].clone();
+    assert_eq!(row["key"]["at"].as_array().map(|chain| chain[..2].to_vec()), Some(vec![json!("small"), json!("main")]));
+    assert_eq!(row["value"], 101, "{output}");
+}

@@ -20,6 +20,9 @@ pub struct Wish {
     /// Waits shorter than this do not count.
     least: Option<Duration>,
     pub options: svg::Options,
+    /// A Pyroscope server, and what the profile is called there.
+    #[cfg(feature = "pyroscope")]
+    push: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +92,18 @@ pub fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
         Arg::new(name).value_name("FILE").help(help).required(true).value_parser(value_parser!(PathBuf))
     };
-    Command::new("flame")
+    let command = Command::new("flame");
+    #[cfg(feature = "pyroscope")]
+    let command = command
+        .arg(Arg::new("push").long("push").value_name("URL").help("send the profile to this Pyroscope server, too"))
+        .arg(
+            Arg::new("app")
+                .long("app")
+                .value_name("NAME")
+                .help("what it is called there (default skep)")
+                .requires("push"),
+        );
+    command
         .about("Write a flame graph of a process (-p), a command (-c), a cgroup or the machine (--all)")
         .after_help(EXAMPLES)
         .args_conflicts_with_subcommands(true)
@@ -158,7 +172,24 @@ impl Wish {
             hertz: matches.get_one::<u64>("hz").copied(),
             least: matches.get_one::<Duration>("min").copied(),
             options: options(matches),
+            #[cfg(feature = "pyroscope")]
+            push: matches.get_one::<String>("push").map(|url| {
+                let app = matches.get_one::<String>("app").cloned();
+                (url.clone(), app.unwrap_or_else(|| "skep".into()))
+            }),
         }
+    }
+
+    /// Sends the profile to where it was asked for.
+    ///
+    /// # Errors
+    /// A machine diagnostic: the server did not take it.
+    #[cfg(feature = "pyroscope")]
+    pub fn push(&self, profile: &skep_flamegraphs::profile::Profile) -> Result<(), Diagnostic> {
+        use skep_flamegraphs::push::{Body, Target, send};
+        let Some((url, app)) = &self.push else { return Ok(()) };
+        send(profile, Body::Pprof, &Target::new(url, app))
+            .map_err(|error| Diagnostic::machine(format!("failed to send the profile to `{url}`: {error}")).nowhere())
     }
 
     /// For the graph's title.

@@ -73,6 +73,12 @@ fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>) ->
     }
     output.flush();
     drop(output);
+    #[cfg(feature = "pyroscope")]
+    if let (Job::Flame(wish), Some(profile)) = (&cli.job, &*host.profile.borrow())
+        && let Err(diagnostic) = wish.push(profile)
+    {
+        return show(&diagnostic, None);
+    }
     match outcome {
         Err(diagnostic) => show(&diagnostic, Some(script)),
         Ok(()) if cli.strict && !trust.is_complete() => LOST,

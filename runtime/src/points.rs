@@ -91,6 +91,8 @@ pub struct Uses {
     pub returned: bool,
     /// The stack pointer as it is when the function begins.
     pub stack: bool,
+    /// Who called: `ustack`.
+    pub callers: bool,
 }
 
 /// Ids of `probe` for system calls: their number on top of this.
@@ -170,6 +172,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         numbered: Vec::new(),
         described: Vec::new(),
         return_value: None,
+        caller: None,
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),

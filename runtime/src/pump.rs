@@ -5,7 +5,7 @@
 //! counts what it has to drop. Nothing is dropped here.
 
 use crate::kernel::ring::Ring;
-use crate::kernel::signals;
+use crate::kernel::{signals, sys};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
@@ -28,6 +28,8 @@ pub enum Happening {
     Signal,
     /// The command of `-c` ended.
     CommandEnded,
+    /// The only process that is looked at ended.
+    ProcessEnded,
 }
 
 /// Batches that may wait for the script's thread.
@@ -43,6 +45,8 @@ pub struct Watch {
     pub ring: Option<Ring>,
     pub timers: Vec<Duration>,
     pub deadline: Option<Duration>,
+    /// A process, see pidfd_open(2).
+    pub process: Option<OwnedFd>,
 }
 
 /// A running pump.
@@ -122,6 +126,8 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
     }
     let mut ring = watch.ring;
     let ready = ring.as_ref().and_then(|ring| ring.watch().ok());
+    // It is ready when the process has ended, and stays so.
+    let mut process = watch.process.and_then(|fd| sys::ready(fd).ok());
     let mut poll = tokio::time::interval(PATIENCE);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let far = Duration::from_secs(365 * 86400);
@@ -139,6 +145,10 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
             () = &mut deadline, if waiting => {
                 waiting = false;
                 if out.send(Happening::Deadline).await.is_err() { return }
+            }
+            _ = readable(process.as_ref()), if process.is_some() => {
+                process = None;
+                if out.send(Happening::ProcessEnded).await.is_err() { return }
             }
             woken = readable(ready.as_ref()), if ring.is_some() => drain = woken,
             _ = poll.tick(), if ring.is_some() => drain = true,

@@ -6,16 +6,15 @@ use crate::aggregate::table::{Spec, Table};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
-use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
-use crate::kernel::load::{self, Loaded, ProgramKind, Request};
+use crate::kernel::attach::Link;
+use crate::kernel::load;
 use crate::kernel::map::{Map, Shape};
+use crate::kernel::missed;
 use crate::kernel::perf::Every;
 use crate::kernel::ring::Ring;
-use crate::kernel::{btf, missed, perf, sys};
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
-use crate::points::Mechanism;
-use crate::prepare::{Attach, Load, Prepared, Program, RECORD_HEADER, Unit};
+use crate::prepare::{Prepared, Program, RECORD_HEADER};
 use crate::span;
 use crate::stacks::Stacks;
 use crate::trust::{self, Trust};
@@ -26,6 +25,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 mod functions;
+mod links;
+mod programs;
 
 pub use functions::Refused;
 
@@ -120,7 +121,7 @@ impl Session {
             for (program, fd) in programs {
                 let links = match functions::are_many(entry, &program) {
                     true => functions::attach(&program, &fd, &mut session.refused),
-                    false => attach_program(&program, &fd),
+                    false => links::attach(&program, &fd),
                 };
                 running.links.extend(links.map_err(|error| error.at(entry.position))?);
                 running.programs.push(fd);
@@ -173,7 +174,7 @@ impl Session {
                 runs.push(map);
             }
             let many = prepared.units.len() > 1 && unit.programs.iter().all(|one| functions::are_many(entry, one));
-            let loaded = match load_unit(unit, maps, machine, self.ring.as_ref()) {
+            let loaded = match programs::load(unit, maps, machine, self.ring.as_ref()) {
                 Err(reason) if many => {
                     self.refused.extend(unit.programs.iter().flat_map(|one| functions::refused(one, &reason)));
                     continue;
@@ -336,186 +337,5 @@ fn period(entry: &Entry) -> Option<u64> {
             _ => None,
         },
         _ => None,
-    }
-}
-
-fn load_unit(
-    unit: &Unit,
-    maps: HashMap<String, Map>,
-    machine: &Machine,
-    ring: Option<&Map>,
-) -> Result<Loaded, Diagnostic> {
-    let mut constants = unit.constants.clone();
-    if let Some(ring) = ring {
-        // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
-        constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
-    }
-    let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
-    let mut programs = Vec::new();
-    let mut module_types = None;
-    for program in &unit.programs {
-        let kind = match &program.load {
-            Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
-            Load::UprobeMulti => ProgramKind {
-                prog_type: load::KPROBE,
-                expected_attach_type: load::TRACE_UPROBE_MULTI,
-                attach_btf_id: 0,
-            },
-            Load::Iterator(target) => ProgramKind {
-                prog_type: load::TRACING,
-                expected_attach_type: load::TRACE_ITER,
-                attach_btf_id: machine.function_id(&format!("bpf_iter_{target}"))?,
-            },
-            Load::KprobeMulti => ProgramKind {
-                prog_type: load::KPROBE,
-                expected_attach_type: load::TRACE_KPROBE_MULTI,
-                attach_btf_id: 0,
-            },
-            Load::Function { id, module, returns } => {
-                if !module.is_empty() {
-                    module_types = Some(btf::module(module).map_err(|error| load::refused_module(module, &error))?);
-                }
-                ProgramKind {
-                    prog_type: load::TRACING,
-                    expected_attach_type: if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY },
-                    attach_btf_id: *id,
-                }
-            }
-            Load::TracepointPrototype(name) => ProgramKind {
-                prog_type: load::TRACING,
-                expected_attach_type: load::TRACE_RAW_TP,
-                attach_btf_id: machine.tracepoint_id(name)?,
-            },
-        };
-        programs.push((program.name.clone(), kind));
-    }
-    load::load(Request {
-        template: &unit.template.name,
-        object: &unit.template.object,
-        constants: &constants,
-        slots: &slots,
-        programs: &programs,
-        module_types: module_types.as_ref().map(AsFd::as_fd),
-        maps,
-    })
-}
-
-fn attach_program(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
-    if program.load == Load::UprobeMulti {
-        return attach_many(program, fd);
-    }
-    // One raw tracepoint stands for all system calls of the program.
-    if let Some(Attach { mechanism: Mechanism::Syscall { enter, .. }, shown, .. }) = program.attach.first() {
-        let name = if *enter { "sys_enter" } else { "sys_exit" };
-        let link = match program.load {
-            Load::TracepointPrototype(_) => attach::tracing(fd.as_fd(), load::TRACE_RAW_TP, 0),
-            _ => attach::raw_tracepoint(fd.as_fd(), name, 0),
-        };
-        return Ok(vec![link.map_err(|error| failed(shown, &error))?]);
-    }
-    program.attach.iter().map(|one| attach_one(program, one, fd).map_err(|error| failed(&one.shown, &error))).collect()
-}
-
-fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
-    // A cookie that nobody asks for would only exclude older kernels.
-    let cookie = if one.by_cookie { one.cookie } else { 0 };
-    match &one.mechanism {
-        Mechanism::Tracepoint { id } => attach::tracepoint(fd.as_fd(), *id, cookie),
-        Mechanism::RawTracepoint { name } => match program.load {
-            Load::TracepointPrototype(_) => attach::tracing(fd.as_fd(), load::TRACE_RAW_TP, cookie),
-            _ => attach::raw_tracepoint(fd.as_fd(), name, cookie),
-        },
-        Mechanism::Uprobe { path, offset, semaphore, returns, pid } => {
-            let place = UserPlace { offset: *offset, semaphore: *semaphore, cookie };
-            attach::uprobe(fd.as_fd(), &Uprobe { path, returns: *returns, pid: *pid }, place)
-        }
-        Mechanism::Iterator { .. } => attach::iterator(fd.as_fd()),
-        Mechanism::Kprobe { function, offset, returns, .. } => {
-            attach::kprobe(fd.as_fd(), function.as_deref(), *offset, *returns, cookie)
-        }
-        Mechanism::Trampoline { returns, .. } => {
-            attach::tracing(fd.as_fd(), if *returns { load::TRACE_FEXIT } else { load::TRACE_FENTRY }, 0)
-        }
-        Mechanism::Perf { kind, config, every, one_cpu } => {
-            let mut cpus = sys::online_cpus()?;
-            if *one_cpu {
-                cpus.truncate(1);
-            }
-            attach::perf_event(fd.as_fd(), perf::attributes(*kind, *config, *every), &cpus, cookie)
-        }
-        Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
-    }
-}
-
-/// One link for all functions of a binary.
-fn attach_many(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> {
-    let mut binaries: Vec<(Uprobe<'_>, Vec<UserPlace>)> = Vec::new();
-    for one in &program.attach {
-        let Mechanism::Uprobe { path, offset, semaphore, returns, pid } = &one.mechanism else { continue };
-        let place = UserPlace { offset: *offset, semaphore: *semaphore, cookie: one.cookie };
-        match binaries.iter_mut().find(|(uprobe, _)| uprobe.path == path && uprobe.returns == *returns) {
-            Some((_, places)) => places.push(place),
-            None => binaries.push((Uprobe { path, returns: *returns, pid: *pid }, vec![place])),
-        }
-    }
-    let link = |(uprobe, places): (Uprobe<'_>, Vec<UserPlace>)| {
-        let shown = uprobe.path.display().to_string();
-        attach::uprobe_multi(fd.as_fd(), &uprobe, &places).map_err(|error| failed(&shown, &error))
-    };
-    binaries.into_iter().map(link).collect()
-}
-
-fn failed(place: &str, error: &io::Error) -> Diagnostic {
-    let message = format!("failed to attach to `{place}`");
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::EOPNOTSUPP) if place.starts_with("hardware:") => Diagnostic::machine(format!(
-            "{message}: this machine has no such counter (virtual machines often have none)"
-        ))
-        .help("software:cpu-clock counts time instead"),
-        // Source: kernel/events/uprobes.c, __uprobe_register().
-        Some(libc::EINVAL) if place.starts_with("usdt:") => {
-            Diagnostic::machine(format!("{message}: somebody watches this place without its semaphore"))
-                .help("watch it by its usdt name alone, not by its address too")
-        }
-        Some(libc::EILSEQ) => Diagnostic::script(format!("{message}: no instruction begins there"))
-            .help("objdump -d vmlinux shows where they begin"),
-        Some(libc::EADDRNOTAVAIL) => {
-            Diagnostic::script(format!("{message}: several functions of this kernel are called that"))
-                .help("grep its name in /proc/kallsyms, and probe one by its address: kprobe:0x…")
-        }
-        Some(libc::ENOENT) => Diagnostic::machine(format!("{message}: this kernel has no such place"))
-            .help(format!("skep list '{place}'")),
-        Some(libc::EPERM | libc::EACCES) => {
-            Diagnostic::machine(format!("{message}: the kernel does not allow it")).help("skep doctor")
-        }
-        Some(libc::EMFILE) => Diagnostic::machine(format!("{message}: no file descriptor is left"))
-            .help("ulimit -n 65536, or a narrower glob"),
-        _ => Diagnostic::machine(format!("{message}: {}", load::text(error))),
-    }
-}
-
-impl Machine {
-    /// The type of the kernel's BTF that a `tp_btf` program attaches to.
-    ///
-    /// # Errors
-    /// A machine diagnostic: no BTF, or no such tracepoint.
-    pub fn tracepoint_id(&self, name: &str) -> Result<u32, Diagnostic> {
-        let none = || {
-            Diagnostic::machine("this kernel has no type information (/sys/kernel/btf/vmlinux)")
-                .help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")
-        };
-        let found = btf::tracepoint_id(name).map_err(|_| none())?;
-        found.ok_or_else(|| Diagnostic::machine(format!("this kernel has no tracepoint `{name}`")))
-    }
-
-    /// The function of the kernel's BTF that a tracing program attaches to.
-    ///
-    /// # Errors
-    /// A machine diagnostic: no BTF, or no such function.
-    pub fn function_id(&self, name: &str) -> Result<u32, Diagnostic> {
-        let found = self.types().function("", name);
-        found
-            .map(|found| found.function.id())
-            .ok_or_else(|| Diagnostic::machine(format!("this kernel's types have no function `{name}`")))
     }
 }

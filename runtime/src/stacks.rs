@@ -1,6 +1,6 @@
 //! Call chains of a session: from the numbers that events carry to frames with names.
 
-use crate::aggregate::column::{self, ColumnKind, ColumnType, Show, StackShow, Value};
+use crate::aggregate::column::{self, ColumnType, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
 use crate::resolve::DEEPEST;
 use crate::slot::stack::SECOND;
@@ -18,6 +18,27 @@ use std::sync::Arc;
 /// Frames, innermost first.
 pub type Chain = Arc<[Arc<Frame>]>;
 
+/// What an event carries of a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    /// In the kernel's table, with the process of a user's chain above it.
+    number: u64,
+    /// Where the function that has just begun returns to; 0 where the chain has that in it.
+    caller: u64,
+}
+
+impl Place {
+    fn of(value: &Value) -> Option<Place> {
+        match value {
+            Value::Bytes(bytes) => {
+                let word = |at| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+                Some(Place { number: word(0)?, caller: word(8)? })
+            }
+            value => Some(Place { number: value.integer()? as u64, caller: 0 }),
+        }
+    }
+}
+
 /// Bytes of a chain in the kernel's table.
 const CHAIN: u32 = 8 * 127;
 
@@ -27,7 +48,7 @@ pub struct Stacks {
     second: Map,
     unwound: RefCell<Chains>,
     symbols: Rc<Symbols>,
-    known: RefCell<HashMap<(bool, u64), Chain>>,
+    known: RefCell<HashMap<(bool, Place), Chain>>,
     frames: Cell<u64>,
     unresolved: Cell<u64>,
 }
@@ -69,11 +90,9 @@ impl Stacks {
 
     /// The chain that a column's number stands for; any other value as it is.
     pub fn value(&self, column: &ColumnType, value: Value) -> Value {
-        match (column.kind, value.integer()) {
-            (ColumnKind::Int { show: Show::Stack(show), .. }, Some(number)) => {
-                Value::Stack(self.chain(show, number as u64))
-            }
-            _ => value,
+        match column.stack().zip(Place::of(&value)) {
+            Some((show, place)) => Value::Stack(self.chain(show, place)),
+            None => value,
         }
     }
 
@@ -83,8 +102,8 @@ impl Stacks {
         for key in keys {
             for (offset, column) in columns {
                 let bytes = key.as_ref().get(*offset..).unwrap_or_default();
-                if let (Some(show), Some(number)) = (column.stack(), column::decode(column, bytes).integer()) {
-                    wanted.insert((show.user, number as u64));
+                if let Some((show, place)) = column.stack().zip(Place::of(&column::decode(column, bytes))) {
+                    wanted.insert((show.user, place));
                 }
             }
         }
@@ -97,11 +116,11 @@ impl Stacks {
         (self.frames.get(), self.unresolved.get())
     }
 
-    fn chain(&self, show: StackShow, number: u64) -> Chain {
-        if !self.known.borrow().contains_key(&(show.user, number)) {
-            self.resolve(vec![(show.user, number)]);
+    fn chain(&self, show: StackShow, place: Place) -> Chain {
+        if !self.known.borrow().contains_key(&(show.user, place)) {
+            self.resolve(vec![(show.user, place)]);
         }
-        let whole = self.known.borrow().get(&(show.user, number)).cloned().unwrap_or_default();
+        let whole = self.known.borrow().get(&(show.user, place)).cloned().unwrap_or_default();
         match whole.get(..show.depth.into()) {
             // The kernel has no deeper ones.
             Some(inner) if show.depth < DEEPEST => inner.into(),
@@ -109,16 +128,24 @@ impl Stacks {
         }
     }
 
-    fn resolve(&self, chains: Vec<(bool, u64)>) {
-        let stack = |(user, number): &(bool, u64)| {
+    fn resolve(&self, chains: Vec<(bool, Place)>) {
+        let stack = |(user, place): &(bool, Place)| {
             // One that cannot be read is as one that is not there.
-            let addresses = self.addresses(*number as u32).unwrap_or_default();
-            if *user { Stack::User { pid: (number >> 32) as u32, addresses } } else { Stack::Kernel { addresses } }
+            let mut addresses = self.addresses(place.number as u32).unwrap_or_default();
+            // Some kernels know the caller of a function that begins with `push rbp`.
+            if place.caller != 0 && !addresses.is_empty() && addresses.get(1) != Some(&place.caller) {
+                addresses.insert(1, place.caller);
+            }
+            if *user {
+                Stack::User { pid: (place.number >> 32) as u32, addresses }
+            } else {
+                Stack::Kernel { addresses }
+            }
         };
         let found = self.symbols.resolve(chains.iter().map(stack).collect());
-        for ((user, number), mut frames) in chains.into_iter().zip(found) {
+        for ((user, place), mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
-            let unwound = if user { self.unwound.borrow().get(number as u32).cloned() } else { None };
+            let unwound = if user { self.unwound.borrow().get(place.number as u32).cloned() } else { None };
             if user && unwound.is_none() {
                 join_broken(&mut frames);
             } else if !user {
@@ -130,7 +157,7 @@ impl Stacks {
             self.unresolved.set(self.unresolved.get() + nameless as u64);
             // It stands for those that would have names.
             frames.extend(unwound.and_then(|walked| walked.end).map(chains::truncated));
-            self.known.borrow_mut().insert((user, number), frames.into());
+            self.known.borrow_mut().insert((user, place), frames.into());
         }
     }
 

@@ -79,6 +79,7 @@ pub fn draft(
         numbered: Vec::new(),
         described: Vec::new(),
         return_value: None,
+        caller: None,
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: manifest.fields.iter().map(field).collect(),

@@ -23,7 +23,7 @@ impl ColumnType {
     /// Of a column of call chains: whose.
     pub fn stack(&self) -> Option<StackShow> {
         match self.kind {
-            ColumnKind::Int { show: Show::Stack(show), .. } => Some(show),
+            ColumnKind::Int { show: Show::Stack(show), .. } | ColumnKind::Called(show) => Some(show),
             _ => None,
         }
     }
@@ -60,6 +60,9 @@ pub enum ColumnKind {
     Path {
         size: u16,
     },
+    /// A call chain at the beginning of a function: its number, and the address that the function will return to, each 8
+    /// bytes. The chain itself lacks the caller: the function has no frame as yet.
+    Called(StackShow),
 }
 
 /// What an integer stands for.
@@ -173,6 +176,7 @@ impl ColumnKind {
         match self {
             ColumnKind::Int { size, .. } => size.into(),
             ColumnKind::Text { size } | ColumnKind::Bytes { size, .. } | ColumnKind::Path { size } => size.into(),
+            ColumnKind::Called(_) => 16,
         }
     }
 }
@@ -201,6 +205,7 @@ pub fn decode(column: &ColumnType, bytes: &[u8]) -> Value {
         ColumnKind::Text { .. } => Value::Text(text(bytes)),
         ColumnKind::Bytes { .. } => Value::Bytes(bytes.to_vec()),
         ColumnKind::Path { .. } => Value::Text(path::decode(bytes)),
+        ColumnKind::Called(_) => Value::Bytes(bytes.to_vec()),
     }
 }
 

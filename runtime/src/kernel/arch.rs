@@ -12,6 +12,8 @@ pub struct Registers {
     pub stack_pointer: i16,
     /// What a return takes off the stack: the address that a call put there.
     pub return_address: u64,
+    /// The register that a call leaves the return address in; without one it is on the stack.
+    pub link: Option<i16>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +24,7 @@ pub const REGISTERS: Registers = Registers {
     instruction_pointer: 16 * 8,
     stack_pointer: 19 * 8,
     return_address: 8,
+    link: None,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -33,6 +36,7 @@ pub const REGISTERS: Registers = Registers {
     instruction_pointer: 32 * 8,
     stack_pointer: 31 * 8,
     return_address: 0,
+    link: Some(30 * 8),
 };
 
 /// The number of the system call whose tracepoints are called `sys_enter_NAME`; `None` where no table knows it.

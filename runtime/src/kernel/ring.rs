@@ -1,6 +1,7 @@
 //! The ring buffer between programs and us: aya's reader on our own map.
 
 use super::map::{self, Map, Shape};
+use super::sys;
 use aya::maps::{MapData, RingBuf};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,10 +54,8 @@ impl Ring {
     /// # Errors
     /// No file descriptor is left, or the runtime has no I/O driver.
     pub fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        // SAFETY: the descriptor stays open while tokio has it: it owns this duplicate.
-        let own = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }.try_clone_to_owned()?;
-        // SAFETY: as above.
-        unsafe { AsyncFd::register(own) }.map_err(io::Error::other)
+        // SAFETY: the ring has it open. tokio owns a duplicate.
+        sys::ready(unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }.try_clone_to_owned()?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
 
 /// Commands of bpf(2).
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,29 @@ pub fn ioctl(fd: BorrowedFd<'_>, request: u64, argument: i64) -> io::Result<()> 
     // SAFETY: the requests we make (perf events' SET_BPF, ENABLE, DISABLE) take an integer, no address.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A process by a descriptor: pidfd_open(2), which is readable once the process has ended.
+///
+/// # Errors
+/// The kernel's: there is none of this number.
+pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes integers alone.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Tells tokio's runtime to say when it can be read.
+///
+/// # Errors
+/// There is no runtime here, or the kernel cannot watch such a descriptor.
+pub fn ready(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned, and so open for as long as it is registered.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::other)
 }
 
 /// Waits until one of them can be read, or is at its end.

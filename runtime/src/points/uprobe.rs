@@ -64,7 +64,10 @@ pub fn expand(
         return Err(nothing(text, "function", None));
     }
     let read = (0..6).filter(|n| uses.numbered >> n & 1 != 0);
-    let none = if uses.stack { ArgumentRegisters::NONE.and_stack() } else { ArgumentRegisters::NONE };
+    let mut none = if uses.stack { ArgumentRegisters::NONE.and_stack() } else { ArgumentRegisters::NONE };
+    if uses.callers && !returns {
+        none = none.and_stack().and_callers();
+    }
     let needed = read.fold(none, ArgumentRegisters::and_argument);
     let functions: Vec<&Function> = places.iter().map(|(_, function, ..)| *function).collect();
     let placed = placement::place_all(&binary, &functions, returns, needed)?;
@@ -73,9 +76,25 @@ pub fn expand(
             true => (placed.offset, format!("at +{}: {}", placed.offset, placed.reason)),
             false => (extra, "where asked".to_owned()),
         };
-        point((name, function.file_offset + offset), reason, &found, returns, pid)
+        let mut point = point((name, function.file_offset + offset), reason, &found, returns, pid);
+        if uses.callers && may_move && !returns {
+            point.scope.caller = Some(caller());
+        }
+        point
     });
     Ok(all.collect())
+}
+
+/// Where a function will return to, before it has moved the stack pointer.
+fn caller() -> Int {
+    let load = |place| Int::Load { place, size: Size::B8, signed: false };
+    match REGISTERS.link {
+        Some(register) => load(Place::Context(register)),
+        None => {
+            let pointer = Box::new(load(Place::Context(REGISTERS.stack_pointer)));
+            load(Place::Behind { pointer, offset: 0, memory: Memory::User })
+        }
+    }
 }
 
 /// One place by its name and file offset.

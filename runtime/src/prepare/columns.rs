@@ -7,7 +7,7 @@ use crate::plan::{self, Entry};
 use crate::resolve::{Typed, Walk};
 use crate::slot::assembler::Insn;
 use crate::slot::compile;
-use crate::slot::ir::{Column, Content, Size, Text};
+use crate::slot::ir::{Column, Content, Int, Size, Text};
 
 /// Column types that hold what every point delivers: the longest text; all integers are 8 bytes.
 pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) -> Result<Vec<ColumnType>, Diagnostic> {
@@ -21,6 +21,7 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
                 Typed::Path { size, .. } => ColumnKind::Path { size: *size },
                 Typed::UserAddress { .. } => ColumnKind::USER_SYMBOL,
+                Typed::Called { show, .. } => ColumnKind::Called(*show),
                 // Of those left, pointers and structures were settled.
                 _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
             };
@@ -29,6 +30,11 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 (Some(ColumnKind::Int { signed: a, show, .. }), ColumnKind::Int { signed: b, .. }) => {
                     ColumnKind::Int { size: 8, signed: a || b, show }
                 }
+                // A chain that has its caller in it has none apart.
+                (
+                    Some(ColumnKind::Called(a) | ColumnKind::Int { show: Show::Stack(a), .. }),
+                    ColumnKind::Called(b) | ColumnKind::Int { show: Show::Stack(b), .. },
+                ) if a == b => ColumnKind::Called(a),
                 (Some(ColumnKind::Text { size: a }), ColumnKind::Text { size: b }) => {
                     ColumnKind::Text { size: a.max(b) }
                 }
@@ -70,6 +76,18 @@ pub fn columns_slot(columns: &[ColumnType], typed: &[Typed], key: bool) -> Resul
             (Typed::UserAddress { address, pid }, _) => {
                 laid.push(Column { offset: offset as u16 + 8, content: Content::Int { value: pid, size: Size::B8 } });
                 Content::Int { value: address, size: Size::B8 }
+            }
+            (Typed::Called { number, caller, .. }, _) => {
+                laid.push(Column {
+                    offset: offset as u16 + 8,
+                    content: Content::Int { value: caller, size: Size::B8 },
+                });
+                Content::Int { value: number, size: Size::B8 }
+            }
+            (Typed::Int { int, .. }, ColumnKind::Called(_)) => {
+                let none = Int::Constant(0);
+                laid.push(Column { offset: offset as u16 + 8, content: Content::Int { value: none, size: Size::B8 } });
+                Content::Int { value: int, size: Size::B8 }
             }
             (Typed::Int { int, .. }, _) => Content::Int { value: int, size: Size::B8 },
             (Typed::Text { text, .. }, ColumnKind::Text { size }) => Content::Text { text, size },

@@ -5,7 +5,7 @@ use super::unit::GUARDED;
 use super::{Attach, Here, Load, Program, Slots};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Expr, Node};
+use crate::expr::{Expr, Function, Node};
 use crate::kernel::{load, privilege};
 use crate::machine::Machine;
 use crate::plan::Entry;
@@ -66,6 +66,11 @@ pub fn uses(expressions: &[&Expr]) -> Uses {
     let mut uses = Uses::default();
     for expr in expressions {
         uses.named |= expr.any(&|node| matches!(node, Node::Member(inner, _) if matches!(&*inner.node, Node::Name(name) if name == "args")));
+        uses.callers |= expr.any(&|node| match node {
+            Node::Name(name) => name == "ustack",
+            Node::Call(function, _) => *function == Function::Ustack,
+            _ => false,
+        });
         uses.returned |= expr.any(&|node| matches!(node, Node::Name(name) if name == "retval"));
         for n in 0..6 {
             let name = format!("arg{n}");

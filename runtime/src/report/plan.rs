@@ -227,6 +227,7 @@ fn shown(expr: &str, column: &ColumnType) -> String {
         ColumnKind::Int { .. } => "u64".to_owned(),
         ColumnKind::Text { size } => format!("text of {size} B"),
         ColumnKind::Bytes { size, .. } => format!("{size} B"),
+        ColumnKind::Called(_) => "call chain".into(),
         ColumnKind::Path { size } => format!("path of {size} B"),
     };
     format!("{expr} ({kind})")

@@ -90,7 +90,7 @@ fn bytes(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<
             let size = size.unwrap_or(TEXT_SIZE).min(whole.max(1));
             Ok(Typed::Bytes { bytes: bytes_at(place, size), size, show })
         }
-        Typed::Test(_) | Typed::Path { .. } => {
+        Typed::Test(_) | Typed::Path { .. } | Typed::Called { .. } => {
             Err(Diagnostic::script(format!("`{first}` is no address")).at(expr.position))
         }
     }

@@ -24,7 +24,7 @@ pub use stacks::{DEEPEST, process};
 pub fn test(expr: &Expr, scope: &Scope) -> Result<Test, Diagnostic> {
     match resolve(expr, scope)? {
         Typed::Test(test) => Ok(test),
-        Typed::Int { show: Show::Stack(_), .. } => Err(stacks::no_number(expr)),
+        Typed::Int { show: Show::Stack(_), .. } | Typed::Called { .. } => Err(stacks::no_number(expr)),
         Typed::Int { int, .. } => Ok(Test::Compare {
             op: Comparison::NotEqual,
             reading: Reading::Unsigned,
@@ -55,7 +55,7 @@ pub fn number(expr: &Expr, scope: &Scope) -> Result<(Int, bool, Show), Diagnosti
 /// What `expr` came to, as a number.
 fn to_number(typed: Typed, expr: &Expr) -> Result<(Int, bool, Show), Diagnostic> {
     match typed {
-        Typed::Int { show: Show::Stack(_), .. } => Err(stacks::no_number(expr)),
+        Typed::Int { show: Show::Stack(_), .. } | Typed::Called { .. } => Err(stacks::no_number(expr)),
         Typed::Int { int, unsigned, show } => Ok((int, unsigned, show)),
         Typed::Test(test) => Ok((Int::Truth(Box::new(test)), false, Show::Decimal)),
         Typed::Pointer { int, .. } | Typed::UserAddress { address: int, .. } => Ok((int, true, Show::Hex)),

@@ -1,6 +1,6 @@
 //! What names mean at one attach point, and what an expression comes to there. Pure data; no privilege.
 
-use crate::aggregate::column::{BytesShow, Show};
+use crate::aggregate::column::{BytesShow, Show, StackShow};
 use crate::slot::ir::{Int, Memory, Path, PidNamespace, Place, Test, Text};
 use crate::types::{KernelTypes, Type};
 use std::rc::Rc;
@@ -34,6 +34,12 @@ pub enum Typed {
         pid: Int,
     },
     Test(Test),
+    /// A call chain whose first caller is told apart: see [`crate::aggregate::column::ColumnKind::Called`].
+    Called {
+        number: Int,
+        caller: Int,
+        show: StackShow,
+    },
     /// A pointer whose type is known: `stars` of them to `to`.
     Pointer {
         int: Int,
@@ -88,6 +94,7 @@ impl Typed {
             Typed::Bytes { .. } => "bytes",
             Typed::Path { .. } => "a path",
             Typed::UserAddress { .. } => "an address",
+            Typed::Called { .. } => "a call chain",
             Typed::Test(_) => "a condition",
             Typed::Pointer { .. } => "a pointer",
             Typed::Object { .. } => "a structure or an array",
@@ -134,6 +141,8 @@ pub struct Scope {
     /// `arg0` … where each has a type and a place of its own (usdt).
     pub described: Vec<Described>,
     pub return_value: Option<Typed>,
+    /// Where a user function will return to, as it begins.
+    pub caller: Option<Int>,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
     /// `probe`

@@ -35,7 +35,11 @@ pub fn stack(of: StackOf, depth: Option<&Expr>, expr: &Expr, scope: &Scope) -> R
         // The addresses are of this process, whose files give them names.
         StackOf::User => binary(Arithmetic::Or, process(), number),
     };
-    let show = Show::Stack(StackShow { user: of == StackOf::User, depth });
+    let show = StackShow { user: of == StackOf::User, depth };
+    if let (StackOf::User, Some(caller)) = (of, &scope.caller) {
+        return Ok(Typed::Called { number: int, caller: caller.clone(), show });
+    }
+    let show = Show::Stack(show);
     Ok(Typed::Int { int, unsigned: true, show })
 }
 

@@ -10,7 +10,7 @@ use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
-use crate::kernel::ring;
+use crate::kernel::{ring, sys};
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
@@ -200,7 +200,11 @@ fn attach(
         Some(Duration::ZERO) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
         Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
     };
-    let pump = Pump::start(Watch { ring, timers, deadline })
+    // Nothing more can come of one process that is gone. What it started may go on, a command has its own end.
+    let alone = settings.restrict.pid.filter(|_| !settings.restrict.follow && host.command.borrow().is_none());
+    // One that is gone already is as one without a descriptor: the run ends at its time.
+    let process = alone.and_then(|pid| sys::open_process(pid).ok());
+    let pump = Pump::start(Watch { ring, timers, deadline, process })
         .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
     for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
         host.output.borrow_mut().tell(&line);
@@ -286,7 +290,7 @@ fn width(column: &ColumnType) -> usize {
         ColumnKind::Text { size } => usize::from(size).min(16),
         ColumnKind::Bytes { show: BytesShow::UserSymbol, .. } => 22,
         ColumnKind::Bytes { .. } => 15,
-        ColumnKind::Path { .. } => 32,
+        ColumnKind::Path { .. } | ColumnKind::Called(_) => 32,
     };
     usual.max(column.name.chars().count())
 }
@@ -329,6 +333,11 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
+                Happening::ProcessEnded => {
+                    self.host.output.borrow_mut().progress("");
+                    self.host.output.borrow_mut().tell("the process has ended");
+                    return Ok(());
+                }
                 Happening::Signal | Happening::CommandEnded => {
                     self.host.is_ended();
                     return Ok(());

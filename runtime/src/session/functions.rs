@@ -1,6 +1,6 @@
 //! Many functions of the kernel: one that the kernel refuses does not keep us from the others.
 
-use super::{attach_one, failed};
+use super::links::{attach_one, failed};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::glob;

@@ -136,6 +136,10 @@ pub fn field(((column, kind), offset): ((&Column, &ColumnType), usize)) -> Argum
         }
         ColumnKind::Text { size } => Typed::Text { text: Text::Event { offset, size }, size },
         ColumnKind::Bytes { size, show } => Typed::Bytes { bytes: Text::Event { offset, size }, size, show },
+        ColumnKind::Called(show) => {
+            let word = |offset| Int::Load { place: Place::Event(offset), size: Size::B8, signed: false };
+            Typed::Called { number: word(offset), caller: word(offset + 8), show }
+        }
         ColumnKind::Path { size } => Typed::Path { path: Walk::Kept(offset), size },
     };
     Argument { name: column.name.clone(), declared: String::new(), typed }

@@ -133,5 +133,6 @@ fn what(kind: ColumnKind) -> String {
         ColumnKind::Text { .. } => "a text".into(),
         ColumnKind::Bytes { size, .. } => format!("{size} bytes"),
         ColumnKind::Path { .. } => "a path".into(),
+        ColumnKind::Called(_) => "a call chain".into(),
     }
 }

@@ -104,17 +104,17 @@ fn path_leads_to_the_root() {
 #[test]
 fn path_crosses_mounts() {
     let mut kernel = Kernel::new();
-    let [root, home, work] = [(); 3].map(|()| kernel.dentry("/", 0));
-    let (at_home, at_work) = (kernel.folders(root, "home"), kernel.folders(home, "me/work"));
+    let [root, home, code] = [(); 3].map(|()| kernel.dentry("/", 0));
+    let (at_home, at_code) = (kernel.folders(root, "home"), kernel.folders(home, "me/code"));
     let first = kernel.mount(root, 0, root);
     let second = kernel.mount(home, first, at_home);
     // Of the third file system one folder is mounted.
-    let shown = kernel.folders(work, "not/seen");
-    let third = kernel.mount(shown, second, at_work);
+    let shown = kernel.folders(code, "not/seen");
+    let third = kernel.mount(shown, second, at_code);
     let file = kernel.folders(shown, "a/b");
-    assert_eq!(kernel.path(file, third, 128), "/home/me/work/a/b");
-    assert_eq!(kernel.path(shown, third, 128), "/home/me/work");
-    assert_eq!(kernel.path(at_work, second, 128), "/home/me/work");
+    assert_eq!(kernel.path(file, third, 128), "/home/me/code/a/b");
+    assert_eq!(kernel.path(shown, third, 128), "/home/me/code");
+    assert_eq!(kernel.path(at_code, second, 128), "/home/me/code");
 }
 
 #[test]
