@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn trust_line_names_stacks_and_frames() {
         let trust = Trust { seen: 7, counted: 7, lost_stacks: 1, frames: 1200, unresolved: 3, ..Default::default() };
-        let expected = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
+        let expected =
+            "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 stack not kept, 3 of 1,200 frames without a name";
         assert_eq!(trust.line(), expected);
         assert!(!trust.is_complete());
     }

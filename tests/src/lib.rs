@@ -8,6 +8,7 @@
 //! cargo xtask vm --matrix                    # kernel_*.rs on four kernels, in emulated guests
 //! ```
 
+pub mod folded;
 pub mod golden;
 pub mod guest;
 pub mod kernel;
