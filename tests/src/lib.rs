@@ -5,6 +5,7 @@
 //! SKEP_PRIVILEGED=1 cargo test -p skep-tests # in CI: a missing privilege is a failure
 //! SKEP_BLESS=1 cargo test -p skep-tests      # writes goldens/ anew
 //! SKEP_BINARY=./skep …                       # another binary than the one that is built here
+//! SKEP_PYTHON=python3.14 …                   # functions of Python: 3.12 or later, its C code with frame pointers
 //! cargo xtask vm --matrix                    # kernel_*.rs on four kernels, in emulated guests
 //! ```
 
