@@ -150,7 +150,13 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
         Tool::Profile => {
             let mut command = programs.profile.clone().unwrap_or_default();
             command.extend(words(&format!("-f -F {hz} -p {pid} {}", told("", ""))));
-            drawn(spend(programs, milliseconds, &folded, &command)?)
+            let sampled = spend(programs, milliseconds, &folded, &command)?;
+            // In another root it does not find the program, resolves nothing, and is quick.
+            let said = fs::read_to_string(folded.with_extension("err")).unwrap_or_default();
+            match said.lines().find(|line| line.starts_with("Could not open")) {
+                Some(line) => Err(format!("profile: {line}")),
+                None => drawn(sampled),
+            }
         }
         Tool::Bpftrace => {
             let mut command = programs.bpftrace.as_ref().map(|(words, _)| words.clone()).unwrap_or_default();
