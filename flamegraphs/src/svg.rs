@@ -51,7 +51,8 @@ pub(crate) fn value_type(profile: &Profile, value: usize) -> Result<&ValueType, 
 /// `1,980 samples in 20.0 s`
 fn subtitle(profile: &Profile, value: usize, of: &ValueType) -> String {
     let mut text = unit::show(profile.total(value), &of.unit);
-    if !unit::speaks(&of.unit) || of.kind != "cpu" {
+    // Time of what kind is in the title.
+    if !unit::speaks(&of.unit) || !matches!(of.kind.as_str(), "cpu" | "time") {
         text = format!("{text} {}", of.kind);
     }
     if profile.duration > Duration::ZERO {

@@ -45,6 +45,14 @@ fn icicle_of_cpu_time() {
 }
 
 #[test]
+fn subtitle_of_time_says_how_much() {
+    let mut waits = profile();
+    waits.types[1].kind = "time".into();
+    let svg = drawn(&waits, &Options { value: 1, ..Options::default() });
+    assert!(svg.contains(">232 ms in 2.00 s<"), "{}", lines(&svg));
+}
+
+#[test]
 fn difference_of_two_runs() {
     let before = fold::read("srv;main;parse 40\nsrv;main;read 40\nsrv;main;log 20\n", "monday").profile;
     let after = fold::read("srv;main;parse 20\nsrv;main;read 20\nsrv;main;zip 160\n", "tuesday").profile;

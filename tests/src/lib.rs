@@ -5,10 +5,12 @@
 //! SKEP_PRIVILEGED=1 cargo test -p skep-tests # in CI: a missing privilege is a failure
 //! SKEP_BLESS=1 cargo test -p skep-tests      # writes goldens/ anew
 //! SKEP_BINARY=./skep …                       # another binary than the one that is built here
+//! SKEP_PYTHON=python3.14 …                   # functions of Python: 3.12 or later, its C code with frame pointers
 //! cargo xtask vm --matrix                    # kernel_*.rs on four kernels, in emulated guests
 //! ```
 
 pub mod c;
+pub mod folded;
 pub mod golden;
 pub mod guest;
 pub mod kernel;

@@ -3,18 +3,19 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{cases, machine, overhead, startup, stream};
+use super::{cases, flame, machine, overhead, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
-       environment: BPFTRACE     command line of another bpftrace";
+       environment: BPFTRACE     command line of another bpftrace
+                      LIBBPF_PROFILE  of libbpf-tools' profile";
 
-const AREAS: [&str; 5] = ["startup", "overhead", "span", "uprobe", "stream"];
+const AREAS: [&str; 6] = ["startup", "overhead", "span", "uprobe", "stream", "flame"];
 
 struct Arguments {
     areas: Vec<String>,
@@ -91,6 +92,11 @@ fn measure(programs: &Programs, arguments: &Arguments) -> Result<(Vec<Row>, Vec<
                 let batches =
                     if quick { Batches { count: 5, calls: 2_000 } } else { Batches { count: 15, calls: 5_000 } };
                 rows.extend(overhead::measure(programs, "uprobe", &cases::functions(programs), repetitions, batches)?);
+            }
+            "flame" => {
+                let (graphs, alike) = flame::measure(programs, repetitions)?;
+                rows.extend(graphs);
+                notes.extend(alike);
             }
             _ => {
                 let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };

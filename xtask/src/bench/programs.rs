@@ -4,15 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The columns of the table.
+/// The columns of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
     Skep,
     Bpftrace,
     C,
+    /// `perf record -g`, `perf script`, and inferno.
+    Perf,
+    /// `profile` of libbpf-tools, and inferno.
+    Profile,
 }
 
 impl Tool {
+    /// Of all areas but flame graphs.
     pub const ALL: [Tool; 3] = [Tool::Skep, Tool::Bpftrace, Tool::C];
 
     /// All of them, each repetition beginning with another one.
@@ -27,6 +32,8 @@ impl Tool {
             Tool::Skep => "skep",
             Tool::Bpftrace => "bpftrace",
             Tool::C => "C",
+            Tool::Perf => "perf",
+            Tool::Profile => "profile",
         }
     }
 }
@@ -39,6 +46,12 @@ pub struct Programs {
     /// Command line, and what it says its version is.
     pub bpftrace: Option<(Vec<String>, String)>,
     pub has_c: bool,
+    /// Command line.
+    pub profile: Option<Vec<String>>,
+    /// Folder of the programs whose graphs are drawn.
+    pub workloads: PathBuf,
+    /// A large program with debug information, where somebody built it.
+    pub debug_skep: Option<PathBuf>,
 }
 
 impl Programs {
@@ -54,9 +67,14 @@ impl Programs {
         for path in [&folder, &scratch] {
             fs::create_dir_all(path).map_err(|error| format!("failed to create {}: {error}", path.display()))?;
         }
-        let mut programs = Programs { folder, scratch, skep, bpftrace: None, has_c: false };
+        let debug_skep = Some(target.join("debug/skep")).filter(|path| path.is_file());
+        let workloads = root.join("tests/workloads");
+        let has_c = false;
+        let bpftrace = installed("BPFTRACE", "bpftrace");
+        let profile = installed("LIBBPF_PROFILE", "profile-libbpf").map(|(words, _)| words);
+        let mut programs = Programs { folder, scratch, skep, bpftrace, has_c, profile, workloads, debug_skep };
         let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-        for name in ["load", "watch"] {
+        for name in ["load", "watch", "spent"] {
             programs.compile(
                 Command::new(&cc).args(["-O2", "-Wall"]),
                 &sources,
@@ -65,6 +83,9 @@ impl Programs {
                 &["-ldl"],
             )?;
         }
+        let mut flame = Command::new(&cc);
+        flame.args(["-O1", "-g", "-fno-omit-frame-pointer"]);
+        programs.compile(&mut flame, &programs.workloads, "flame.c", "flame", &[])?;
         let mut library = Command::new(&cc);
         library.args(["-O1", "-fPIC", "-shared"]);
         if cfg!(target_arch = "x86_64") {
@@ -78,7 +99,6 @@ impl Programs {
                 false
             }
         };
-        programs.bpftrace = bpftrace();
         Ok(programs)
     }
 
@@ -96,6 +116,8 @@ impl Programs {
             Tool::Skep => true,
             Tool::Bpftrace => self.bpftrace.is_some(),
             Tool::C => self.has_c,
+            Tool::Perf => version("perf").is_some() && has_inferno(),
+            Tool::Profile => self.profile.is_some() && has_inferno(),
         }
     }
 
@@ -152,14 +174,22 @@ pub fn version(program: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
 }
 
-fn bpftrace() -> Option<(Vec<String>, String)> {
-    let line = std::env::var("BPFTRACE").unwrap_or_else(|_| "bpftrace".to_owned());
+/// The command line that a variable holds, or its usual one, and what it says its version is.
+fn installed(variable: &str, usual: &str) -> Option<(Vec<String>, String)> {
+    let line = std::env::var(variable).unwrap_or_else(|_| usual.to_owned());
     let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
     let (program, rest) = words.split_first()?;
     let output = Command::new(program).args(rest).arg("--version").output().ok()?;
     if !output.status.success() {
-        eprintln!("no bpftrace column: `{line} --version` failed");
+        eprintln!("no column of {usual}: `{line} --version` failed");
         return None;
     }
     Some((words, String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+}
+
+fn has_inferno() -> bool {
+    // They have no --version.
+    let helps =
+        |program: &str| Command::new(program).arg("--help").output().is_ok_and(|output| output.status.success());
+    helps("inferno-flamegraph") && helps("inferno-collapse-perf")
 }

@@ -39,10 +39,11 @@ pub fn measure(programs: &Programs, cases: &[Case], repetitions: u32) -> Vec<Row
     }
     let rows = cases.iter().zip(&figures).map(|(case, figures)| {
         let row = |what: &str, unit, of: fn(&Figures) -> &Samples, goals| {
-            let cells = Tool::ALL.map(|tool| match &figures[tool as usize] {
+            let cell = |tool: Tool| match &figures[tool as usize] {
                 _ if !programs.has(tool) => Cell::NotInstalled,
                 figures => Cell::Measured(of(figures).clone()),
-            });
+            };
+            let cells = Tool::ALL.map(|tool| (tool, cell(tool))).to_vec();
             Row { area: "startup", what: format!("{}: {what}", case.name), unit, cells, goals }
         };
         [

@@ -90,10 +90,11 @@ pub fn measure(
         eprintln!("stream: repetition {} of {repetitions}", repetition + 1);
     }
     let row = |what: &str, unit, of: fn(&Figures) -> &Samples, goals| {
-        let cells = Tool::ALL.map(|tool| match &figures[tool as usize] {
+        let cell = |tool: Tool| match &figures[tool as usize] {
             _ if !programs.has(tool) => Cell::NotInstalled,
             figures => Cell::Measured(of(figures).clone()),
-        });
+        };
+        let cells = Tool::ALL.map(|tool| (tool, cell(tool))).to_vec();
         Row { area: "stream", what: what.to_owned(), unit, cells, goals }
     };
     let five_times = vec![Goal::AtLeast(5.0, Tool::Bpftrace)];

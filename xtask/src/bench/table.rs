@@ -11,11 +11,12 @@ pub enum Cell {
     NotInstalled,
 }
 
-/// A ratio of medians, skep's over another's.
+/// A ratio of medians, skep's over another's; or what skep's own median may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
     AtMost(f64, Tool),
     AtLeast(f64, Tool),
+    Below(f64),
 }
 
 /// One figure of all tools.
@@ -24,15 +25,15 @@ pub struct Row {
     pub area: &'static str,
     pub what: String,
     pub unit: &'static str,
-    /// In the order of [`Tool::ALL`].
-    pub cells: [Cell; 3],
+    /// The columns: skep's, then those that it is compared with.
+    pub cells: Vec<(Tool, Cell)>,
     pub goals: Vec<Goal>,
 }
 
 impl Row {
     fn median(&self, tool: Tool) -> Option<f64> {
-        match &self.cells[tool as usize] {
-            Cell::Measured(samples) => samples.median(),
+        match self.cells.iter().find(|(one, _)| *one == tool)? {
+            (_, Cell::Measured(samples)) => samples.median(),
             _ => None,
         }
     }
@@ -42,37 +43,60 @@ impl Row {
         Some(self.median(Tool::Skep)? / self.median(other)?).filter(|ratio| ratio.is_finite())
     }
 
+    fn tools(&self) -> Vec<Tool> {
+        self.cells.iter().map(|(tool, _)| *tool).collect()
+    }
+
     fn outcome(&self, goal: Goal) -> String {
-        let (other, wanted, limit, is_met): (_, _, _, fn(f64, f64) -> bool) = match goal {
-            Goal::AtMost(limit, other) => (other, "at most", limit, |ratio, limit| ratio <= limit),
-            Goal::AtLeast(limit, other) => (other, "at least", limit, |ratio, limit| ratio >= limit),
+        let (is_met, wanted) = match goal {
+            Goal::AtMost(limit, other) => {
+                let wanted = format!("at most {}x {}", Short(limit), other.name());
+                (self.ratio(other).map(|ratio| ratio <= limit), wanted)
+            }
+            Goal::AtLeast(limit, other) => {
+                let wanted = format!("at least {}x {}", Short(limit), other.name());
+                (self.ratio(other).map(|ratio| ratio >= limit), wanted)
+            }
+            Goal::Below(limit) => {
+                let wanted = format!("below {} {}", Short(limit), self.unit);
+                (self.median(Tool::Skep).map(|median| median < limit), wanted)
+            }
         };
-        let outcome = match self.ratio(other) {
-            Some(ratio) if is_met(ratio, limit) => "met",
-            Some(_) => "**missed**",
+        let outcome = match is_met {
+            Some(true) => "met",
+            Some(false) => "**missed**",
             None => "not measured",
         };
-        format!("{wanted} {}x {}: {outcome}", Short(limit), other.name())
+        format!("{wanted}: {outcome}")
     }
 }
 
-/// The table.
+/// A table for each set of columns.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut text = "| area | measured | skep | bpftrace | C | skep / bpftrace | skep / C | goals |\n".to_owned();
-    text += "|---|---|---|---|---|---|---|---|\n";
+    let tables = rows.chunk_by(|one, next| one.tools() == next.tools()).map(table);
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+/// Rows of the same columns.
+fn table(rows: &[Row]) -> String {
+    let tools = rows.first().map(Row::tools).unwrap_or_default();
+    let others: Vec<Tool> = tools.iter().copied().filter(|tool| *tool != Tool::Skep).collect();
+    let line = |words: &[String]| format!("| {} |\n", words.join(" | "));
+    let mut head = vec!["area".to_owned(), "measured".to_owned()];
+    head.extend(tools.iter().map(|tool| tool.name().to_owned()));
+    head.extend(others.iter().map(|other| format!("skep / {}", other.name())));
+    head.push("goals".to_owned());
+    let mut text = line(&head) + "|" + &"---|".repeat(head.len()) + "\n";
     for row in rows {
-        let [skep, bpftrace, c] = row.cells.each_ref().map(cell);
-        let [to_bpftrace, to_c] = [Tool::Bpftrace, Tool::C].map(|other| match row.ratio(other) {
+        let mut words = vec![row.area.to_owned(), format!("{}, {}", row.what, row.unit)];
+        words.extend(row.cells.iter().map(|(_, one)| cell(one)));
+        words.extend(others.iter().map(|other| match row.ratio(*other) {
             Some(ratio) => format!("{}x", Short(ratio)),
             None => "-".to_owned(),
-        });
+        }));
         let goals: Vec<String> = row.goals.iter().map(|goal| row.outcome(*goal)).collect();
-        let (area, what, unit, goals) = (row.area, &row.what, row.unit, goals.join("; "));
-        // Writing to a String does not fail.
-        let _ok = writeln!(
-            text,
-            "| {area} | {what}, {unit} | {skep} | {bpftrace} | {c} | {to_bpftrace} | {to_c} | {goals} |"
-        );
+        words.push(goals.join("; "));
+        text += &line(&words);
     }
     text
 }
@@ -122,7 +146,8 @@ mod tests {
 
     fn row(skep: f64, bpftrace: Cell, goals: Vec<Goal>) -> Row {
         let skep = Cell::Measured([skep].into_iter().collect());
-        Row { area: "a", what: "w".into(), unit: "ns", cells: [skep, bpftrace, Cell::NotInstalled], goals }
+        let cells = vec![(Tool::Skep, skep), (Tool::Bpftrace, bpftrace), (Tool::C, Cell::NotInstalled)];
+        Row { area: "a", what: "w".into(), unit: "ns", cells, goals }
     }
 
     #[test]
@@ -131,6 +156,13 @@ mod tests {
         let goal = Goal::AtMost(1.25, Tool::Bpftrace);
         assert_eq!(row(125.0, other.clone(), vec![]).outcome(goal), "at most 1.25x bpftrace: met");
         assert_eq!(row(126.0, other, vec![]).outcome(goal), "at most 1.25x bpftrace: **missed**");
+    }
+
+    #[test]
+    fn goal_of_its_own_needs_no_comparator() {
+        let row = row(25.0, Cell::NotInstalled, vec![]);
+        assert_eq!(row.outcome(Goal::Below(25.0)), "below 25.0 ns: **missed**");
+        assert_eq!(row.outcome(Goal::Below(26.0)), "below 26.0 ns: met");
     }
 
     #[test]
