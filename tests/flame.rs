@@ -1,7 +1,7 @@
 //! Flame graphs against what programs know about themselves: workloads/flame.* time their own functions.
 
 use skep_tests::folded::{Accounts, Folded};
-use skep_tests::machine::{Folder, here, program};
+use skep_tests::machine::{Folder, here, must_run, program};
 use skep_tests::{Output, Skep, privileged, workload};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -107,7 +107,9 @@ fn functions_of_node_have_the_share_that_they_measured() {
         return;
     }
     let script = here("workloads/flame.js");
-    let command = format!("node --perf-basic-prof --interpreted-frames-native-stack {} 3", script.display());
+    // V8 would leave a log where it runs.
+    let options = "--perf-basic-prof --interpreted-frames-native-stack --no-logfile-per-isolate --logfile=/dev/null";
+    let command = format!("node {options} {} 3", script.display());
     // JS:*heavy /…/flame.js:3:15 once it is compiled, JS:~heavy … before.
     let named = |part: &str, frame: &str| {
         let name = frame.trim_start_matches(|c: char| c != '*' && c != '~' && c != '^').get(1..).unwrap_or_default();
@@ -127,7 +129,7 @@ fn functions_of_python_have_the_share_that_they_measured() {
             let named = |part: &str, frame: &str| frame.starts_with(&format!("py::{part}:")) && frame.ends_with("_[j]");
             shares(&format!("{python} -X perf {script} 3"), &PARTS, named);
         }
-        Err(_) => println!("skipped in part: SKEP_PYTHON names no Python 3.12 with frame pointers"),
+        Err(_) => println!("functions of scripts: not asked for, SKEP_PYTHON names no Python 3.12 with frame pointers"),
     }
     let (_, folded) = graph(&format!("/usr/bin/python3 {script} 1"), &["--hz", "997"]);
     let evaluating = folded.of(|frame| frame == "_PyEval_EvalFrameDefault");
@@ -191,6 +193,7 @@ fn formats_of_one_run_have_the_same_total() {
     let python = Path::new("/usr/bin/python3");
     let has_protobuf = Command::new(python).args(["-c", "import google.protobuf"]).stderr(Stdio::null()).status();
     if program("protoc").is_none() || !has_protobuf.is_ok_and(|status| status.success()) {
+        assert!(!must_run(), "needs protobuf-compiler and python3-protobuf");
         println!("skipped in part: needs protobuf-compiler and python3-protobuf");
         return;
     }
