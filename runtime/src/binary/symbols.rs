@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::ops::Range;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
@@ -25,6 +26,8 @@ pub(crate) struct Layout {
     pub go: bool,
     pub build_id: Option<Vec<u8>>,
     pub segments: Vec<Segment>,
+    /// Addresses of the stubs through which other files' functions are called (`.plt`): no symbol covers them.
+    pub stubs: Vec<Range<u64>>,
 }
 
 /// One defined function symbol; its `file_offset` is not known before [`select`].
@@ -97,7 +100,15 @@ fn layout_class<'data, H: FileHeader<Endian = Endianness>>(
         elf::EM_AARCH64 => Machine::Aarch64,
         other => Machine::Other(other.0),
     };
-    Ok((Layout { machine, go, build_id, segments }, endian, sections))
+    let named = |section: &&H::SectionHeader| {
+        sections.section_name(endian, section).is_ok_and(|name| name.starts_with(b".plt"))
+    };
+    let range = |section: &H::SectionHeader| {
+        let start: u64 = section.sh_addr(endian).into();
+        start..start.saturating_add(section.sh_size(endian).into())
+    };
+    let stubs = sections.iter().filter(named).map(range).collect();
+    Ok((Layout { machine, go, build_id, segments, stubs }, endian, sections))
 }
 
 /// Appends the functions of one symbol table; `false` if the file has no such table.

@@ -15,6 +15,7 @@ use object::read::ReadCache;
 use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,6 +35,7 @@ pub struct Place<'a> {
 /// A file that was read.
 pub struct Image {
     segments: Vec<Segment>,
+    stubs: Vec<Range<u64>>,
     module: Arc<Module>,
     symbolizer: Symbolizer,
     tiers: Vec<Tier>,
@@ -72,7 +74,8 @@ impl Image {
         let module = Arc::new(Module { path: place.path.to_owned(), build_id });
         let symbolizer = symbolizer(inlines);
         let (found, lines) = Default::default();
-        Ok(Image { segments: layout.segments, module, symbolizer, tiers, found, lines, tables: None, file: place.file })
+        let (segments, stubs, file) = (layout.segments, layout.stubs, place.file);
+        Ok(Image { segments, stubs, module, symbolizer, tiers, found, lines, tables: None, file })
     }
 
     /// What its unwind tables say of the code at an offset of the file.
@@ -112,6 +115,11 @@ impl Image {
     }
 
     fn look_up(&mut self, address: u64) -> Found {
+        if let Some(stubs) = self.stubs.iter().find(|stubs| stubs.contains(&address)) {
+            // The nearest symbol would be `_init`, which stands in front of them.
+            let frame = Frame { address, module: Some(self.module.clone()), ..Frame::named("[plt]", Origin::User) };
+            return Found { frames: vec![Arc::new(frame)], offset: address - stubs.start };
+        }
         let mut why = None;
         for tier in self.tiers.iter_mut().filter(|tier| !tier.damaged) {
             let input = Input::VirtOffset(std::slice::from_ref(&address));
