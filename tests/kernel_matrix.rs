@@ -331,7 +331,8 @@ fn copied_stacks_are_unwound_to_their_roots() {
     // In the process, and where it entered the kernel.
     for verbs in ["spin 2000", "getpgid 100000"] {
         let script = "probe(\"profile:hz:99\").filter(comm == \"skep-workload\").by(ustack).count()";
-        let output = Skep::on(verbs, script).arguments(&["--unwind", "dwarf"]).run().ok();
+        // The workload keeps a buffer on its stack: all of it is about 16 KiB deep.
+        let output = Skep::on(verbs, script).arguments(&["--unwind", "dwarf,24576"]).run().ok();
         let (mut all, mut complete) = (0, 0);
         for row in output.table(0)["rows"].as_array().into_iter().flatten() {
             let chain = row["key"]["ustack"].as_array().cloned().unwrap_or_default();
