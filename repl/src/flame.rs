@@ -8,6 +8,7 @@ use skep_flamegraphs::{diff, svg};
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -254,7 +255,7 @@ pub fn flame(cli: &Cli, wish: &Wish) -> u8 {
     let status = run::run(&cli, &Source::Named(name.into()), &words);
     if status == 0 && !cli.quiet {
         for path in &cli.output {
-            eprintln!("wrote {}", path.display());
+            tell(&format!("wrote {}", path.display()));
         }
     }
     status
@@ -306,10 +307,15 @@ fn drawn(cli: &Cli, files: &Comparison) -> Result<(), Diagnostic> {
         fs::write(path, bytes)
             .map_err(|error| Diagnostic::machine(format!("failed to write `{}`: {}", path.display(), text(&error))))?;
         if !cli.quiet {
-            eprintln!("wrote {}", path.display());
+            tell(&format!("wrote {}", path.display()));
         }
     }
     Ok(())
+}
+
+fn tell(text: &str) {
+    // Standard error may be closed; then nobody wants to know.
+    let _nobody = writeln!(io::stderr(), "{text}");
 }
 
 fn read(path: &Path) -> Result<skep_flamegraphs::profile::Profile, Diagnostic> {
@@ -320,7 +326,7 @@ fn read(path: &Path) -> Result<skep_flamegraphs::profile::Profile, Diagnostic> {
     if read.bad > 0 {
         let lines: Vec<String> = read.first_bad.iter().map(ToString::to_string).collect();
         let s = if read.bad == 1 { "" } else { "s" };
-        eprintln!("warning: `{name}`: {} line{s} hold no stack (line {}): left out", read.bad, lines.join(", "));
+        tell(&format!("warning: `{name}`: {} line{s} hold no stack (line {}): left out", read.bad, lines.join(", ")));
     }
     Ok(read.profile)
 }
