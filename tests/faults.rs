@@ -21,12 +21,12 @@ fn everything() -> String {
 /// Sends `signal` to a run that has counted 23 calls; afterwards nothing of it is left in the kernel.
 #[track_caller]
 fn signalled(signal: i32) -> Output {
-    let workload = Workload::stopped("getpgid 23 getppid 1");
+    let workload = Workload::stopped("getpgid 23 getppid 1 stop");
     let run = Skep::script(&everything()).arguments(&["--pid", &workload.pid()]).start().attached();
     let loaded = kernel::programs_of(run.pid());
     assert!(loaded.len() >= 5, "{} programs", loaded.len());
     let pid = workload.pid();
-    workload.go();
+    workload.go_on();
     let output = run.printed(&format!("\"{pid}\"")).signal(signal).end();
     kernel::assert_gone(&loaded);
     output

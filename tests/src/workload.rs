@@ -27,12 +27,17 @@ impl Workload {
         let mut command = Command::new(path());
         let child = command.arg("stop").args(words).stdin(Stdio::null()).spawn().expect("the workload starts");
         let workload = Workload(child);
+        workload.wait_for_stop();
+        workload
+    }
+
+    #[track_caller]
+    fn wait_for_stop(&self) {
         let since = Instant::now();
-        while workload.state() != Some('T') {
+        while self.state() != Some('T') {
             assert!(since.elapsed() < Duration::from_secs(10), "the workload does not stop");
             std::thread::sleep(Duration::from_millis(1));
         }
-        workload
     }
 
     /// Its state as /proc shows it.
@@ -45,11 +50,23 @@ impl Workload {
         self.0.id().to_string()
     }
 
+    #[track_caller]
+    fn cont(&self) {
+        // SAFETY: signals our own child, which is not waited for yet.
+        assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGCONT) }, 0);
+    }
+
+    /// Lets it go until its next `stop`: a run that watches it does not end by itself.
+    #[track_caller]
+    pub fn go_on(&self) {
+        self.cont();
+        self.wait_for_stop();
+    }
+
     /// Lets it go and waits for its end.
     #[track_caller]
     pub fn go(mut self) {
-        // SAFETY: signals our own child, which is not waited for yet.
-        assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGCONT) }, 0);
+        self.cont();
         let status = self.0.wait().expect("it is our child");
         assert!(status.success(), "the workload failed: {status}");
     }
