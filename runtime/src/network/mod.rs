@@ -1,0 +1,5 @@
+//! What packets are made of, and what is told about them: prefixes, protocols, flows and their formats. Pure; no
+//! privilege.
+
+pub mod cidr;
+pub mod protocol;

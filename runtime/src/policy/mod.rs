@@ -1,0 +1,3 @@
+//! Which packets may pass: rules, what they mean, and where they are enforced.
+
+pub mod rules;
