@@ -25,6 +25,7 @@ pub struct Inventory {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub name: String,
+    /// `default` where none is given; `None` where it is given as the empty text: no pod.
     pub namespace: Option<String>,
     /// Its own; [`Inventory::labels`] has those that its namespace adds.
     pub labels: Labels,
@@ -161,7 +162,8 @@ impl Endpoint {
             fields.get("labels").map(|labels| Labels::read(labels, "labels")).transpose()?.unwrap_or_default();
         let said = fields.text("namespace")?.map(str::to_owned);
         // Labels copied from Cilium carry the namespace.
-        let namespace = said.or_else(|| labels.0.remove(NAMESPACE));
+        let namespace = said.or_else(|| labels.0.remove(NAMESPACE)).unwrap_or_else(|| "default".to_owned());
+        let namespace = (!namespace.is_empty()).then_some(namespace);
         let place = Place::read(fields.need("match")?)?;
         let mut addresses = match place {
             Place::Address(address) => vec![address],

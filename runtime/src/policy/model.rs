@@ -4,6 +4,7 @@ use super::inventory::{Endpoint, Inventory};
 use super::labels::Selector;
 use super::rules::{Action, Direction, Prefix, Rate};
 use crate::diagnostic::{Diagnostic, Position};
+use crate::library::Script;
 use crate::network::protocol::Protocol;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub struct Policy {
     pub id: Arc<Id>,
     pub position: Option<Position>,
+    /// The file it is from; none of a script's.
+    pub source: Option<Arc<Script>>,
     /// What it is about.
     pub subject: Subject,
     /// To be judged and told, never to be enforced.
@@ -189,6 +192,7 @@ impl Policy {
         Policy {
             id: Arc::new(id),
             position,
+            source: None,
             subject,
             staged: false,
             log: None,
@@ -216,6 +220,14 @@ impl Policy {
 
     pub fn is_refused(&self) -> bool {
         self.elements.iter().any(|element| element.treatment == Treatment::Refused)
+    }
+
+    /// `diagnostic`, in the policy's file.
+    pub fn locate(&self, diagnostic: Diagnostic) -> Diagnostic {
+        match &self.source {
+            Some(script) => diagnostic.within(script),
+            None => diagnostic,
+        }
     }
 
     /// Writes an element down; gives its number.

@@ -12,7 +12,7 @@ use crate::report::units::parse_duration;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-const POLICY: &[&str] = &[
+pub const POLICY: &[&str] = &[
     "apiVersion",
     "kind",
     "name",
