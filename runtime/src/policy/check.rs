@@ -145,6 +145,9 @@ impl Checked {
             let view = target.staged.as_ref().unwrap_or(&target.view);
             for (rule, origin, side) in each(view) {
                 let (Some(policy), Some(element)) = (origin.policy, origin.beyond) else { continue };
+                if rule.peers.are_nobody() {
+                    continue;
+                }
                 let origins = view.origins(side);
                 let plain = view.rules.side(side).rules.iter().zip(origins).find(|(other, origin)| {
                     origin.beyond.is_none()
@@ -244,6 +247,10 @@ impl Checked {
             let index = rules.iter().position(|known| std::ptr::eq(known, other)).unwrap_or(n);
             self.place(&rules[index], &origins[index])
         };
+        // What is about nobody has said so already.
+        if rule.peers.are_nobody() {
+            return Fate::Needed;
+        }
         if let Some(by) = shadows(rule, rules) {
             return Fate::Shadowed(by.into_iter().map(named).collect());
         }
@@ -347,5 +354,115 @@ impl Compared {
             (false, true) => Some(format!("this rule never decides: {} comes first", list(self.shadowed))),
             (false, false) => Some(format!("this rule says nothing new: {} says it already", list(self.said))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::MatchType;
+    use super::*;
+    use crate::library::Script;
+    use std::path::Path;
+
+    const FILES: [&str; 4] = ["deny-table", "networkpolicy", "cilium", "own"];
+
+    fn fixture(name: &str) -> Script {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/policies/{name}.yaml"));
+        let text = std::fs::read_to_string(&path).expect("the fixture is there");
+        Script { name: format!("{name}.yaml"), text: text.into() }
+    }
+
+    fn report(files: &[Script]) -> Report {
+        let mut suite = Suite::new();
+        suite.add_inventory(&fixture("inventory"));
+        files.iter().cloned().for_each(|file| suite.add(file));
+        Report::of(suite)
+    }
+
+    fn said(text: &str) -> Vec<String> {
+        let file = Script { name: "a.yaml".into(), text: text.to_owned().into() };
+        let report = report(&[file]);
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        report.cases.iter().flat_map(|case| &case.warnings).map(|warning| warning.message.clone()).collect()
+    }
+
+    #[test]
+    fn every_case_of_the_matrix_is_judged_as_it_says() {
+        let (mut cases, mut tests) = (0, 0);
+        for name in FILES {
+            let report = report(&[fixture(name)]);
+            assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
+            for case in &report.cases {
+                assert!(case.errors.is_empty() && !case.tests.is_empty(), "{name}, {}: {:?}", case.name, case.errors);
+                for Tested { test, outcome, passed } in &case.tests {
+                    assert!(passed, "{name}, {}: {test}: {outcome}", case.name);
+                }
+                cases += 1;
+                tests += case.tests.len();
+            }
+        }
+        assert!(cases >= 95 && tests >= 280, "{cases} cases, {tests} tests");
+    }
+
+    /// What is looked up first decides which of several allows is named; a deny beats them all.
+    #[test]
+    fn verdicts_agree_with_ciliums_order_of_lookups() {
+        for name in FILES {
+            for case in report(&[fixture(name)]).cases {
+                for target in &case.resolution.targets {
+                    for side in Direction::BOTH {
+                        let rules = &target.view.rules.side(side).rules;
+                        let ranks = rules
+                            .iter()
+                            .map(|rule| (rule.tier, rule.action == Action::Allow, rule.match_type().rank()));
+                        assert!(ranks.is_sorted(), "{name}, {}", case.name);
+                        assert!(rules.iter().all(|rule| rule.match_type() != MatchType::None));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rules_that_never_decide_are_told_with_what_decides_instead() {
+        let warnings = said(
+            "interface: eth0\nrules:\n- deny: {src: 10.0.0.0/8}\n- allow: {src: [10.1.0.0/16, 10.2.0.0/16], proto: tcp, port: 80}\n\
+             - allow: {src: 11.0.0.0/8}\n- allow: {src: 11.1.0.0/16, proto: udp}\n",
+        );
+        assert_eq!(
+            warnings,
+            [
+                "this rule never decides: `policy` (a.yaml:3:9) comes first",
+                "this rule says nothing new: `policy` (a.yaml:5:10) says it already"
+            ]
+        );
+    }
+
+    #[test]
+    fn overlap_with_another_policys_deny_is_told_unless_one_lies_inside_the_other() {
+        let policy = |rule: &str| format!("---\ninterface: eth0\nname: p\nrules:\n- {rule}\n");
+        let allow = policy("allow: {src: 10.0.0.0/8, proto: tcp, port: '80-90'}");
+        let warnings = said(&(allow.clone() + &*policy("deny: {src: 10.1.0.0/16, proto: tcp, port: '85-95'}")));
+        assert_eq!(warnings, ["`p` overlaps with deny rule `p` (a.yaml:10:9): denied where both match"]);
+        assert_eq!(said(&(allow + &*policy("deny: {src: 10.1.0.0/16, proto: tcp, port: 80}"))), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_inventory_cannot_answer_is_an_error() {
+        let check = |inventory: &str, peer: &str| {
+            let policy = format!("endpoints: {{}}\nname: p\nrules:\n- allow: {{src: {peer}}}\n");
+            let mut suite = Suite::new();
+            suite.add_inventory(&Script { name: "i".into(), text: inventory.to_owned().into() });
+            suite.add(Script { name: "a.yaml".into(), text: policy.into() });
+            let report = Report::of(suite);
+            report.cases[0].errors.first().map(|error| (error.message.clone(), error.position))
+        };
+        let inventory = "[{name: a, match: {netns: a}}, {name: b, match: {ip: 10.0.0.1}}]";
+        let (message, place) = check(inventory, "{matchLabels: {}}").expect("it has no address");
+        assert_eq!(message, "the inventory has no address of `a`, which this selects");
+        assert_eq!(place, Some(Position::new(4, 16)));
+        let labels = "{matchLabels: {io.cilium.k8s.namespace.labels.team: red}}";
+        let (message, _) = check(inventory, labels).expect("the namespace is not there");
+        assert_eq!(message, "the inventory does not say what labels the namespace `default` has");
     }
 }

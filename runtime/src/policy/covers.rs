@@ -56,6 +56,12 @@ fn serves(outer: &Service, inner: &Service) -> bool {
         && inner.ports.end() <= outer.ports.end()
 }
 
+impl Peers {
+    pub fn are_nobody(&self) -> bool {
+        matches!(self, Peers::Prefixes(prefixes) if prefixes.is_empty())
+    }
+}
+
 /// Does `rule` match all that `other` does?
 pub fn covers(rule: &Rule, other: &Rule) -> bool {
     atoms(other).into_iter().all(|atom| holds(rule, atom))

@@ -19,6 +19,7 @@ mod outside;
 pub mod probe;
 pub mod resolve;
 pub mod rules;
+pub mod suggest;
 pub mod suite;
 pub mod verdict;
 pub mod yaml;

@@ -149,7 +149,11 @@ fn reader(node: &Node, api: &str, kind: &str) -> Result<Reader, Diagnostic> {
         return Ok(*reader);
     }
     if let Some((wanted, ..)) = known.first() {
-        let error = Diagnostic::script(format!("a {kind} of `{api}` is not read here"));
+        let message = match api {
+            "" => format!("a {kind} needs its `apiVersion`"),
+            _ => format!("a {kind} of `{api}` is not read here"),
+        };
+        let error = Diagnostic::script(message);
         return Err(error.help(format!("apiVersion: {wanted}")).at(place("apiVersion").or(place("kind"))));
     }
     let names = KINDS.iter().map(|(_, name, _)| *name).chain([inventory::KIND, TEST, CASE]);
