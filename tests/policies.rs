@@ -163,3 +163,60 @@ fn errors_have_line_column_and_help() {
     }
     golden("policies/errors", &text);
 }
+
+/// Two connections, a name that is asked for and a ping, as Hubble writes them; one drop, and one whose beginning is not
+/// there.
+const FLOWS: &str = r#"{"flow":{"verdict":"FORWARDED","IP":{"source":"10.9.0.2","destination":"10.9.0.3","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":41234,"destination_port":80,"flags":{"SYN":true}}},"traffic_direction":"INGRESS","is_reply":false}}
+{"flow":{"verdict":"FORWARDED","IP":{"source":"10.9.0.3","destination":"10.9.0.2","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":80,"destination_port":41234,"flags":{"SYN":true,"ACK":true}}},"is_reply":true}}
+{"flow":{"verdict":"AUDIT","IP":{"source":"10.9.0.3","destination":"10.9.0.5","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":41235,"destination_port":5432,"flags":{"SYN":true}}}}}
+{"flow":{"verdict":"FORWARDED","IP":{"source":"10.9.0.2","destination":"198.51.100.7","ipVersion":"IPv4"},"l4":{"UDP":{"source_port":5000,"destination_port":53}},"is_reply":false}}
+{"flow":{"verdict":"FORWARDED","IP":{"source":"10.9.0.2","destination":"10.9.0.3","ipVersion":"IPv4"},"l4":{"ICMPv4":{"type":8}},"is_reply":false}}
+{"flow":{"verdict":"DROPPED","IP":{"source":"10.9.0.6","destination":"10.9.0.3","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":41234,"destination_port":22,"flags":{"SYN":true}}}}}
+{"flow":{"verdict":"FORWARDED","IP":{"source":"10.9.0.2","destination":"10.9.0.4","ipVersion":"IPv4"},"l4":{"TCP":{"source_port":1,"destination_port":2,"flags":{"ACK":true}}}}}
+{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"12"}}
+"#;
+
+#[test]
+fn suggested_policies_pass_their_own_check() {
+    let folder = Folder::new();
+    let (flows, inventory) = (folder.file("flows.json", FLOWS), fixture("inventory"));
+    let mut text = String::new();
+    for kind in ["cilium", "kubernetes"] {
+        let output = Skep::new(&["policy", "suggest", &flows, "--inventory", &inventory, "--kind", kind]).run();
+        let output = output.status_is(0);
+        text += &format!(
+            "# skep policy suggest flows.json --kind {kind}\n{}# {}\n",
+            output.out,
+            output.err.trim().replace('\n', "\n# ")
+        );
+        let tests = "---\napiVersion: skep/v1\nkind: PolicyTest\ntests:\n\
+                     - {from: client, to: web, port: 80, expect: allow}\n\
+                     - {from: client, to: web, port: 81, expect: deny}\n\
+                     - {from: web, to: db, port: 5432, expect: allow}\n\
+                     - {from: client, to: 198.51.100.7, proto: udp, port: 53, expect: allow}\n\
+                     - {from: guest, to: web, port: 22, expect: deny}\n";
+        let file = folder.file("suggested.yaml", &format!("{}{tests}", output.out));
+        check(&file, &[]).status_is(0);
+    }
+    golden("policies/suggested", &text);
+}
+
+#[test]
+fn suggestion_goes_by_the_labels_of_the_log_where_there_is_no_inventory() {
+    let folder = Folder::new();
+    let end = |name: &str| {
+        format!(
+            r#"{{"namespace":"shop","labels":["k8s:app={name}","k8s:io.kubernetes.pod.namespace=shop","k8s:pod-template-hash=1a"],"pod_name":"{name}-0"}}"#
+        )
+    };
+    let flow = format!(
+        r#"{{"verdict":"FORWARDED","IP":{{"source":"10.0.0.1","destination":"10.0.0.2"}},"l4":{{"TCP":{{"destination_port":80}}}},"source":{},"destination":{},"is_reply":false}}"#,
+        end("client"),
+        end("web")
+    );
+    let output = Skep::new(&["policy", "suggest", &folder.file("flows.json", &flow)]).run().status_is(0);
+    assert!(output.out.contains("endpointSelector: {matchLabels: {app: web}}"), "{output}");
+    assert!(output.out.contains("- {matchLabels: {app: client}}") && !output.out.contains("hash"), "{output}");
+    let none = Skep::new(&["policy", "suggest", &folder.file("flows.json", FLOWS)]).run().status_is(1);
+    assert!(none.err.contains("is of an endpoint that a policy could select"), "{none}");
+}

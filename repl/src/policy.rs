@@ -7,14 +7,18 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::library::Script;
 use skep_runtime::policy::check::Report;
+use skep_runtime::policy::inventory::Inventory;
+use skep_runtime::policy::suggest::{Form, Suggestion, observed, suggest};
 use skep_runtime::policy::suite::Suite;
 use skep_runtime::report;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// One of its subcommands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     Check(Files),
+    Suggest { flows: PathBuf, inventory: Option<PathBuf>, form: Form },
 }
 
 /// Policies, and what their labels mean here.
@@ -27,45 +31,61 @@ pub struct Files {
 
 const EXAMPLES: &str = "\
 Examples:
-  skep policy check web.yaml --inventory endpoints.yaml      what it would do, and the tests written in it";
+  skep policy check web.yaml --inventory endpoints.yaml      what it would do, and the tests written in it
+  skep policy suggest flows.json --inventory endpoints.yaml  the least that these flows need";
 
 /// Its part of the command line.
 pub fn command() -> Command {
     Command::new("policy")
-        .about("Check network policies: NetworkPolicy, CiliumNetworkPolicy and skep's own")
+        .about("Network policies, Kubernetes', Cilium's and skep's own: check them, and suggest some")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(files(
+        .subcommand(
             Command::new("check")
-                .about("Say what is enforced, observed or refused, and run the tests; needs no privilege"),
-        ))
+                .about("Say what is enforced, observed or refused, and run the tests; needs no privilege")
+                .arg(file("files", "policies, tests").num_args(1..))
+                .arg(inventory())
+                .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue)),
+        )
+        .subcommand(
+            Command::new("suggest")
+                .about("Write policies that let exactly the flows of a log pass (Hubble's JSON lines)")
+                .arg(file("flows", "flows, one JSON object a line"))
+                .arg(inventory())
+                .arg(
+                    Arg::new("kind")
+                        .long("kind")
+                        .value_name("KIND")
+                        .help("what is written")
+                        .value_parser(["cilium", "kubernetes"])
+                        .default_value("cilium"),
+                ),
+        )
 }
 
-fn files(command: Command) -> Command {
-    let path = value_parser!(PathBuf);
-    command
-        .arg(
-            Arg::new("files")
-                .value_name("FILE")
-                .help("policies, tests")
-                .required(true)
-                .num_args(1..)
-                .value_parser(path.clone()),
-        )
-        .arg(
-            Arg::new("inventory")
-                .long("inventory")
-                .value_name("FILE")
-                .help("endpoints and what their labels are")
-                .value_parser(path),
-        )
-        .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue))
+fn file(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name("FILE").help(help).required(true).value_parser(value_parser!(PathBuf))
+}
+
+fn inventory() -> Arg {
+    Arg::new("inventory")
+        .long("inventory")
+        .value_name("FILE")
+        .help("endpoints, and what their labels are")
+        .value_parser(value_parser!(PathBuf))
 }
 
 impl Wish {
     pub fn of(matches: &ArgMatches) -> (Wish, &ArgMatches) {
         match matches.subcommand() {
+            Some(("suggest", inner)) => {
+                let path = |name: &str| inner.get_one::<PathBuf>(name).cloned();
+                let kind = inner.get_one::<String>("kind").is_some_and(|kind| kind == "kubernetes");
+                let form = if kind { Form::Kubernetes } else { Form::Cilium };
+                let flows = path("flows").unwrap_or_default();
+                (Wish::Suggest { flows, inventory: path("inventory"), form }, inner)
+            }
             Some((_, inner)) => (Wish::Check(Files::of(inner)), inner),
             None => (Wish::Check(Files { files: Vec::new(), inventory: None, json: false }), matches),
         }
@@ -108,7 +128,33 @@ fn open(path: &Path) -> Result<Script, Diagnostic> {
 pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
     match wish {
         Wish::Check(files) => check(cli, files),
+        Wish::Suggest { flows, inventory, form } => match suggestion(flows, inventory.as_deref(), *form) {
+            Ok(suggestion) => {
+                for note in suggestion.notes.iter().filter(|_| !cli.quiet) {
+                    // Standard error may be closed; then nobody wants to know.
+                    let _nobody = writeln!(std::io::stderr(), "note: {note}");
+                }
+                put(&suggestion.yaml)
+            }
+            Err(diagnostic) => show(&diagnostic, None),
+        },
     }
+}
+
+fn suggestion(flows: &Path, inventory: Option<&Path>, form: Form) -> Result<Suggestion, Diagnostic> {
+    let log = open(flows)?;
+    let observed = observed::read(&log.text).map_err(|error| error.within(&log))?;
+    let known = inventory.map(|path| {
+        let file = open(path)?;
+        Inventory::parse(&file.text).map_err(|error| error.within(&file))
+    });
+    let suggestion = suggest(&observed, known.transpose()?.as_ref(), form);
+    if suggestion.yaml.is_empty() {
+        let error =
+            Diagnostic::script(format!("no flow of `{}` is of an endpoint that a policy could select", log.name));
+        return Err(error.help("--inventory endpoints.yaml      (or flows with the labels of pods)"));
+    }
+    Ok(suggestion)
 }
 
 fn check(cli: &Cli, files: &Files) -> u8 {

@@ -62,6 +62,9 @@ pub fn read(node: &Node) -> Result<Policy, Diagnostic> {
             draft.policy.enforced(fields.place(key), key);
         }
     }
+    if fields.get("rules").is_some() {
+        draft.policy.enforced(fields.place("rules"), "rules");
+    }
     draft.policy.log = fields.text("log")?.map(str::to_owned);
     for item in fields.list("rules")? {
         let rule = Fields::of(item, "an item of `rules`", ACTIONS)?;
@@ -184,8 +187,6 @@ impl Draft {
                 .collect();
             clause.only = Some(subject(&Fields::of(&only, "a rule", RULE)?)?.0);
         }
-        let number = self.policy.ingress.clauses.len() + self.policy.egress.clauses.len();
-        self.policy.enforced(node.position, format!("rules[{number}]"));
         for direction in directions {
             self.policy.part_mut(direction).clauses.push(clause.clone());
         }
@@ -332,5 +333,72 @@ fn rate(node: &Node) -> Result<Rate, Diagnostic> {
     match packets.filter(|packets| (1..=MOST).contains(packets)) {
         Some(packets) => Ok(Rate { packets, burst: packets }),
         None => Err(node.wrong(format!("`{text}` is no rate")).help("100/s, or {packets: 100, burst: 20}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inventory::Inventory;
+    use super::super::model::Settings;
+    use super::super::resolve::resolve;
+    use super::super::rules::Packet;
+    use super::*;
+
+    /// As a script says it: `policy("xdp", "eth0").deny(#{ src: "10.0.0.0/8", proto: "tcp", dport: 22 }).otherwise("allow")`.
+    #[test]
+    fn script_says_the_same_fields_as_a_file() {
+        let mut draft = Draft::new("guard", Subject::Interfaces(vec!["eth0".into()]));
+        draft.at(&"xdp".into()).expect("it is a place");
+        let fields = [("src", "10.0.0.0/8".into()), ("proto", "tcp".into()), ("dport", 22.into())];
+        draft.rule(Action::Deny, &fields.into_iter().collect()).expect("it is a rule");
+        draft.otherwise(&"allow".into()).expect("it is an action");
+        draft.mode(&"enforce".into()).expect("it is a mode");
+        draft.ttl(&"10m".into()).expect("it is a time");
+        let policy = draft.finish().expect("it says something");
+        let wanted =
+            Settings { point: Some(Point::Xdp), mode: Some(Mode::Enforce), ttl: Some(Duration::from_secs(600)) };
+        assert_eq!(policy.settings, wanted);
+        let resolution = resolve(&[policy], &Inventory::default()).expect("it resolves");
+        let rules = &resolution.targets[0].view.rules;
+        let judge = |peer: &str, port| {
+            let peer = peer.parse().expect("it is an address");
+            rules
+                .judge(&Packet { direction: Direction::Ingress, peer, protocol: Protocol::TCP, port: Some(port) })
+                .action
+        };
+        assert_eq!((judge("10.1.2.3", 22), judge("10.1.2.3", 23)), (Action::Deny, Action::Allow));
+        assert_eq!(judge("11.1.2.3", 22), Action::Allow);
+    }
+
+    #[test]
+    fn errors_of_a_script_name_the_field() {
+        let mut draft = Draft::new("guard", Subject::Interfaces(vec!["eth0".into()]));
+        let fields = [("source", "10.0.0.0/8".into())];
+        let error = draft.rule(Action::Deny, &fields.into_iter().collect::<Node>()).expect_err("it is unknown");
+        assert_eq!((error.message.as_str(), error.position), ("a rule has no `source`", None));
+        let fields = [("src", "10.0.0.1/8".into())];
+        let error = draft.rule(Action::Deny, &fields.into_iter().collect::<Node>()).expect_err("it has host bits");
+        assert_eq!(error.help.as_deref(), Some("10.0.0.0/8"));
+    }
+
+    #[test]
+    fn bare_deny_is_for_the_directions_that_have_rules() {
+        let isolates = |at: Option<&str>, rule: Option<(&'static str, &'static str)>| {
+            let mut draft = Draft::new("p", Subject::Interfaces(vec!["eth0".into()]));
+            if let Some(at) = at {
+                draft.at(&at.into()).expect("it is a place");
+            }
+            if let Some((key, value)) = rule {
+                draft.rule(Action::Allow, &[(key, value.into())].into_iter().collect()).expect("it is a rule");
+            }
+            draft.otherwise(&"deny".into()).expect("it is an action");
+            let policy = draft.finish().expect("it says something");
+            (policy.ingress.isolates, policy.egress.isolates)
+        };
+        assert_eq!(isolates(None, Some(("src", "10.0.0.0/8"))), (true, false));
+        assert_eq!(isolates(None, Some(("dst", "10.0.0.0/8"))), (false, true));
+        assert_eq!(isolates(None, Some(("proto", "tcp"))), (true, true));
+        assert_eq!(isolates(None, None), (true, true));
+        assert_eq!(isolates(Some("xdp"), None), (true, false));
     }
 }

@@ -102,13 +102,13 @@ fn notes(observed: &Observed, silent: usize, unnamed: &BTreeSet<String>, form: F
     let mut notes = Vec::new();
     let mut told = |count: usize, what: &str| {
         if count > 0 {
-            notes.push(format!("{count} {what}"));
+            notes.push(format!("{what}: {count}"));
         }
     };
-    told(observed.dropped.len(), "flows were dropped when they were seen: they are not allowed");
-    told(observed.undirected, "lines do not say who began: they are left out");
-    told(observed.other, "lines hold no address and port that a policy could go by");
-    told(silent, "kinds of endpoints had no flows: they stay without a policy");
+    told(observed.dropped.len(), "flows that were dropped, and are not allowed");
+    told(observed.undirected, "lines that do not say who began, and are left out");
+    told(observed.other, "lines that a policy cannot go by (requests, sockets, fragments)");
+    told(silent, "kinds of endpoints without flows, which stay without a policy");
     for flow in unnamed {
         let kind = if form == Form::Cilium { "CiliumNetworkPolicy" } else { "NetworkPolicy" };
         notes.push(format!("no {kind} can name {flow}: it would be dropped"));
@@ -299,7 +299,10 @@ mod tests {
         };
         let notes = suggest(&observed, Some(&inventory), Form::Kubernetes).notes.join("\n");
         assert!(notes.contains("no NetworkPolicy can name 10.9.0.2 -> 10.9.0.3 icmp/8"), "{notes}");
-        assert!(notes.contains("can name 10.9.0.200") && notes.contains("1 flows were dropped"), "{notes}");
+        assert!(
+            notes.contains("can name 10.9.0.200") && notes.contains("flows that were dropped, and are not allowed: 1"),
+            "{notes}"
+        );
     }
 
     #[test]

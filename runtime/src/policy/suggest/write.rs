@@ -3,7 +3,7 @@
 use super::{Form, Group, Needs, Other, Service, Suggested};
 use crate::network::cidr::Cidr;
 use crate::network::protocol::Protocol;
-use crate::policy::labels::{Labels, NAMESPACE, Operator, Selector};
+use crate::policy::labels::{NAMESPACE, Operator, Requirement, Selector};
 use crate::policy::rules::Direction;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,12 +55,10 @@ impl Suggested<'_> {
             Form::Cilium => lines.put("enableDefaultDeny: {ingress: true, egress: true}"),
             Form::Kubernetes => lines.put("policyTypes: [Ingress, Egress]"),
         }
-        let mut any = false;
         for (direction, needs) in Direction::BOTH.into_iter().zip(self.needs) {
             if needs.is_empty() {
                 continue;
             }
-            any = true;
             lines.put(&format!("{}:", direction.name()));
             for ((_, services), others) in rules(needs) {
                 match form {
@@ -68,11 +66,6 @@ impl Suggested<'_> {
                     Form::Kubernetes => self.kubernetes(&mut lines, direction, &services, &others, groups),
                 }
             }
-        }
-        // Cilium refuses a policy without rules; this one is about nobody.
-        if !any && form == Form::Cilium {
-            lines.put("ingress:");
-            lines.put("- fromEntities: [none]");
         }
     }
 
@@ -93,7 +86,7 @@ impl Suggested<'_> {
                     let Other::Group(group) = other else { continue };
                     let mut selector = group.selector(groups);
                     if group.namespace != self.group.namespace {
-                        selector.0.extend(named(NAMESPACE, &group.namespace));
+                        selector.0.push(named(&format!("k8s:{NAMESPACE}"), &group.namespace));
                     }
                     lines.selector("-", &selector);
                 }
@@ -147,8 +140,7 @@ impl Suggested<'_> {
                 Other::Group(group) => {
                     let mut first = "- ";
                     if group.namespace != self.group.namespace {
-                        let labels =
-                            Selector(named("kubernetes.io/metadata.name", &group.namespace).into_iter().collect());
+                        let labels = Selector(vec![named("kubernetes.io/metadata.name", &group.namespace)]);
                         lines.selector("- namespaceSelector:", &labels);
                         first = "  ";
                     }
@@ -168,10 +160,8 @@ impl Suggested<'_> {
     }
 }
 
-fn named(key: &str, value: &str) -> Option<crate::policy::labels::Requirement> {
-    let labels = Labels([(key.to_owned(), value.to_owned())].into());
-    let (key, value) = labels.0.into_iter().next()?;
-    Some(crate::policy::labels::Requirement { key, operator: Operator::In, values: vec![value] })
+fn named(key: &str, value: &str) -> Requirement {
+    Requirement { key: key.to_owned(), operator: Operator::In, values: vec![value.to_owned()] }
 }
 
 struct Lines<'a> {
