@@ -1,6 +1,7 @@
 //! A check: are policies what their author meant? Nothing is loaded; no privilege.
 
-use super::covers::{covers, meets, shadows};
+use super::comparison::{Compared, Comparison};
+use super::covers::covers;
 use super::inventory::Inventory;
 use super::model::{Kind, Policy, Subject, Treatment};
 use super::probe::{Outcome, Test};
@@ -38,9 +39,6 @@ pub struct Tested {
     pub outcome: Outcome,
     pub passed: bool,
 }
-
-/// Comparing each rule with each other one: beyond so many at one place it is left out, and said.
-const MOST_COMPARED: usize = 2000;
 
 impl Report {
     pub fn of(suite: Suite) -> Report {
@@ -195,31 +193,23 @@ impl Checked {
         }
     }
 
-    /// Rules that never decide, or say what others said.
+    /// Rules that never decide, or say what others said, and those that another policy takes a part from.
     fn comparisons(&mut self) {
         let mut clauses: BTreeMap<(usize, Option<Position>, bool), Compared> = BTreeMap::new();
         let mut conflicts: BTreeSet<(usize, Option<Position>, String)> = BTreeSet::new();
-        let mut skipped = BTreeSet::new();
         for target in &self.resolution.targets {
             for side in Direction::BOTH {
                 for (view, staged) in [(Some(&target.view), false), (target.staged.as_ref(), true)] {
                     let Some(view) = view else { continue };
-                    let (rules, origins) = (&view.rules.side(side).rules, view.origins(side));
-                    if rules.len() > MOST_COMPARED {
-                        skipped.insert((target.name.clone(), rules.len()));
-                        continue;
-                    }
-                    for (n, (rule, origin)) in rules.iter().zip(origins).enumerate() {
+                    let comparison = Comparison::of(&self.policies, view, side);
+                    for (n, origin) in view.origins(side).iter().enumerate() {
                         let Some(policy) = origin.policy.filter(|policy| self.policies[*policy].staged == staged)
                         else {
                             continue;
                         };
                         let key = (policy, origin.position, side == Direction::Ingress);
-                        let known = clauses.entry(key).or_default();
-                        known.add(self.compare(n, rules, origins));
-                        if let Some(other) = self.conflict(n, rules, origins) {
-                            let message =
-                                format!("`{}` overlaps with deny rule {other}: denied where both match", rule.name);
+                        clauses.entry(key).or_default().add(comparison.fate(n));
+                        if let Some(message) = comparison.conflict(n) {
                             conflicts.insert((policy, origin.position, message));
                         }
                     }
@@ -233,69 +223,6 @@ impl Checked {
         }
         for (policy, position, message) in conflicts {
             self.warn(policy, position, message);
-        }
-        for (name, count) in skipped {
-            let message =
-                format!("{count} rules at `{name}` are too many to compare each with each: shadowed ones are not told");
-            self.warnings.push(Diagnostic::script(message));
-        }
-    }
-
-    fn compare(&self, n: usize, rules: &[Rule], origins: &[Origin]) -> Fate {
-        let (rule, origin) = (&rules[n], &origins[n]);
-        let named = |other: &Rule| {
-            let index = rules.iter().position(|known| std::ptr::eq(known, other)).unwrap_or(n);
-            self.place(&rules[index], &origins[index])
-        };
-        // What is about nobody has said so already.
-        if rule.peers.are_nobody() {
-            return Fate::Needed;
-        }
-        if let Some(by) = shadows(rule, rules) {
-            return Fate::Shadowed(by.into_iter().map(named).collect());
-        }
-        // The later of two that say the same is the one too many.
-        let place = |origin: &Origin| (origin.policy, origin.position);
-        let twin = rules.iter().zip(origins).find(|(other, known)| {
-            place(known) != place(origin)
-                && known.policy.is_some()
-                && other.action == rule.action
-                && other.tier == rule.tier
-                && other.rate == rule.rate
-                && known.beyond.is_none()
-                && origin.beyond.is_none()
-                && covers(other, rule)
-                && (!covers(rule, other) || place(known) < place(origin))
-        });
-        match twin {
-            Some((other, known)) => Fate::Said(self.place(other, known)),
-            None => Fate::Needed,
-        }
-    }
-
-    /// Another policy's deny rule of the same tier that takes a part from this allow rule, and goes beyond it.
-    fn conflict(&self, n: usize, rules: &[Rule], origins: &[Origin]) -> Option<String> {
-        let (rule, origin) = (&rules[n], &origins[n]);
-        if rule.action == Action::Deny {
-            return None;
-        }
-        let denies = rules.iter().zip(origins).find(|(other, known)| {
-            other.action == Action::Deny
-                && other.tier == rule.tier
-                && known.policy != origin.policy
-                && meets(other, rule)
-                && !covers(other, rule)
-                && !covers(rule, other)
-        });
-        denies.map(|(rule, origin)| self.place(rule, origin))
-    }
-
-    /// `name` (file:line:column)
-    fn place(&self, rule: &Rule, origin: &Origin) -> String {
-        let file = origin.policy.and_then(|policy| self.policies[policy].source.as_ref());
-        match (file, origin.position) {
-            (Some(file), Some(place)) => format!("`{}` ({}:{}:{})", rule.name, file.name, place.line, place.column),
-            _ => format!("`{}`", rule.name),
         }
     }
 
@@ -318,43 +245,6 @@ fn each(view: &View) -> impl Iterator<Item = (&Rule, &Origin, Direction)> {
     Direction::BOTH.into_iter().flat_map(move |side| {
         view.rules.side(side).rules.iter().zip(view.origins(side)).map(move |(rule, origin)| (rule, origin, side))
     })
-}
-
-/// What is left of one rule at one place.
-enum Fate {
-    Needed,
-    Shadowed(Vec<String>),
-    /// By another that does the same.
-    Said(String),
-}
-
-/// What is left of a clause, over all rules that it became.
-#[derive(Default)]
-struct Compared {
-    needed: bool,
-    shadowed: BTreeSet<String>,
-    said: BTreeSet<String>,
-}
-
-impl Compared {
-    fn add(&mut self, fate: Fate) {
-        match fate {
-            Fate::Needed => self.needed = true,
-            Fate::Shadowed(by) => self.shadowed.extend(by),
-            Fate::Said(by) => {
-                self.said.insert(by);
-            }
-        }
-    }
-
-    fn said(self) -> Option<String> {
-        let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" and ");
-        match (self.needed, self.said.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some(format!("this rule never decides: {} comes first", list(self.shadowed))),
-            (false, false) => Some(format!("this rule says nothing new: {} says it already", list(self.said))),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -432,9 +322,26 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "this rule never decides: `policy` (a.yaml:3:9) comes first",
-                "this rule says nothing new: `policy` (a.yaml:5:10) says it already"
+                "this rule never decides: it stands behind `policy` (a.yaml:3:9)",
+                "this rule says nothing beyond `policy` (a.yaml:5:10)"
             ]
+        );
+    }
+
+    #[test]
+    fn several_rules_together_leave_one_nothing() {
+        let rules = |last: &str| {
+            format!(
+                "interface: eth0\nrules:\n- deny: {{src: 10.1.0.0/16}}\n- allow: {{src: 10.2.0.0/16, proto: tcp, tier: 1}}\n- {last}\n"
+            )
+        };
+        let both = "allow: {src: [10.1.0.0/16, 10.2.3.0/24], proto: tcp, port: 80}";
+        let message = "this rule never decides: it stands behind `policy` (a.yaml:3:9) and `policy` (a.yaml:4:10)";
+        assert_eq!(said(&rules(both)), [message]);
+        assert_eq!(said(&rules("allow: {src: [10.1.0.0/16, 10.3.0.0/16], proto: tcp, port: 80}")), [""; 0]);
+        assert_eq!(
+            said(&rules("deny: {src: 10.2.0.0/16, tier: 0}")),
+            ["this rule never decides: it stands behind `policy` (a.yaml:5:9)"]
         );
     }
 

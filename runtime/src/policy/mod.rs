@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod cilium;
+mod comparison;
 mod covers;
 pub mod fields;
 pub mod inventory;
@@ -16,6 +17,7 @@ pub mod metadata;
 pub mod model;
 pub mod native;
 mod outside;
+mod places;
 pub mod probe;
 pub mod resolve;
 pub mod rules;
