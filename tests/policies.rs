@@ -220,3 +220,26 @@ fn suggestion_goes_by_the_labels_of_the_log_where_there_is_no_inventory() {
     let none = Skep::new(&["policy", "suggest", &folder.file("flows.json", FLOWS)]).run().status_is(1);
     assert!(none.err.contains("is of an endpoint that a policy could select"), "{none}");
 }
+
+/// docs/policy.md shows a file, its check, an inventory and a policy of ours: all of it is so.
+#[test]
+fn document_shows_what_the_program_says() {
+    let document = std::fs::read_to_string(here("../docs/policy.md")).expect("it is there");
+    let block = |about: &str| {
+        let blocks = document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        blocks.into_iter().find(|block| block.contains(about)).expect("it is shown").to_owned()
+    };
+    let web = std::fs::read_to_string(fixture("web")).expect("it is there");
+    assert_eq!(block("CiliumNetworkPolicy"), web);
+    let output = checked(&web).status_is(0);
+    assert!(document.contains(&output.out.replace("p.yaml", "web.yaml")), "{output}");
+    let json = check(&fixture("web"), &["--json"]).status_is(0).out.replace(&fixture("web"), "web.yaml");
+    let shown = std::fs::read_to_string(here("../docs/json.md")).expect("it is there");
+    for line in json.lines().skip(2) {
+        assert!(shown.lines().any(|text| text == line), "docs/json.md lacks {line}");
+    }
+    let folder = Folder::new();
+    let own = folder.file("own.yaml", &block("interface: eth0").replace("app: db", "app: web"));
+    let inventory = folder.file("inventory.yaml", &block("namedPorts"));
+    Skep::new(&["policy", "check", &own, "--inventory", &inventory]).run().status_is(0);
+}
