@@ -116,6 +116,9 @@ fn errors_have_line_column_and_help() {
         format!("{WEB}egressDeny: [{{authentication: {{mode: required}}}}]"),
         format!("{WEB}ingress: [{{toPorts: [{{ports: [{PORT}], listener: {{name: x}}}}]}}]"),
         format!("{WEB}egress: [{{toPorts: [{{ports: [{PORT}], serverNames: [a], rules: {{http: [{{path: /}}]}}}}]}}]"),
+        format!(
+            "{WEB}egress: [{{toPorts: [{{ports: [{PORT}], listener: {{name: x}}, rules: {{http: [{{path: /}}]}}}}]}}]"
+        ),
         format!("{WEB}ingress: [{{toPorts: [{{ports: [{{port: \"80\", endPort: 79}}]}}]}}]"),
         format!("{WEB}ingress: [{{toPorts: [{{ports: [{{port: \"80\", protocol: IGMP}}]}}]}}]"),
         format!("{WEB}ingress: [{{toPorts: [{{ports: [{{port: \"-80\"}}]}}]}}]"),
@@ -150,6 +153,8 @@ fn errors_have_line_column_and_help() {
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nspec: {}",
         "a: [1\nb: 2",
         "a: 1\na: 2",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {}\n---\n\
+         apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {}",
         "- 1",
     ];
     let mut text = String::new();

@@ -146,9 +146,12 @@ impl Checked {
                 if rule.peers.are_nobody() {
                     continue;
                 }
+                // A staged policy lets nothing pass that is not let through anyway.
+                let staged = |policy: Option<usize>| policy.is_some_and(|policy| self.policies[policy].staged);
                 let origins = view.origins(side);
-                let plain = view.rules.side(side).rules.iter().zip(origins).find(|(other, origin)| {
-                    origin.beyond.is_none()
+                let plain = view.rules.side(side).rules.iter().zip(origins).find(|(other, known)| {
+                    known.beyond.is_none()
+                        && staged(known.policy) <= staged(origin.policy)
                         && other.action == Action::Allow
                         && other.tier <= rule.tier
                         && covers(other, rule)
@@ -172,12 +175,11 @@ impl Checked {
 
     /// Places that nothing but names get out of, without a way to ask for names.
     fn names(&mut self) {
-        let dns = Service { protocol: Protocol::UDP, ports: 53..=53 };
         let mut found = Vec::new();
         for target in &self.resolution.targets {
             let side = target.staged.as_ref().unwrap_or(&target.view).rules.side(Direction::Egress);
             let asks = side.rules.iter().any(|rule| {
-                let serves = |service: &Service| service.protocol == dns.protocol && service.ports.contains(&53);
+                let serves = |service: &Service| service.protocol == Protocol::UDP && service.ports.contains(&53);
                 rule.action == Action::Allow && (rule.services.is_empty() || rule.services.iter().any(serves))
             });
             let isolating = target.policies.iter().copied().find(|number| {

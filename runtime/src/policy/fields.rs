@@ -132,8 +132,9 @@ impl Node {
     /// A script diagnostic: no number, or out of `range`.
     pub fn number(&self, what: &str, range: RangeInclusive<u64>) -> Result<u64, Diagnostic> {
         let text = self.text(what)?;
-        let number =
-            text.parse().ok().filter(|number| text.bytes().all(|b| b.is_ascii_digit()) && range.contains(number));
+        // With a leading zero some would read it in base eight.
+        let digits = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+        let number = text.parse().ok().filter(|number| digits && range.contains(number));
         number.ok_or_else(|| {
             self.wrong(format!("`{what}` is a number from {} to {}, this is {}", range.start(), range.end(), self.is()))
         })
@@ -220,7 +221,7 @@ mod tests {
     #[test]
     fn numbers_are_digits_within_their_range() {
         assert_eq!(Node::from("80").number("port", 0..=65535).ok(), Some(80));
-        for text in ["65536", "+1", "-1", "", "1e3", "0x10"] {
+        for text in ["65536", "+1", "-1", "", "1e3", "0x10", "080"] {
             assert!(Node::from(text).number("port", 0..=65535).is_err(), "{text}");
         }
     }

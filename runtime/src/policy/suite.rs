@@ -117,6 +117,12 @@ impl Suite {
                     let listed = Fields::of(node, "a policy", &[native::POLICY, &["metadata", "spec"]].concat())?;
                     self.cases[0].tests.extend(tests(&listed, source)?);
                 }
+                if let Some(policy) = own.first()
+                    && policy.id.kind != Kind::Policy
+                    && self.cases[0].policies.iter().any(|known| known.id == policy.id)
+                {
+                    return Err(node.wrong(format!("the {} `{}` is given twice", policy.id.kind.name(), policy.id)));
+                }
                 self.cases[0].policies.extend(own);
             }
         }

@@ -171,8 +171,8 @@ impl Spec<'_> {
         let kinds = peers::KINDS.iter().filter(|kind| kind.belongs(direction, action));
         let mut known: Vec<String> = kinds.map(|kind| format!("{side}{}", kind.name)).collect();
         known.extend([format!("{side}Requires"), "toPorts".into(), "icmps".into()]);
-        let known: Vec<&str> =
-            known.iter().map(String::as_str).chain((action == Action::Allow).then_some("authentication")).collect();
+        known.extend((action == Action::Allow).then(|| "authentication".into()));
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         if node.value == Value::Map(Vec::new()) || node.value == Value::Null {
             if action == Action::Allow {
                 policy.warn(node.position, "`{}` lets nothing pass here; in a NetworkPolicy it lets everything pass");
@@ -185,14 +185,13 @@ impl Spec<'_> {
         let place = Place { fields, path: self.path.clone(), direction, action };
         let who = peers::read(self, policy, &place)?;
         self.authentication(policy, &place)?;
-        let position = node.position;
-        let (to_ports, icmps) = (fields.get("toPorts"), fields.get("icmps"));
-        if to_ports.is_some() && icmps.is_some() {
+        let icmps = fields.get("icmps");
+        if icmps.is_some() && fields.get("toPorts").is_some() {
             return Err(Diagnostic::script("`icmps` and `toPorts` do not go together")
                 .help("two rules")
                 .at(fields.place("icmps")));
         }
-        let clause = |ports| Clause::new(position, action, who.clone(), ports);
+        let clause = |ports| Clause::new(node.position, action, who.clone(), ports);
         if let Some(icmps) = icmps {
             let ports = ports::icmps(icmps)?;
             policy.enforced(fields.place("icmps"), format!("{}.icmps", place.path));
@@ -206,6 +205,7 @@ impl Spec<'_> {
         for (n, item) in listed.iter().enumerate() {
             let read = ports::read(policy, &place, item, n)?;
             let mut clause = clause(Some(read.ports));
+            clause.position = item.position;
             clause.beyond = read.beyond;
             policy.part_mut(direction).clauses.push(clause);
         }

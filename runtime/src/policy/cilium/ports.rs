@@ -58,11 +58,15 @@ pub fn read(policy: &mut Policy, place: &Place<'_>, node: &Node, n: usize) -> Re
         if place.direction == Direction::Ingress {
             return Err(Diagnostic::script("a `listener` is for egress").at(fields.place("listener")));
         }
+        if fields.get("rules").is_some() {
+            let message = "a `listener` does not go with rules beyond ports";
+            return Err(Diagnostic::script(message).at(fields.place("listener")));
+        }
         policy.note(fields.place("listener"), format!("{path}.listener"), Treatment::Refused, "there is no Envoy here");
     }
     let mut names = None;
     if !fields.list("serverNames")?.is_empty() {
-        if beyond.is_some() && !tls {
+        if fields.get("rules").is_some() && !tls {
             let message = "`serverNames` with rules beyond ports needs `terminatingTLS`";
             return Err(Diagnostic::script(message).at(fields.place("serverNames")));
         }
