@@ -51,6 +51,14 @@ fn table_names_what_is_enforced_observed_and_refused() {
 }
 
 #[test]
+fn warnings_have_their_places() {
+    let text = std::fs::read_to_string(here("fixtures/policies/warnings.yaml")).expect("it is there");
+    let output = checked(&text).status_is(0);
+    let warnings = output.out.lines().filter(|line| line.starts_with("warning: "));
+    golden("policies/warnings", &warnings.map(|line| format!("{line}\n")).collect::<String>());
+}
+
+#[test]
 fn test_that_fails_says_what_was_found_and_ends_with_status_1() {
     let text = "interface: eth0\nname: guard\notherwise: deny\nrules:\n- allow: {src: 10.0.0.0/8, proto: tcp, port: 22}\n\
                 tests:\n- {from: 10.0.0.1, to: eth0, port: 22, expect: deny, reason: POLICY_DENY}\n\
