@@ -113,7 +113,8 @@ fn key_of_the_script_pairs_what_no_thread_does() {
 #[test]
 fn another_process_may_end_what_ours_began() {
     privileged!();
-    let (ours, other) = (Workload::stopped("begin 101 81000 stop"), Workload::stopped("begin 9 82000 finish 101 81000"));
+    let (ours, other) =
+        (Workload::stopped("begin 101 81000 stop"), Workload::stopped("begin 9 82000 finish 101 81000"));
     let text = script(
         r#"
         span("uprobe:BIN:workload_begin", "uprobe:BIN:workload_finish").on(arg0, arg0)
