@@ -51,6 +51,8 @@ enum bpf_map_type {
 		bpf_probe_read_kernel(&read_, sizeof(read_), __builtin_preserve_access_index(&(place)));               \
 		read_;                                                                                                 \
 	})
+/* Its address, for reads of more than a register holds. */
+#define PLACE(place) ((const void *)__builtin_preserve_access_index(&(place)))
 /* The kernel's own list of helpers; it says which ones there are. */
 enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158, BPF_FUNC_task_pt_regs = 175 };
 #define HELPER_EXISTS(helper) __builtin_preserve_enum_value(*(enum bpf_func_id *)helper, 0)

@@ -2,4 +2,5 @@
 //! privilege.
 
 pub mod cidr;
+pub mod names;
 pub mod protocol;
