@@ -1,0 +1,4 @@
+//! Tests of what a policy does, against [`super::rules::Rules::judge`] and naive oracles.
+
+mod random;
+mod tables;
