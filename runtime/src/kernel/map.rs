@@ -120,6 +120,27 @@ impl Map {
         bpf(Command::MapUpdate, &mut attributes).map(|_| ())
     }
 
+    /// Sets the first entries of an array, whose values stand in `values` one behind the other: 100,000 in a few ms.
+    ///
+    /// # Errors
+    /// The kernel's; the array has fewer entries.
+    pub fn fill(&self, values: &[u8]) -> io::Result<()> {
+        let count = values.len() / self.value_len()?.max(1);
+        self.check(self.shape.map_type == ARRAY && count <= self.shape.max_entries as usize)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let keys: Vec<u32> = (0..count as u32).collect();
+        let mut attributes = MapBatch {
+            keys: sys::address(&keys),
+            values: sys::address(values),
+            count: count as u32,
+            map_fd: self.number(),
+            ..Default::default()
+        };
+        bpf(Command::MapUpdateBatch, &mut attributes).map(|_| ())
+    }
+
     /// The value of a key; for per-CPU maps every possible CPU's, one behind the other, each rounded up to 8 bytes.
     ///
     /// # Errors

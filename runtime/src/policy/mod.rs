@@ -6,7 +6,10 @@
 //!          pure: what a lookup reads  and maps    confirm, roll-back
 //! ```
 
+pub mod enforcer;
+pub mod place;
 pub mod ports;
+pub mod programs;
 pub mod ranges;
 pub mod rules;
 pub mod tables;

@@ -88,13 +88,15 @@ pub struct Tables {
     pub trie: Trie,
     /// Which cell of a row a protocol has.
     pub columns: [u8; 256],
-    pub row_length: u32,
     /// Rows, one behind the other.
     pub cells: Vec<Cell>,
     /// Port lists, one behind the other.
     pub ports: Vec<PortStart>,
     /// Of packets that are not understood.
     pub otherwise: Verdict,
+    /// Is there a rule that denies, or one with a rate?
+    pub denies: bool,
+    pub limits: bool,
 }
 
 /// In an answer of the trie: it is a verdict. Otherwise a row's first cell.
@@ -150,8 +152,9 @@ impl Tables {
         if counters.names.len() >= Verdict::ROOM as usize {
             too_large(usize::MAX, side)?;
         }
-        let row_length = rows.protocols.len() as u32;
-        Ok(Tables { trie, columns, row_length, cells: rows.cells, ports: rows.ports, otherwise })
+        let denies = side.rules.iter().any(|rule| rule.action == Action::Deny);
+        let limits = side.rules.iter().any(|rule| rule.rate.is_some());
+        Ok(Tables { trie, columns, cells: rows.cells, ports: rows.ports, otherwise, denies, limits })
     }
 
     /// What the programs do with a packet.

@@ -121,4 +121,15 @@ impl Random {
         };
         Packet { direction, peer, protocol, port }
     }
+
+    /// As in a list of addresses to deny: one prefix of a usual length, IPv4 and IPv6 in turn.
+    pub fn listed(&mut self, number: u64) -> Rule {
+        let (address, length) = match number % 2 {
+            0 => (self.address(true), self.one_of(&[16, 20, 24, 24, 32, 32])),
+            _ => (self.address(false), self.one_of(&[32, 48, 48, 56, 64, 128])),
+        };
+        let cidr = Cidr::of(address, length).expect("the family has such a length");
+        let peers = Peers::Prefixes(vec![cidr.into()]);
+        Rule { name: "list".into(), action: Action::Deny, tier: 0, peers, services: Vec::new(), rate: None }
+    }
 }

@@ -51,6 +51,14 @@ fn edges(cidr: Cidr) -> Vec<IpAddr> {
     [first, first.wrapping_sub(one), last, last.wrapping_add(one)].map(back).to_vec()
 }
 
+/// Just inside and outside of a rule's prefixes.
+pub fn edges_of(rule: &Rule) -> Vec<IpAddr> {
+    match &rule.peers {
+        Peers::Prefixes(prefixes) => prefixes.iter().flat_map(|prefix| edges(prefix.cidr)).collect(),
+        Peers::Any => Vec::new(),
+    }
+}
+
 #[test]
 fn all_protocols_may_be_named() {
     let services = (0..=255).map(|number| Service::any_port(crate::network::protocol::Protocol(number))).collect();
