@@ -12,7 +12,7 @@ const volatile bool samples = false;
 const volatile bool limits = false; /* some rule has a rate */
 const volatile u32 otherwise = 0;   /* the verdict on what is not understood */
 
-/* Denials are enforced until then (CLOCK_BOOTTIME, ns); behind that they are counted, and pass. */
+/* Denials are enforced until then (CLOCK_MONOTONIC, ns); behind that they are counted, and pass. */
 struct control {
 	u64 enforced_until;
 };
@@ -28,6 +28,7 @@ struct count {
 };
 struct counts {
 	struct count of[OUTCOMES];
+	u64 sampled; /* the tick of the latest sample */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -60,7 +61,7 @@ struct {
 	__type(value, u32);
 } fragments SEC(".maps");
 
-/* A denial, for the report: at most one a tick of the clock on each CPU. */
+/* A denial, for the report: of each rule at most one a tick of the clock on each CPU. */
 struct sample {
 	u64 time;
 	u64 peer[2];
@@ -81,14 +82,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } denials SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} sampled SEC(".maps");
-
-static __always_inline void count(u32 rule, enum outcome outcome, u32 bytes)
+static __always_inline struct counts *count(u32 rule, enum outcome outcome, u32 bytes)
 {
 	u32 index = rule * 2 + leaves;
 	struct counts *counts = bpf_map_lookup_elem(&counters, &index);
@@ -97,6 +91,7 @@ static __always_inline void count(u32 rule, enum outcome outcome, u32 bytes)
 		counts->of[outcome].packets++;
 		counts->of[outcome].bytes += bytes;
 	}
+	return counts;
 }
 
 static __always_inline bool is_enforced(void)
@@ -105,8 +100,7 @@ static __always_inline bool is_enforced(void)
 	struct control *control = bpf_map_lookup_elem(&settings, &zero);
 	u64 until = control ? control->enforced_until : 0;
 
-	/* Both ends are told without the clock, which is a third of what a denial costs. */
-	return until && (until == FOR_EVER || bpf_ktime_get_boot_ns() < until);
+	return until && (until == FOR_EVER || now_ns() < until);
 }
 
 /* Without these a host is off its network whatever the rules say: neighbours, routers, DHCP. ARP is not even looked at. */
@@ -123,20 +117,19 @@ static __always_inline bool is_essential(const struct packet *p)
 	return (p->own_port == 68 && p->peer_port == 67) || (p->own_port == 67 && p->peer_port == 68);
 }
 
-static __always_inline void sample(const struct packet *p, u32 verdict, enum outcome outcome)
+static __always_inline void sample(const struct packet *p, u32 verdict, enum outcome outcome, struct counts *counts)
 {
-	u32 zero = 0;
-	u64 *last = bpf_map_lookup_elem(&sampled, &zero), now = bpf_jiffies64();
+	u64 now = bpf_jiffies64();
 	struct sample *record;
 
-	if (!last || *last == now)
+	if (!counts || counts->sampled == now)
 		return;
-	*last = now;
+	counts->sampled = now;
 	record = bpf_ringbuf_reserve(&denials, sizeof(*record), 0);
 	if (!record)
 		return;
 	*record = (struct sample){
-		.time = bpf_ktime_get_boot_ns(),
+		.time = now_ns(),
 		.peer = { p->peer[0], p->peer[1] },
 		.own = { p->own[0], p->own[1] },
 		.verdict = verdict,
@@ -157,15 +150,16 @@ static __always_inline void sample(const struct packet *p, u32 verdict, enum out
 static __always_inline bool refuse(const struct packet *p, u32 verdict)
 {
 	enum outcome outcome;
+	struct counts *counts;
 
 	if (is_essential(p)) {
 		count(NEVER_DROPPED, PASSED, p->length);
 		return true;
 	}
 	outcome = is_enforced() ? DROPPED : WOULD_DROP;
-	count(verdict >> 2, outcome, p->length);
+	counts = count(verdict >> 2, outcome, p->length);
 	if (samples)
-		sample(p, verdict, outcome);
+		sample(p, verdict, outcome, counts);
 	return outcome != DROPPED;
 }
 
@@ -180,7 +174,7 @@ static __always_inline bool is_beyond(u32 rule)
 
 	if (!rate)
 		return false;
-	now = bpf_ktime_get_boot_ns();
+	now = bpf_ktime_get_ns();
 	next = rate->next > now ? rate->next : now;
 	if (next + rate->interval > now + rate->span)
 		return true;
@@ -246,7 +240,7 @@ static __always_inline bool passes(const struct packet *p, enum parsed parsed, v
 		} else {
 			connection_of(&key, p);
 			known = bpf_map_lookup_elem(&connections, &key);
-			now = bpf_ktime_get_boot_ns();
+			now = now_ns();
 			follows = known && is_reply(known, p, now, leaves);
 		}
 	}

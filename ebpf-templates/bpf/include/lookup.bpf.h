@@ -25,7 +25,7 @@ struct node {
 	u8 from;
 	u8 checked;
 	u8 at;
-	u8 pad;
+	u8 chooses; /* between two answers, `answer_base` and where its bit is set `child_base`, which has no children */
 };
 
 struct cell {
@@ -102,6 +102,8 @@ static __always_inline u32 find(u64 high, u64 low, bool is_v6)
 		if (window(high, low, node->from, is_v6) >> 1 >> ((63 - node->checked) & 63) != node->expected)
 			return node->miss;
 		entry = 1ULL << (window(high, low, node->at, is_v6) >> 58);
+		if (node->chooses)
+			return node->answers & entry ? node->child_base : node->answer_base;
 		if (!(node->children & entry))
 			return WORD(answers, node->answer_base + bits_set(node->answers & (entry | (entry - 1))) - 1);
 		reference = node->child_base + bits_set(node->children & (entry - 1));

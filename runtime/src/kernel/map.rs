@@ -73,7 +73,11 @@ impl Map {
         Self::create_with(name, shape, if lazy { NO_PREALLOCATION } else { 0 })
     }
 
-    fn create_with(name: &str, shape: Shape, map_flags: u32) -> io::Result<Map> {
+    /// With flags of `bpf(2)`, as prefix tries want them.
+    ///
+    /// # Errors
+    /// As [`Map::create`].
+    pub fn create_with(name: &str, shape: Shape, map_flags: u32) -> io::Result<Map> {
         let mut attributes = MapCreate {
             map_type: shape.map_type,
             key_size: shape.key_size,

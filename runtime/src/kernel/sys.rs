@@ -258,11 +258,11 @@ pub fn links(file: &std::fs::File) -> u64 {
     file.metadata().map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
 }
 
-/// Nanoseconds since the machine started, those that it slept through included: what no setting of a clock changes.
-pub fn boot_time() -> u64 {
+/// Nanoseconds on the clock that programs read, which no setting of the time changes: CLOCK_MONOTONIC.
+pub fn monotonic() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the call fills the one structure that it is given; this clock is there since Linux 2.6.39.
-    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    // SAFETY: the call fills the one structure that it is given; every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 

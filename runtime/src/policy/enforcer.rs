@@ -147,11 +147,11 @@ impl Enforcer {
     /// # Errors
     /// The kernel's.
     pub fn enforce(&self, time: Option<Duration>) -> Result<(), Diagnostic> {
-        let until = time.map_or(FOR_EVER, |time| sys::boot_time().saturating_add(time.as_nanos() as u64));
+        let until = time.map_or(FOR_EVER, |time| sys::monotonic().saturating_add(time.as_nanos() as u64));
         self.enforce_until(until)
     }
 
-    /// By [`sys::boot_time`]; 0: from now on nothing is denied.
+    /// By [`sys::monotonic`]; 0: from now on nothing is denied.
     ///
     /// # Errors
     /// The kernel's.

@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 pub const TEMPLATE: &str = "policy";
-/// Four outcomes with packets and bytes.
-const COUNTS: u32 = 64;
+/// Four outcomes with packets and bytes, and a tick of the clock.
+const COUNTS: u32 = 72;
 /// Fragments whose first one is remembered, at most.
 const FRAGMENTS: u32 = 4096;
 /// Samples of denials that wait to be read.
@@ -31,7 +31,6 @@ pub struct Kept {
     connections: Map,
     fragments: Map,
     rates: Map,
-    sampled: Map,
 }
 
 impl Kept {
@@ -50,7 +49,6 @@ impl Kept {
             connections: map("connections", map::LRU_HASH, 40, 16, connections)?,
             fragments: map("fragments", map::LRU_HASH, 40, 4, FRAGMENTS)?,
             rates: map("rates", map::ARRAY, 4, 24, rules)?,
-            sampled: map("sampled", map::PERCPU_ARRAY, 4, 8, 1)?,
         })
     }
 
@@ -82,7 +80,6 @@ impl Kept {
             ("connections", &self.connections),
             ("fragments", &self.fragments),
             ("rates", &self.rates),
-            ("sampled", &self.sampled),
         ];
         maps.into_iter().map(|(name, map)| Ok((name.to_owned(), map.try_clone()?))).collect()
     }

@@ -31,6 +31,9 @@ pub struct Node {
     pub checked: u8,
     /// The first of the bits that choose an entry.
     pub at: u8,
+    /// It has no children, and two answers: `answer_base`, and for entries whose bit is set in `answers`, `child_base`.
+    /// That saves the read of the answer where many prefixes say the same.
+    pub chooses: bool,
 }
 
 impl Node {
@@ -45,7 +48,7 @@ impl Node {
         for (at, word) in [self.child_base, self.answer_base, self.miss].into_iter().enumerate() {
             bytes[24 + 4 * at..28 + 4 * at].copy_from_slice(&word.to_ne_bytes());
         }
-        bytes[36..39].copy_from_slice(&[self.from, self.checked, self.at]);
+        bytes[36..].copy_from_slice(&[self.from, self.checked, self.at, u8::from(self.chooses)]);
         bytes
     }
 }
@@ -96,6 +99,11 @@ impl Trie {
         let entries: Vec<Part> = (0..1u128 << NODE_BITS)
             .map(|entry| Part::below(starts, base | entry << (128 - NODE_BITS - at), at + NODE_BITS, &mut from))
             .collect();
+        if let Some((first, second, bits)) = two_answers(&entries, starts) {
+            let choice = Node { answers: bits, answer_base: first, child_base: second, chooses: true, ..node };
+            self.nodes[number] = choice;
+            return;
+        }
         let mut last = None;
         for (entry, part) in entries.iter().enumerate() {
             match part.answer(starts) {
@@ -126,6 +134,9 @@ impl Trie {
                 return node.miss;
             }
             let entry = 1u64 << (window(address, node.at.into()) >> (64 - NODE_BITS));
+            if node.chooses {
+                return if node.answers & entry != 0 { node.child_base } else { node.answer_base };
+            }
             if node.children & entry == 0 {
                 let begun = (node.answers & (entry | (entry - 1))).count_ones();
                 return self.answers[(node.answer_base + begun - 1) as usize];
@@ -134,6 +145,23 @@ impl Trie {
         }
         reference & !ANSWER
     }
+}
+
+/// Both answers and where the second one stands, if there are no more.
+fn two_answers(entries: &[Part], starts: &[Start]) -> Option<(u32, u32, u64)> {
+    let first = entries.first()?.answer(starts)?;
+    let (mut second, mut bits) = (first, 0);
+    for (at, entry) in entries.iter().enumerate() {
+        let answer = entry.answer(starts)?;
+        if answer != first {
+            if second != first && second != answer {
+                return None;
+            }
+            second = answer;
+            bits |= 1 << at;
+        }
+    }
+    Some((first, second, bits))
 }
 
 /// The 64 bits of an address from bit `from` on.
