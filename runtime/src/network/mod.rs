@@ -2,4 +2,11 @@
 //! privilege.
 
 pub mod cidr;
+pub mod drop_reason;
+pub mod flow;
+pub mod hubble;
+pub mod message;
+pub mod packet;
 pub mod protocol;
+pub mod summary;
+pub mod time;
