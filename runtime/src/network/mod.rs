@@ -2,9 +2,12 @@
 //! privilege.
 
 pub mod cidr;
+pub mod container;
 pub mod drop_reason;
+pub mod endpoint;
 pub mod flow;
 pub mod hubble;
+pub mod identity;
 pub mod message;
 pub mod packet;
 pub mod protocol;
