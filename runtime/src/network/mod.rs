@@ -2,5 +2,15 @@
 //! privilege.
 
 pub mod cidr;
+pub mod container;
+pub mod drop_reason;
+pub mod endpoint;
+pub mod flow;
+pub mod hubble;
+pub mod identity;
+pub mod message;
 pub mod names;
+pub mod packet;
 pub mod protocol;
+pub mod summary;
+pub mod time;
