@@ -15,8 +15,12 @@ pub enum Command {
     MapDelete = 3,
     MapGetNextKey = 4,
     ProgramLoad = 5,
+    Pin = 6,
+    OpenPinned = 7,
     ProgramTestRun = 10,
+    ProgramById = 13,
     ObjectInfo = 15,
+    ProgramQuery = 16,
     RawTracepointOpen = 17,
     BtfLoad = 18,
     BtfGetFdById = 19,
@@ -24,6 +28,7 @@ pub enum Command {
     BtfGetNextId = 23,
     MapLookupBatch = 24,
     LinkCreate = 28,
+    LinkUpdate = 29,
     IteratorCreate = 33,
 }
 
@@ -67,6 +72,13 @@ attributes! {
         addrs: u64, cookies: u64 }
     UprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, path: u64, offsets: u64,
         ref_ctr_offsets: u64, cookies: u64, cnt: u32, multi_flags: u32, pid: u32, pad: u32 }
+    /// `relative` is a descriptor or id that a tcx link stands before or behind; 0: at an end.
+    PacketLink { prog_fd: u32, target: u32, attach_type: u32, flags: u32, relative: u32, pad: u32, expected_revision: u64 }
+    LinkUpdate { link_fd: u32, prog_fd: u32, flags: u32, old_prog_fd: u32 }
+    /// The whole of it: for tcx the kernel writes `revision` whatever length it is told.
+    ProgramQuery { target: u32, attach_type: u32, query_flags: u32, attach_flags: u32, prog_ids: u64, count: u32, pad: u32,
+        prog_attach_flags: u64, link_ids: u64, link_attach_flags: u64, revision: u64 }
+    Pin { path: u64, fd: u32, flags: u32 }
     /// `next_id` is where the kernel answers.
     NextId { start_id: u32, next_id: u32, open_flags: u32 }
     ById { id: u32, next_id: u32, open_flags: u32 }
