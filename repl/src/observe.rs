@@ -285,6 +285,10 @@ impl Drawing {
     }
 }
 
+fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 fn unwritten(path: &Path, error: &io::Error) -> Diagnostic {
     Diagnostic::script(format!("failed to write `{}`: {}", path.display(), text(error)))
 }
@@ -296,6 +300,10 @@ impl<'a> Products<'a> {
             None => None,
         };
         let pcapng = match &wish.pcapng {
+            Some(path) if wish.input.as_ref().is_some_and(|input| is_same(input, path)) => {
+                let message = format!("`{}` is read and cannot be written at the same time", path.display());
+                return Err(Diagnostic::script(message).help("--pcapng other.pcapng"));
+            }
             Some(path) => {
                 let writer = File::create(path)
                     .and_then(|file| pcapng::Writer::new(BufWriter::new(file), "times are those of the source"));
@@ -330,7 +338,9 @@ impl<'a> Products<'a> {
     fn end(self, lost: u64) -> Result<Option<String>, Diagnostic> {
         let mut note = None;
         if let Some((path, writer)) = self.pcapng {
-            writer.end(|_| lost).map_err(|error| unwritten(path, &error))?;
+            // Whose they were, nobody knows: they are told once.
+            let mut lost = lost;
+            writer.end(|_| std::mem::take(&mut lost)).map_err(|error| unwritten(path, &error))?;
             if self.packets == 0 {
                 note = Some(format!("`{}` is empty: flows in JSON hold no packets", path.display()));
             }

@@ -131,7 +131,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn end(mut self, dropped: impl Fn(&str) -> u64) -> io::Result<W> {
+    pub fn end(mut self, mut dropped: impl FnMut(&str) -> u64) -> io::Result<W> {
         for (id, interface) in self.interfaces.iter().enumerate() {
             let lost = dropped(&interface.name);
             let mut block = Block(Vec::new());
