@@ -13,6 +13,7 @@ pub mod c;
 pub mod folded;
 pub mod golden;
 pub mod guest;
+pub mod hubble;
 pub mod kernel;
 pub mod machine;
 pub mod output;

@@ -3,6 +3,7 @@
 pub mod filter;
 pub mod flags;
 pub mod json;
+pub mod metrics;
 pub mod pattern;
 pub mod printer;
 pub mod selector;
