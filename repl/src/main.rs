@@ -6,6 +6,7 @@ mod doctor;
 mod flame;
 mod list;
 mod plan;
+mod policy;
 mod run;
 
 use args::Job;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Job::Doc { name } => list::doc(&cli, name),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
+        Job::Policy(wish) => policy::policy(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)
