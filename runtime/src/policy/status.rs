@@ -20,7 +20,11 @@ pub fn of(enforcer: &Enforcer, life: &Life, guarded: &BTreeSet<IpAddr>) -> Resul
     let counts = enforcer.counts()?;
     Ok(json!({
         "place": enforcer.place().to_string(),
-        "mode": if life.state().is_some_and(|state| state.is_enforced) { "enforce" } else { "audit" },
+        "mode": match life.state() {
+            Some(state) if state.is_enforced => "enforce",
+            Some(_) => "audit",
+            None => "ended",
+        },
         "pid": std::process::id(),
         "steps": life.steps(),
         "connections": enforcer.tracks(),
