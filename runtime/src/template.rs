@@ -14,6 +14,8 @@ use skep_templates::catalog::Catalog;
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
+mod names;
+pub mod packets;
 mod walk;
 
 /// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
@@ -72,7 +74,10 @@ pub fn draft(
         left = Restrict::default();
         constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
     }
-    let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
+    let programs = match packets::programs(&manifest, settings).map_err(|error| error.at(position))? {
+        Some(programs) => programs,
+        None => programs(name, &manifest, machine).map_err(|error| error.at(position))?,
+    };
     let scope = Scope {
         place: format!("template {name}"),
         arguments: Arguments::None,
@@ -167,7 +172,7 @@ fn show(unit: &str) -> Show {
         "cgroup" => Show::Cgroup,
         "uid" => Show::User,
         "addr" => Show::Hex,
-        _ => Show::Decimal,
+        _ => names::of(unit).map_or(Show::Decimal, Show::Enum),
     }
 }
 
