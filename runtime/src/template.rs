@@ -16,6 +16,8 @@ use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
 mod kinds;
+mod names;
+pub mod packets;
 mod units;
 mod walk;
 
@@ -75,7 +77,10 @@ pub fn draft(
         left = Restrict::default();
         constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
     }
-    let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
+    let programs = match packets::programs(&manifest, settings).map_err(|error| error.at(position))? {
+        Some(programs) => programs,
+        None => programs(name, &manifest, machine).map_err(|error| error.at(position))?,
+    };
     let scope = Scope {
         place: format!("template {name}"),
         arguments: Arguments::None,

@@ -10,6 +10,12 @@
 #include "maps.bpf.h"
 #include "skb.bpf.h"
 
+/* Where: the runtime reads these, the programs do not. */
+const volatile char interface[64] SEC(".rodata.params") TAG("kind:", "interface")
+	DOC("packets of these interfaces, such as eth0 or eth0,eth1, instead of a cgroup's");
+const volatile char cgroup[256] SEC(".rodata.params") TAG("kind:", "cgroup")
+	DOC("packets of this cgroup's sockets, such as /system.slice; empty = the first one: every socket here");
+
 enum { CLIENT, SERVER };
 enum { TCP = 6, UDP = 17 };
 
@@ -241,5 +247,5 @@ static __always_inline void find_ends(struct __sk_buff *skb, struct payload *p, 
 #define EXCHANGE_PROGRAMS(heard)                                                                                       \
 	SEC("cgroup_skb/egress") int socket_sends(struct __sk_buff *skb) { heard(skb, 0, true); return 1; }            \
 	SEC("cgroup_skb/ingress") int socket_receives(struct __sk_buff *skb) { heard(skb, 0, false); return 1; }       \
-	SEC("tc/egress") int interface_sends(struct __sk_buff *skb) { heard(skb, network_header(skb), true); return -1; } \
-	SEC("tc/ingress") int interface_receives(struct __sk_buff *skb) { heard(skb, network_header(skb), false); return -1; }
+	SEC("classifier/egress") int interface_sends(struct __sk_buff *skb) { heard(skb, network_header(skb), true); return -1; } \
+	SEC("classifier/ingress") int interface_receives(struct __sk_buff *skb) { heard(skb, network_header(skb), false); return -1; }

@@ -22,7 +22,10 @@ pub fn show(unit: &str, types: &KernelTypes) -> Show {
         "ksym" => Show::KernelSymbol,
         "tcp_state" => Show::Enum(names::tcp_states()),
         "protocol" => Show::Enum(names::protocols()),
-        _ => unit.strip_prefix("enum:").and_then(|name| enumeration(name, types)).unwrap_or(Show::Decimal),
+        _ => match unit.strip_prefix("enum:") {
+            Some(name) => enumeration(name, types).unwrap_or(Show::Decimal),
+            None => super::names::of(unit).map_or(Show::Decimal, Show::Enum),
+        },
     }
 }
 
