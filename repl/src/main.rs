@@ -6,6 +6,7 @@ mod doctor;
 mod flame;
 mod list;
 mod plan;
+mod repl;
 mod run;
 
 use args::Job;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Job::Plan { script, words, code } => plan::plan(&cli, script, words, *code),
         Job::List { pattern, verbose } => list::list(&cli, pattern, *verbose),
         Job::Doc { name } => list::doc(&cli, name),
+        Job::Repl { json, vi } => repl::repl(&cli, *json, *vi),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
         Job::Doctor { json } => doctor::doctor(&cli, *json),

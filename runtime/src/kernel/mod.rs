@@ -5,6 +5,7 @@ pub mod attach;
 pub mod btf;
 pub mod cgroup;
 pub mod core_relo;
+pub mod cost;
 pub mod functions;
 pub mod load;
 pub mod map;

@@ -13,7 +13,8 @@ use std::rc::Rc;
 pub struct Imports(Rc<RefCell<Vec<Script>>>);
 
 impl Imports {
-    fn add(&self, script: &Script) -> usize {
+    /// Notes a script and gives its number.
+    pub fn add(&self, script: &Script) -> usize {
         let mut scripts = self.0.borrow_mut();
         scripts.push(script.clone());
         scripts.len()
@@ -30,6 +31,11 @@ const SOURCE: &str = "import ";
 /// The number of an imported script, from what Rhai calls its source.
 pub fn number(source: &str) -> Option<u16> {
     source.strip_prefix(SOURCE)?.parse().ok()
+}
+
+/// What Rhai is to call the source of a script with this number.
+pub fn source(number: usize) -> String {
+    format!("{SOURCE}{number}")
 }
 
 pub struct Resolver {
@@ -61,7 +67,7 @@ impl ModuleResolver for Resolver {
         };
         let mut ast =
             engine.compile_with_scope(&scope, &script.text).map_err(|error| raise(failed.of_parse(&error)))?;
-        ast.set_source(format!("{SOURCE}{}", self.imports.add(&script)));
+        ast.set_source(source(self.imports.add(&script)));
         let module =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(|error| raise(failed.of_run(&error)))?;
         Ok(module.into())
