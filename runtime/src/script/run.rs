@@ -72,6 +72,10 @@ pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
         host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
     }
+    if host.interactive.get().is_some() {
+        // Whoever typed has looked at what there was to see.
+        return Ok(());
+    }
     print_rest(host).or_else(|diagnostic| raise(diagnostic, context.call_position()))
 }
 
