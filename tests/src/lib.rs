@@ -16,6 +16,7 @@ pub mod guest;
 pub mod kernel;
 pub mod machine;
 pub mod output;
+pub mod pty;
 pub mod skep;
 pub mod workload;
 

@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::library::{Library, Script};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The scripts that were imported so far; a place names one by its number, from 1.
@@ -41,11 +42,13 @@ pub fn source(number: usize) -> String {
 pub struct Resolver {
     library: Library,
     imports: Imports,
+    /// A script is run once, however often it is imported.
+    modules: RefCell<HashMap<String, Shared<Module>>>,
 }
 
 impl Resolver {
     pub fn new(library: Library, imports: Imports) -> Resolver {
-        Resolver { library, imports }
+        Resolver { library, imports, modules: RefCell::default() }
     }
 }
 
@@ -57,6 +60,9 @@ impl ModuleResolver for Resolver {
         path: &str,
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        if let Some(module) = self.modules.borrow().get(path) {
+            return Ok(module.clone());
+        }
         let not_found = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), position));
         let script = self.library.find(path).ok_or_else(not_found)?;
         let (known, scope) = super::engine::constants(engine);
@@ -70,6 +76,8 @@ impl ModuleResolver for Resolver {
         ast.set_source(source(self.imports.add(&script)));
         let module =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(|error| raise(failed.of_run(&error)))?;
-        Ok(module.into())
+        let module = Shared::new(module);
+        self.modules.borrow_mut().insert(path.to_owned(), module.clone());
+        Ok(module)
     }
 }
