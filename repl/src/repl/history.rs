@@ -11,5 +11,7 @@ pub fn file() -> Option<PathBuf> {
     let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
     let folder = state.join("skep");
     std::fs::create_dir_all(&folder).ok()?;
-    Some(folder.join("history"))
+    let file = folder.join("history");
+    // A device or a pipe could be read for ever.
+    (file.is_file() || !file.exists()).then_some(file)
 }

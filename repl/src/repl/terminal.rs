@@ -159,7 +159,7 @@ fn lines(typing: Typing) {
     editor.set_helper(Some(Helper::new(known, Sources::new(Machine::live(), catalog), colour)));
     let file = history::file();
     if let Some(file) = &file {
-        // The first session has none.
+        // One that cannot be read is as none.
         let _none = editor.load_history(file);
     }
     print_above(&mut editor, printer);
