@@ -270,7 +270,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
-        Some(("policy", inner)) => (Job::Policy(crate::policy::Wish::of(inner)), inner),
+        Some(("policy", inner)) => {
+            let (wish, inner) = crate::policy::Wish::of(inner);
+            (Job::Policy(wish), inner)
+        }
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
