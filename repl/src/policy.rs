@@ -1,174 +1,145 @@
-//! `skep policy`: policies as people write them, checked before anything is enforced.
+//! `skep policy`: rules for packets, checked as people write them, put in place as an audit, enforced on request, and
+//! taken back.
 
-use crate::args::Cli;
-use crate::list::put;
+mod apply;
+mod check;
+mod control;
+
+use crate::args::{Cli, duration};
 use crate::run::show;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use skep_runtime::diagnostic::Diagnostic;
-use skep_runtime::library::Script;
-use skep_runtime::policy::check::Report;
-use skep_runtime::policy::inventory::Inventory;
-use skep_runtime::policy::suggest::{Form, Suggestion, observed, suggest};
-use skep_runtime::policy::suite::Suite;
-use skep_runtime::report;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use skep_runtime::policy::control::Request;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// One of its subcommands.
+/// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    Check(Files),
-    Suggest { flows: PathBuf, inventory: Option<PathBuf>, form: Form },
-}
-
-/// Policies, and what their labels mean here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    files: Vec<PathBuf>,
-    inventory: Option<PathBuf>,
-    json: bool,
+    /// Without a kernel: checked, or written.
+    Written(check::Wish),
+    Apply(apply::Wish),
+    /// Of one place, or of all.
+    Status(Option<String>),
+    Enforce {
+        place: String,
+        within: Option<Duration>,
+    },
+    Confirm {
+        place: String,
+    },
+    Rollback {
+        place: String,
+        all: bool,
+    },
+    Swap {
+        place: String,
+        rules: PathBuf,
+        within: Option<Duration>,
+    },
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  skep policy check web.yaml --inventory endpoints.yaml      what it would do, and the tests written in it
-  skep policy suggest flows.json --inventory endpoints.yaml  the least that these flows need";
+  skep policy check web.yaml --inventory endpoints.yaml          what it would do, and the tests written in it
+  sudo skep policy apply tc:eth0 --rules web.json --ttl 1h       an audit: what it would drop is counted, and passes
+  sudo skep policy status tc:eth0
+  sudo skep policy enforce tc:eth0 --confirm-within 60s          goes back by itself
+  sudo skep policy confirm tc:eth0
+  sudo skep policy rollback tc:eth0                              one step back; from the audit, to nothing
+See docs/enforcement.md.";
 
-/// Its part of the command line.
 pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+    let place = || Arg::new("place").value_name("PLACE").help("xdp:IF, tc:IF or cgroup:PATH");
+    let time = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("TIME").help(help).value_parser(duration)
+    };
+    let within = || time("confirm-within", "go back by itself unless it is confirmed within this time");
+    let rules = || {
+        Arg::new("rules")
+            .long("rules")
+            .value_name("FILE")
+            .help("the rules, as JSON")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+    };
     Command::new("policy")
-        .about("Network policies, Kubernetes', Cilium's and skep's own: check them, and suggest some")
+        .about("Rules for packets at XDP, tc and control groups: audit, enforce, go back")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommands(check::commands())
         .subcommand(
-            Command::new("check")
-                .about("Say what is enforced, observed or refused, and run the tests; needs no privilege")
-                .arg(file("files", "policies, tests").num_args(1..))
-                .arg(inventory())
-                .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue)),
-        )
-        .subcommand(
-            Command::new("suggest")
-                .about("Write policies that let exactly the flows of a log pass (Hubble's JSON lines)")
-                .arg(file("flows", "flows, one JSON object a line"))
-                .arg(inventory())
+            Command::new("apply")
+                .about("Put rules in place, for as long as this runs; as an audit unless --enforce is given")
+                .arg(place().required(true))
+                .arg(rules())
+                .arg(flag("enforce", "drop what the rules deny"))
+                .arg(within().requires("enforce"))
+                .arg(time("ttl", "end after this time"))
+                .arg(flag("pin", "stay beyond this process, until --ttl is over").requires("ttl"))
+                .arg(flag("stateless", "judge replies by the rules too").conflicts_with("stateful"))
+                .arg(flag("stateful", "let replies pass, also at XDP"))
                 .arg(
-                    Arg::new("kind")
-                        .long("kind")
-                        .value_name("KIND")
-                        .help("what is written")
-                        .value_parser(["cilium", "kubernetes"])
-                        .default_value("cilium"),
-                ),
+                    Arg::new("guard")
+                        .long("guard")
+                        .value_name("ADDRESS")
+                        .help("never drop this address; the peer of this session is never dropped anyway")
+                        .value_parser(value_parser!(IpAddr))
+                        .action(ArgAction::Append),
+                )
+                .arg(flag("no-guard", "drop the peer of this session too").requires("yes-lock-me-out"))
+                .arg(flag("yes-lock-me-out", "yes, really").requires("no-guard")),
         )
-}
-
-fn file(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).value_name("FILE").help(help).required(true).value_parser(value_parser!(PathBuf))
-}
-
-fn inventory() -> Arg {
-    Arg::new("inventory")
-        .long("inventory")
-        .value_name("FILE")
-        .help("endpoints, and what their labels are")
-        .value_parser(value_parser!(PathBuf))
+        .subcommand(Command::new("status").about("What policies are at work, and what they have done").arg(place()))
+        .subcommand(Command::new("enforce").about("Drop what the rules deny").arg(place().required(true)).arg(within()))
+        .subcommand(Command::new("confirm").about("Keep what was enforced or exchanged").arg(place().required(true)))
+        .subcommand(
+            Command::new("rollback")
+                .about("Go one step back; from the first, to nothing")
+                .arg(place().required(true))
+                .arg(flag("all", "to nothing at once")),
+        )
+        .subcommand(
+            Command::new("swap")
+                .about("Exchange the rules at once: each packet meets the old or the new ones")
+                .arg(place().required(true))
+                .arg(rules())
+                .arg(within()),
+        )
 }
 
 impl Wish {
+    /// What is asked for, and the arguments that it has.
     pub fn of(matches: &ArgMatches) -> (Wish, &ArgMatches) {
-        match matches.subcommand() {
-            Some(("suggest", inner)) => {
-                let path = |name: &str| inner.get_one::<PathBuf>(name).cloned();
-                let kind = inner.get_one::<String>("kind").is_some_and(|kind| kind == "kubernetes");
-                let form = if kind { Form::Kubernetes } else { Form::Cilium };
-                let flows = path("flows").unwrap_or_default();
-                (Wish::Suggest { flows, inventory: path("inventory"), form }, inner)
-            }
-            Some((_, inner)) => (Wish::Check(Files::of(inner)), inner),
-            None => (Wish::Check(Files { files: Vec::new(), inventory: None, json: false }), matches),
-        }
-    }
-}
-
-impl Files {
-    fn of(matches: &ArgMatches) -> Files {
-        Files {
-            files: matches.get_many::<PathBuf>("files").into_iter().flatten().cloned().collect(),
-            inventory: matches.get_one::<PathBuf>("inventory").cloned(),
-            json: matches.get_flag("json"),
-        }
-    }
-
-    /// All that they hold.
-    fn read(&self) -> Result<Suite, Diagnostic> {
-        let mut suite = Suite::new();
-        if let Some(path) = &self.inventory {
-            suite.add_inventory(&open(path)?);
-        }
-        for path in &self.files {
-            suite.add(open(path)?);
-        }
-        Ok(suite)
-    }
-}
-
-fn open(path: &Path) -> Result<Script, Diagnostic> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Script { name, text: text.into() }),
-        Err(error) => {
-            let error = skep_runtime::kernel::load::text(&error);
-            Err(Diagnostic::script(format!("failed to open `{name}`: {error}")))
-        }
+        let (verb, matches) = matches.subcommand().unwrap_or(("status", matches));
+        let named = matches.try_get_one::<String>("place").ok().flatten().cloned();
+        let place = named.clone().unwrap_or_default();
+        let within = matches.try_get_one::<Duration>("confirm-within").ok().flatten().copied();
+        let rules = || matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default();
+        let wish = match verb {
+            "check" | "suggest" => Wish::Written(check::Wish::of(verb, matches)),
+            "apply" => Wish::Apply(apply::Wish::of(place, matches)),
+            "enforce" => Wish::Enforce { place, within },
+            "confirm" => Wish::Confirm { place },
+            "rollback" => Wish::Rollback { place, all: matches.get_flag("all") },
+            "swap" => Wish::Swap { place, rules: rules(), within },
+            _ => Wish::Status(named),
+        };
+        (wish, matches)
     }
 }
 
 pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
-    match wish {
-        Wish::Check(files) => check(cli, files),
-        Wish::Suggest { flows, inventory, form } => match suggestion(flows, inventory.as_deref(), *form) {
-            Ok(suggestion) => {
-                for note in suggestion.notes.iter().filter(|_| !cli.quiet) {
-                    // Standard error may be closed; then nobody wants to know.
-                    let _nobody = writeln!(std::io::stderr(), "note: {note}");
-                }
-                put(&suggestion.yaml)
-            }
-            Err(diagnostic) => show(&diagnostic, None),
-        },
-    }
-}
-
-fn suggestion(flows: &Path, inventory: Option<&Path>, form: Form) -> Result<Suggestion, Diagnostic> {
-    let log = open(flows)?;
-    let observed = observed::read(&log.text).map_err(|error| error.within(&log))?;
-    let known = inventory.map(|path| {
-        let file = open(path)?;
-        Inventory::parse(&file.text).map_err(|error| error.within(&file))
-    });
-    let suggestion = suggest(&observed, known.transpose()?.as_ref(), form);
-    if suggestion.yaml.is_empty() {
-        let error =
-            Diagnostic::script(format!("no flow of `{}` is of an endpoint that a policy could select", log.name));
-        return Err(error.help("--inventory endpoints.yaml      (or flows with the labels of pods)"));
-    }
-    Ok(suggestion)
-}
-
-fn check(cli: &Cli, files: &Files) -> u8 {
-    let suite = match files.read() {
-        Ok(suite) => suite,
-        Err(diagnostic) => return show(&diagnostic, None),
+    let done = match wish {
+        Wish::Written(wish) => Ok(check::run(cli, wish)),
+        Wish::Apply(wish) => apply::apply(cli, wish),
+        Wish::Status(place) => control::status(cli, place.as_deref()),
+        Wish::Enforce { place, within } => control::ask(cli, place, &Request::Enforce { within: *within }),
+        Wish::Confirm { place } => control::ask(cli, place, &Request::Confirm),
+        Wish::Rollback { place, all } => control::ask(cli, place, &Request::Rollback { all: *all }),
+        Wish::Swap { place, rules, within } => control::swap(cli, place, rules, *within),
     };
-    let report = Report::of(suite);
-    let json = files.json || cli.json;
-    if !json {
-        for error in report.errors.iter().chain(report.cases.iter().flat_map(|case| &case.errors)) {
-            show(error, None);
-        }
-    }
-    let text = if json { report::policy::json(&report) } else { report::policy::text(&report) };
-    put(&text).max(u8::from(!report.is_good()))
+    done.unwrap_or_else(|diagnostic| show(&diagnostic.nowhere(), None))
 }
