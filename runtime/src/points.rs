@@ -2,6 +2,7 @@
 
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
+use crate::kernel::network::Hook;
 use crate::kernel::perf::Every;
 use crate::machine::Machine;
 use crate::resolve::{Arguments, Scope};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 mod function;
 pub mod iterator;
+pub mod packets;
 mod perf;
 mod tracepoint;
 mod typed;
@@ -53,6 +55,11 @@ pub enum Mechanism {
         semaphore: u64,
         returns: bool,
         pid: Option<u32>,
+    },
+    /// At every packet.
+    Packets {
+        hook: Hook,
+        passage: packets::Passage,
     },
     /// One look at all objects of a kind.
     Iterator {
@@ -124,6 +131,7 @@ pub fn expand(
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
         AttachPoint::Usdt { target, provider, name } => usdt::expand(target, provider, name, text, pid)?,
+        AttachPoint::Packets { hook, target, direction } => packets::expand(*hook, target, *direction, text)?,
         AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         AttachPoint::FirstOf(list) => first_of(list, text, uses, pid, machine)?,
         timed => vec![perf::point(timed)],
@@ -173,6 +181,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         described: Vec::new(),
         return_value: None,
         caller: None,
+        has_task: true,
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),

@@ -1,16 +1,17 @@
 //! Dedicated templates: their parameters from a script's settings, their programs' targets, their fields as names.
 
 use crate::aggregate::column::{BytesShow, Show, StackShow};
+use crate::attach_point::{Bound, PacketHook};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
-use crate::points::Mechanism;
+use crate::points::{Mechanism, packets};
 use crate::prepare::{Attach, Draft, Load, Program, Restrict, Slots};
 use crate::resolve::{Argument, Arguments, DEEPEST, Scope, Typed};
 use crate::slot::assembler::MapRef;
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
-use skep_templates::catalog::Catalog;
+use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
@@ -72,7 +73,9 @@ pub fn draft(
         left = Restrict::default();
         constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
     }
-    let programs = programs(name, &manifest, machine).map_err(|error| error.at(position))?;
+    let packets = manifest.parameter("interface").is_some();
+    let programs = if packets { packet_programs(name, settings) } else { programs(name, &manifest, machine) };
+    let programs = programs.map_err(|error| error.at(position))?;
     let scope = Scope {
         place: format!("template {name}"),
         arguments: Arguments::None,
@@ -80,9 +83,10 @@ pub fn draft(
         described: Vec::new(),
         return_value: None,
         caller: None,
+        has_task: !packets,
         memory: Memory::Kernel,
         probe: Int::Constant(0),
-        fields: manifest.fields.iter().map(field).collect(),
+        fields: fields(template).map_err(|error| error.at(position))?,
         namespace: machine.namespace(),
         types: Some(machine.types()),
     };
@@ -132,6 +136,20 @@ fn others(
     Ok(vec![(process.name.clone(), value)])
 }
 
+/// The names that a template's events give to expressions.
+///
+/// # Errors
+/// A machine diagnostic: it is no template.
+pub fn fields(template: &Template) -> Result<Vec<Argument>, Diagnostic> {
+    let manifest =
+        template.manifest().map_err(|error| Diagnostic::machine(format!("template `{}`: {error}", template.name)))?;
+    let mut fields: Vec<Argument> = manifest.fields.iter().map(field).collect();
+    if fields.iter().any(|field| field.name == "tcp_flags") {
+        fields.extend(packets::flags());
+    }
+    Ok(fields)
+}
+
 /// A template's field as a name of expressions.
 pub fn field(field: &Field) -> Argument {
     let offset = field.offset as i16;
@@ -147,7 +165,11 @@ pub fn field(field: &Field) -> Argument {
             Typed::Text { text: Text::Event { offset, size: size as u16 }, size: (size as u16).next_multiple_of(8) }
         }
         Shape::Bytes { size } => {
-            let show = if field.unit.as_deref() == Some("ip") { BytesShow::Ip } else { BytesShow::Hex };
+            let show = match field.unit.as_deref() {
+                Some("ip") => BytesShow::Ip,
+                Some("mac") => BytesShow::Mac,
+                _ => BytesShow::Hex,
+            };
             Typed::Bytes { bytes: Text::Event { offset, size: size as u16 }, size: size as u16, show }
         }
     };
@@ -167,8 +189,52 @@ fn show(unit: &str) -> Show {
         "cgroup" => Show::Cgroup,
         "uid" => Show::User,
         "addr" => Show::Hex,
-        _ => Show::Decimal,
+        unit => packets::show(unit).unwrap_or(Show::Decimal),
     }
+}
+
+/// The programs of a template that meets packets, where its settings say.
+fn packet_programs(name: &str, settings: &[(String, Setting, Option<Position>)]) -> Result<Vec<Program>, Diagnostic> {
+    let of = |wanted: &str| settings.iter().find(|(name, ..)| name == wanted);
+    let text = |wanted: &str| match of(wanted) {
+        Some((_, Setting::Text(text), _)) => text.trim(),
+        _ => "",
+    };
+    let choice = |wanted: &str, message: String, help: &str| {
+        let error = Diagnostic::script(message).help(help);
+        Err(of(wanted).map_or(error.clone(), |(name, _, at)| error.span(name).at(*at)))
+    };
+    let target = text("interface");
+    if target.is_empty() {
+        let names: Vec<String> = packets::interfaces()?.into_iter().map(|interface| interface.name).collect();
+        let help = format!("template({name:?}, #{{ interface: \"eth0\" }})   (it has {})", names.join(", "));
+        return choice("interface", format!("template `{name}` needs an interface"), &help);
+    }
+    let hook = match text("hook") {
+        "" | "tc" => PacketHook::Tc,
+        "xdp" => PacketHook::Xdp,
+        other => return choice("hook", format!("`{other}` is no hook for packets"), "hook: \"tc\" or \"xdp\""),
+    };
+    let direction = match text("direction") {
+        "" | "both" => None,
+        "ingress" => Some(Bound::Ingress),
+        "egress" => Some(Bound::Egress),
+        other => {
+            let help = "direction: \"ingress\", \"egress\" or \"both\"";
+            return choice("direction", format!("`{other}` is no direction"), help);
+        }
+    };
+    let mut programs: Vec<Program> = Vec::new();
+    for point in packets::expand(hook, target, direction, target)? {
+        let Mechanism::Packets { hook, .. } = &point.mechanism else { continue };
+        let (name, load) = (packets::program(*hook).to_owned(), Load::Packets(*hook));
+        let attach = Attach { shown: point.shown, mechanism: point.mechanism, cookie: 0, by_cookie: false };
+        match programs.iter_mut().find(|program| program.name == name) {
+            Some(program) => program.attach.push(attach),
+            None => programs.push(Program { name, load, attach: vec![attach] }),
+        }
+    }
+    Ok(programs)
 }
 
 fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Program>, Diagnostic> {

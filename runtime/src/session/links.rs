@@ -2,9 +2,12 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
+use crate::kernel::network::{Attachment, Hook, TcWay, XdpMode};
 use crate::kernel::{load, perf, sys};
 use crate::points::Mechanism;
+use crate::points::packets::Passage;
 use crate::prepare::{Attach, Load, Program};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,7 +28,30 @@ pub fn attach(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> 
         };
         return Ok(vec![link.map_err(|error| failed(shown, &error))?]);
     }
+    if let Load::Packets(_) = program.load {
+        return program.attach.iter().map(|one| packets(one, fd)).collect();
+    }
     program.attach.iter().map(|one| attach_one(program, one, fd).map_err(|error| failed(&one.shown, &error))).collect()
+}
+
+/// What watches packets lets all of them pass.
+fn packets(one: &Attach, fd: &OwnedFd) -> Result<Link, Diagnostic> {
+    let Mechanism::Packets { hook, passage } = &one.mechanism else {
+        return Err(Diagnostic::bug(format!("`{}` meets no packets", one.shown)));
+    };
+    let attached = match passage {
+        Passage::Interface(interface) if *hook == Hook::Xdp => {
+            Attachment::xdp(fd.as_fd(), interface, XdpMode::default())?
+        }
+        Passage::Interface(interface) => {
+            Attachment::tc(fd.as_fd(), interface, *hook == Hook::TcEgress, TcWay::default())?
+        }
+        Passage::Cgroup(path) => {
+            let folder = File::open(path).map_err(|error| failed(&one.shown, &error))?;
+            Attachment::cgroup(fd.as_fd(), *hook, &folder, &path.display().to_string())?
+        }
+    };
+    Ok(attached.into())
 }
 
 pub fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
@@ -55,7 +81,7 @@ pub fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<L
             }
             attach::perf_event(fd.as_fd(), perf::attributes(*kind, *config, *every), &cpus, cookie)
         }
-        Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
+        Mechanism::Syscall { .. } | Mechanism::Packets { .. } => Err(io::Error::other("it is attached elsewhere")),
     }
 }
 
