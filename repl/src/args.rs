@@ -24,6 +24,7 @@ pub enum Job {
     Doctor { json: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
+    Observe(Box<crate::observe::Wish>),
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +188,7 @@ pub fn command() -> Command {
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
         .subcommand(crate::flame::command())
+        .subcommand(crate::observe::command())
         .subcommand(
             Command::new("doctor")
                 .about("Try what works on this machine, and say what would help where something does not")
@@ -251,6 +253,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
+        Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),

@@ -5,6 +5,7 @@ mod command;
 mod doctor;
 mod flame;
 mod list;
+mod observe;
 mod plan;
 mod run;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Job::Doc { name } => list::doc(&cli, name),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
+        Job::Observe(wish) => observe::observe(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

@@ -7,7 +7,6 @@ use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::network::{Hook, Interface};
 use crate::kernel::{cgroup, load};
-use crate::network::protocol;
 use crate::resolve::{Argument, Typed};
 use crate::slot::ir::{Int, Memory};
 use std::path::PathBuf;
@@ -82,7 +81,8 @@ pub fn expand(hook: PacketHook, target: &str, direction: Option<Bound>, text: &s
 
 fn passages(hook: PacketHook, target: &str, text: &str) -> Result<Vec<Passage>, Diagnostic> {
     if hook == PacketHook::Cgroup {
-        let folder = cgroup::folder(target).map_err(|error| {
+        let found = cgroup::folder(target).and_then(|folder| std::fs::metadata(&folder).map(|_| folder));
+        let folder = found.map_err(|error| {
             Diagnostic::machine(format!("no control group `{target}`: {}", load::text(&error))).span(text)
         })?;
         return Ok(vec![Passage::Cgroup(folder)]);
@@ -130,7 +130,6 @@ pub fn flags() -> impl Iterator<Item = Argument> {
 pub fn show(unit: &str) -> Option<Show> {
     let named = |list: &[(&str, i64)]| list.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     let values = match unit {
-        "protocol" => protocol::NAMES.iter().map(|(name, protocol)| ((*name).to_owned(), protocol.0.into())).collect(),
         "family" => named(&[("ipv4", 4), ("ipv6", 6)]),
         "direction" => named(&[("ingress", 0), ("egress", 1)]),
         "fragment" => named(&[("whole", 0), ("first", 1), ("later", 2)]),

@@ -167,7 +167,7 @@ fn generic(mut point: Point, catalog: &Catalog, machine: &Machine) -> Result<Dra
         _ => Vec::new(),
     };
     if let Mechanism::Packets { .. } = point.mechanism {
-        point.scope.fields = crate::template::fields(template)?;
+        point.scope.fields = crate::template::fields(template, &machine.types())?;
     }
     let by_cookie = point.scope.probe == Int::Current(Current::Cookie);
     let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id, by_cookie }];
