@@ -3,7 +3,8 @@
 #include "packet.bpf.h"
 
 /* Where it attaches: the runtime reads these, and attaches the program of the hook to each. */
-PARAM_TEXT("interface", interface, 64, "", "names or globs, such as \"eth0\" or \"veth*,lo\"");
+PARAM_TEXT("interface", interface, 256, "", "names or globs, such as \"eth0\" or \"veth*,lo\"");
+PARAM_TEXT("cgroup", control_group, 256, "", "instead: packets of the sockets of this cgroup; empty: of all");
 PARAM_TEXT("hook", hook, 16, "tc", "\"tc\" or \"xdp\" (ingress alone, before the kernel makes a buffer)");
 PARAM_TEXT("direction", direction, 16, "both", "\"ingress\", \"egress\" or \"both\"");
 
@@ -194,8 +195,8 @@ static __always_inline int of_tc(struct __sk_buff *ctx, u8 direction)
 	return TC_ACT_UNSPEC;
 }
 
-SEC("classifier") int at_ingress(struct __sk_buff *ctx) { return of_tc(ctx, INGRESS); }
-SEC("classifier") int at_egress(struct __sk_buff *ctx) { return of_tc(ctx, EGRESS); }
+SEC("classifier/ingress") int at_ingress(struct __sk_buff *ctx) { return of_tc(ctx, INGRESS); }
+SEC("classifier/egress") int at_egress(struct __sk_buff *ctx) { return of_tc(ctx, EGRESS); }
 
 static __always_inline int of_cgroup(struct __sk_buff *ctx, u8 direction)
 {

@@ -56,10 +56,10 @@ pub enum Mechanism {
         returns: bool,
         pid: Option<u32>,
     },
-    /// At every packet.
+    /// At every packet: by a link of its own, or a filter of tc.
     Packets {
         hook: Hook,
-        passage: packets::Passage,
+        place: crate::template::packets::Place,
     },
     /// One look at all objects of a kind.
     Iterator {

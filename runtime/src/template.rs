@@ -1,12 +1,11 @@
 //! Dedicated templates: their parameters from a script's settings, their programs' targets, their fields as names.
 
 use crate::aggregate::column::{BytesShow, Show};
-use crate::attach_point::{Bound, PacketHook};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
-use crate::points::{Mechanism, packets};
+use crate::points::Mechanism;
 use crate::prepare::{Attach, Draft, Load, Program, Restrict, Slots};
 use crate::resolve::{Argument, Arguments, Scope, Typed};
 use crate::slot::assembler::MapRef;
@@ -17,6 +16,8 @@ use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
 mod kinds;
+mod names;
+pub mod packets;
 mod units;
 mod walk;
 
@@ -76,9 +77,12 @@ pub fn draft(
         left = Restrict::default();
         constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
     }
-    let packets = manifest.parameter("interface").is_some();
-    let programs = if packets { packet_programs(name, settings) } else { programs(name, &manifest, machine) };
-    let programs = programs.map_err(|error| error.at(position))?;
+    let of_packets = packets::programs(&manifest, settings).map_err(|error| error.at(position))?;
+    let has_task = of_packets.is_none();
+    let programs = match of_packets {
+        Some(programs) => programs,
+        None => programs(name, &manifest, machine).map_err(|error| error.at(position))?,
+    };
     let scope = Scope {
         place: format!("template {name}"),
         arguments: Arguments::None,
@@ -86,7 +90,7 @@ pub fn draft(
         described: Vec::new(),
         return_value: None,
         caller: None,
-        has_task: !packets,
+        has_task,
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: fields(template, &machine.types()).map_err(|error| error.at(position))?,
@@ -148,7 +152,7 @@ pub fn fields(template: &Template, types: &KernelTypes) -> Result<Vec<Argument>,
         template.manifest().map_err(|error| Diagnostic::machine(format!("template `{}`: {error}", template.name)))?;
     let mut fields: Vec<Argument> = manifest.fields.iter().map(|one| field(one, types)).collect();
     if fields.iter().any(|field| field.name == "tcp_flags") {
-        fields.extend(packets::flags());
+        fields.extend(crate::points::packets::flags());
     }
     Ok(fields)
 }
@@ -177,50 +181,6 @@ pub fn field(field: &Field, types: &KernelTypes) -> Argument {
         }
     };
     Argument { name: field.name.clone(), declared: field.shape.to_string(), typed }
-}
-
-/// The programs of a template that meets packets, where its settings say.
-fn packet_programs(name: &str, settings: &[(String, Setting, Option<Position>)]) -> Result<Vec<Program>, Diagnostic> {
-    let of = |wanted: &str| settings.iter().find(|(name, ..)| name == wanted);
-    let text = |wanted: &str| match of(wanted) {
-        Some((_, Setting::Text(text), _)) => text.trim(),
-        _ => "",
-    };
-    let choice = |wanted: &str, message: String, help: &str| {
-        let error = Diagnostic::script(message).help(help);
-        Err(of(wanted).map_or(error.clone(), |(name, _, at)| error.span(name).at(*at)))
-    };
-    let target = text("interface");
-    if target.is_empty() {
-        let names: Vec<String> = packets::interfaces()?.into_iter().map(|interface| interface.name).collect();
-        let help = format!("template({name:?}, #{{ interface: \"eth0\" }})   (it has {})", names.join(", "));
-        return choice("interface", format!("template `{name}` needs an interface"), &help);
-    }
-    let hook = match text("hook") {
-        "" | "tc" => PacketHook::Tc,
-        "xdp" => PacketHook::Xdp,
-        other => return choice("hook", format!("`{other}` is no hook for packets"), "hook: \"tc\" or \"xdp\""),
-    };
-    let direction = match text("direction") {
-        "" | "both" => None,
-        "ingress" => Some(Bound::Ingress),
-        "egress" => Some(Bound::Egress),
-        other => {
-            let help = "direction: \"ingress\", \"egress\" or \"both\"";
-            return choice("direction", format!("`{other}` is no direction"), help);
-        }
-    };
-    let mut programs: Vec<Program> = Vec::new();
-    for point in packets::expand(hook, target, direction, target)? {
-        let Mechanism::Packets { hook, .. } = &point.mechanism else { continue };
-        let (name, load) = (packets::program(*hook).to_owned(), Load::Packets(*hook));
-        let attach = Attach { shown: point.shown, mechanism: point.mechanism, cookie: 0, by_cookie: false };
-        match programs.iter_mut().find(|program| program.name == name) {
-            Some(program) => program.attach.push(attach),
-            None => programs.push(Program { name, load, attach: vec![attach] }),
-        }
-    }
-    Ok(programs)
 }
 
 fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Program>, Diagnostic> {

@@ -10,6 +10,12 @@
 #include "maps.bpf.h"
 #include "skb.bpf.h"
 
+/* Where: the runtime reads these, the programs do not. */
+const volatile char interface[64] SEC(".rodata.params") TAG("kind:", "interface")
+	DOC("packets of these interfaces, such as eth0 or eth0,eth1, instead of a cgroup's");
+const volatile char cgroup[256] SEC(".rodata.params") TAG("kind:", "cgroup")
+	DOC("packets of this cgroup's sockets, such as /system.slice; empty = the first one: every socket here");
+
 enum { CLIENT, SERVER };
 enum { TCP = 6, UDP = 17 };
 
@@ -36,12 +42,32 @@ struct ends {
 	FIELD(u16, server_port, "", "port of the end that answers");                                                   \
 	FIELD(u8, role, "role", "whose packets these are: client where questions leave, server where they come")
 
+/*
+ * A number that went through the table. The verifier then does not know what it comes from, and has no reason to follow
+ * each of the ways that lead to it through all that comes behind.
+ */
+static __always_inline u32 forgotten(volatile u32 *room, u32 number)
+{
+	*room = number;
+	return *room;
+}
+
+/* A question before the answer to the one before it. */
+static __always_inline int nested(void)
+{
+	struct trust *t = trusted();
+
+	if (t)
+		t->nested++;
+	return 0;
+}
+
 /* Declares the table of questions that wait. The least recently used one makes room when it is full. */
 #define EXCHANGES(entries)                                                                                             \
 	struct exchange {                                                                                              \
 		u64 since;    /* 0: nobody waits */                                                                    \
 		u32 sequence; /* of TCP */                                                                             \
-		u32 asked;    /* bytes of the question, as far as the protocol needs them */                           \
+		u32 number;   /* of the protocol's own: see forgotten() */                                             \
 		struct event event;                                                                                    \
 	};                                                                                                             \
 	LRU_MAP(exchanges, struct ends, struct exchange, entries);                                                     \
@@ -241,5 +267,5 @@ static __always_inline void find_ends(struct __sk_buff *skb, struct payload *p, 
 #define EXCHANGE_PROGRAMS(heard)                                                                                       \
 	SEC("cgroup_skb/egress") int socket_sends(struct __sk_buff *skb) { heard(skb, 0, true); return 1; }            \
 	SEC("cgroup_skb/ingress") int socket_receives(struct __sk_buff *skb) { heard(skb, 0, false); return 1; }       \
-	SEC("tc/egress") int interface_sends(struct __sk_buff *skb) { heard(skb, network_header(skb), true); return -1; } \
-	SEC("tc/ingress") int interface_receives(struct __sk_buff *skb) { heard(skb, network_header(skb), false); return -1; }
+	SEC("classifier/egress") int interface_sends(struct __sk_buff *skb) { heard(skb, network_header(skb), true); return -1; } \
+	SEC("classifier/ingress") int interface_receives(struct __sk_buff *skb) { heard(skb, network_header(skb), false); return -1; }

@@ -2,21 +2,14 @@
 
 use super::{Mechanism, Point, scope};
 use crate::aggregate::column::{Enumeration, Show};
-use crate::attach_point::{AttachPoint, Bound, PacketHook};
+use crate::attach_point::{Bound, PacketHook};
 use crate::diagnostic::Diagnostic;
 use crate::glob;
 use crate::kernel::network::{Hook, Interface};
 use crate::kernel::{cgroup, load};
-use crate::resolve::{Argument, Typed};
+use crate::resolve::{Argument, Scope, Typed};
 use crate::slot::ir::{Int, Memory};
-use std::path::PathBuf;
-
-/// What packets pass by.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Passage {
-    Interface(Interface),
-    Cgroup(PathBuf),
-}
+use crate::template::packets::{self, Place};
 
 /// The template that reads them.
 pub const TEMPLATE: &str = "flows";
@@ -36,59 +29,62 @@ pub fn program(hook: Hook) -> &'static str {
     }
 }
 
-/// Every interface that the target names (a name or glob, or several with commas between), or its control group; with
-/// both directions where none is said.
+/// Every interface that the target names, or its control group; with both directions where none is said.
 ///
 /// # Errors
 /// No such interface or cgroup, with those that there are; XDP meets no packets that leave.
 pub fn expand(hook: PacketHook, target: &str, direction: Option<Bound>, text: &str) -> Result<Vec<Point>, Diagnostic> {
-    let directions = direction.map_or(vec![Bound::Ingress, Bound::Egress], |direction| vec![direction]);
-    let mut points = Vec::new();
-    for passage in passages(hook, target, text)? {
-        for direction in &directions {
-            let (hook, reason) = match (hook, direction) {
-                (PacketHook::Xdp, Bound::Ingress) => (Hook::Xdp, "in the driver where it can, else behind it"),
-                (PacketHook::Xdp, Bound::Egress) if directions.len() > 1 => continue,
-                (PacketHook::Xdp, Bound::Egress) => {
-                    return Err(Diagnostic::script("XDP meets packets that come in alone")
-                        .span(text)
-                        .help(format!("tc:{target}:egress")));
-                }
-                (PacketHook::Tc, Bound::Ingress) => (Hook::TcIngress, "before all other programs of the interface"),
-                (PacketHook::Tc, Bound::Egress) => (Hook::TcEgress, "before all other programs of the interface"),
-                (PacketHook::Cgroup, Bound::Ingress) => (Hook::CgroupIngress, "sockets of the cgroup and those below"),
-                (PacketHook::Cgroup, Bound::Egress) => (Hook::CgroupEgress, "sockets of the cgroup and those below"),
-            };
-            let name = match &passage {
-                Passage::Interface(interface) => interface.name.clone(),
-                Passage::Cgroup(path) => path.display().to_string(),
-            };
-            let direction = (hook != Hook::Xdp).then_some(*direction);
-            let kind = match hook {
-                Hook::Xdp => PacketHook::Xdp,
-                Hook::TcIngress | Hook::TcEgress => PacketHook::Tc,
-                _ => PacketHook::Cgroup,
-            };
-            let shown = AttachPoint::Packets { hook: kind, target: name, direction }.to_string();
-            let mut scope = scope(&shown, Memory::Kernel);
-            scope.has_task = false;
-            let mechanism = Mechanism::Packets { hook, passage: passage.clone() };
-            points.push(Point { shown, mechanism, scope, reason: reason.into(), id: 0 });
+    let hooks = match (hook, direction) {
+        (PacketHook::Xdp, Some(Bound::Egress)) => {
+            return Err(Diagnostic::script("XDP meets packets that come in alone")
+                .span(text)
+                .help(format!("tc:{target}:egress")));
         }
-    }
-    Ok(points)
+        (PacketHook::Xdp, _) => vec![Hook::Xdp],
+        (PacketHook::Tc, None) => vec![Hook::TcIngress, Hook::TcEgress],
+        (PacketHook::Tc, Some(Bound::Ingress)) => vec![Hook::TcIngress],
+        (PacketHook::Tc, Some(Bound::Egress)) => vec![Hook::TcEgress],
+        (PacketHook::Cgroup, None) => vec![Hook::CgroupIngress, Hook::CgroupEgress],
+        (PacketHook::Cgroup, Some(Bound::Ingress)) => vec![Hook::CgroupIngress],
+        (PacketHook::Cgroup, Some(Bound::Egress)) => vec![Hook::CgroupEgress],
+    };
+    let (places, reason) = match hook {
+        PacketHook::Cgroup => (vec![cgroup(target)?], "sockets of the cgroup and of those below"),
+        PacketHook::Xdp => (matching(target)?, "in the driver where it can, else behind it"),
+        PacketHook::Tc => (matching(target)?, "before all other programs of the interface"),
+    };
+    let both = places.iter().flat_map(|place| hooks.iter().map(move |hook| (place, *hook)));
+    let point = |(place, hook): (&Place, Hook)| {
+        let shown = packets::shown(hook, place);
+        let scope = Scope { has_task: false, ..scope(&shown, Memory::Kernel) };
+        let mechanism = Mechanism::Packets { hook, place: place.clone() };
+        Point { shown, mechanism, scope, reason: reason.into(), id: 0 }
+    };
+    Ok(both.map(point).collect())
 }
 
-fn passages(hook: PacketHook, target: &str, text: &str) -> Result<Vec<Passage>, Diagnostic> {
-    if hook == PacketHook::Cgroup {
-        let found = cgroup::folder(target).and_then(|folder| std::fs::metadata(&folder).map(|_| folder));
-        let folder = found.map_err(|error| {
-            Diagnostic::machine(format!("no control group `{target}`: {}", load::text(&error))).span(text)
-        })?;
-        return Ok(vec![Passage::Cgroup(folder)]);
+/// A control group.
+///
+/// # Errors
+/// There is none of that path, or no cgroup v2 at all.
+pub fn cgroup(path: &str) -> Result<Place, Diagnostic> {
+    let folder = cgroup::folder(path).map_err(|_| {
+        Diagnostic::machine("cgroup v2 is not mounted here").help("tc:eth0 meets the packets of an interface")
+    })?;
+    if folder.is_dir() {
+        return Ok(Place::Cgroup(folder));
     }
+    let above = folder.parent().unwrap_or(&folder).display().to_string();
+    Err(Diagnostic::script(format!("no cgroup `{path}`")).span(path).help(format!("ls {above}")))
+}
+
+/// The interfaces of a name, a glob, or several with commas between, each once.
+///
+/// # Errors
+/// One of them is not there, with those that are.
+pub fn matching(names: &str) -> Result<Vec<Place>, Diagnostic> {
     let mut found = Vec::new();
-    for wanted in target.split(',').map(str::trim) {
+    for wanted in names.split(',').map(str::trim) {
         if !glob::is_glob(wanted) {
             found.push(Interface::named(wanted)?);
             continue;
@@ -98,14 +94,13 @@ fn passages(hook: PacketHook, target: &str, text: &str) -> Result<Vec<Passage>, 
         found.extend(all.iter().filter(|interface| glob::matches(wanted, &interface.name)).cloned());
         if found.len() == before {
             let names: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
-            return Err(Diagnostic::script(format!("no interface matches `{wanted}`"))
-                .span(wanted)
-                .help(format!("it has {}", names.join(", "))));
+            let error = Diagnostic::script(format!("no interface matches `{wanted}`")).span(wanted);
+            return Err(error.help(format!("it has {}", names.join(", "))));
         }
     }
     found.sort_by_key(|interface| interface.index);
     found.dedup();
-    Ok(found.into_iter().map(Passage::Interface).collect())
+    Ok(found.into_iter().map(Place::Interface).collect())
 }
 
 /// # Errors
@@ -128,20 +123,7 @@ pub fn flags() -> impl Iterator<Item = Argument> {
 
 /// How a number of a packet is shown and what it may be compared with, by the unit of its field; `None` for other units.
 pub fn show(unit: &str) -> Option<Show> {
-    let named = |list: &[(&str, i64)]| list.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     let values = match unit {
-        "family" => named(&[("ipv4", 4), ("ipv6", 6)]),
-        "direction" => named(&[("ingress", 0), ("egress", 1)]),
-        "fragment" => named(&[("whole", 0), ("first", 1), ("later", 2)]),
-        "ether_type" => named(&[
-            ("ipv4", 0x800),
-            ("arp", 0x806),
-            ("vlan", 0x8100),
-            ("ipv6", 0x86dd),
-            ("mpls", 0x8847),
-            ("qinq", 0x88a8),
-            ("lldp", 0x88cc),
-        ]),
         "tcp_flags" => (1..256).map(|bits| (flags_of(bits), bits)).collect(),
         "interface" => interfaces().ok()?.into_iter().map(|one| (one.name, one.index.into())).collect(),
         _ => return None,

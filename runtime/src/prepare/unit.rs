@@ -76,7 +76,7 @@ pub enum Load {
     },
     KprobeMulti,
     UprobeMulti,
-    /// At packets.
+    /// A program that meets packets.
     Packets(Hook),
     /// A tracing program on an iterator's prototype.
     Iterator(String),

@@ -2,12 +2,10 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
-use crate::kernel::network::{Attachment, Hook, TcWay, XdpMode};
 use crate::kernel::{load, perf, sys};
 use crate::points::Mechanism;
-use crate::points::packets::Passage;
 use crate::prepare::{Attach, Load, Program};
-use std::fs::File;
+use crate::session::packets;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -28,30 +26,10 @@ pub fn attach(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> 
         };
         return Ok(vec![link.map_err(|error| failed(shown, &error))?]);
     }
-    if let Load::Packets(_) = program.load {
-        return program.attach.iter().map(|one| packets(one, fd)).collect();
+    if let Load::Packets(hook) = program.load {
+        return program.attach.iter().map(|one| packets::attach(hook, one, fd)).collect();
     }
     program.attach.iter().map(|one| attach_one(program, one, fd).map_err(|error| failed(&one.shown, &error))).collect()
-}
-
-/// What watches packets lets all of them pass.
-fn packets(one: &Attach, fd: &OwnedFd) -> Result<Link, Diagnostic> {
-    let Mechanism::Packets { hook, passage } = &one.mechanism else {
-        return Err(Diagnostic::bug(format!("`{}` meets no packets", one.shown)));
-    };
-    let attached = match passage {
-        Passage::Interface(interface) if *hook == Hook::Xdp => {
-            Attachment::xdp(fd.as_fd(), interface, XdpMode::default())?
-        }
-        Passage::Interface(interface) => {
-            Attachment::tc(fd.as_fd(), interface, *hook == Hook::TcEgress, TcWay::default())?
-        }
-        Passage::Cgroup(path) => {
-            let folder = File::open(path).map_err(|error| failed(&one.shown, &error))?;
-            Attachment::cgroup(fd.as_fd(), *hook, &folder, &path.display().to_string())?
-        }
-    };
-    Ok(attached.into())
 }
 
 pub fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<Link> {
@@ -81,7 +59,8 @@ pub fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<L
             }
             attach::perf_event(fd.as_fd(), perf::attributes(*kind, *config, *every), &cpus, cookie)
         }
-        Mechanism::Syscall { .. } | Mechanism::Packets { .. } => Err(io::Error::other("it is attached elsewhere")),
+        Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
+        Mechanism::Packets { .. } => Err(io::Error::other("programs for packets are loaded as such")),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn show(unit: &str, types: &KernelTypes) -> Show {
         "protocol" => Show::Enum(names::protocols()),
         _ => match unit.strip_prefix("enum:") {
             Some(name) => enumeration(name, types).unwrap_or(Show::Decimal),
-            None => packets::show(unit).unwrap_or(Show::Decimal),
+            None => packets::show(unit).or_else(|| super::names::of(unit).map(Show::Enum)).unwrap_or(Show::Decimal),
         },
     }
 }
