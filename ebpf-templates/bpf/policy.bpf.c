@@ -19,9 +19,10 @@ struct control {
 TABLE(settings, struct control);
 #define FOR_EVER (~0ULL)
 
-/* By rule and direction. The runtime knows the first three rules by number. */
+/* By rule and direction. The first ones are no rule's: what none matches, and these, of both directions in turn. */
 enum outcome { PASSED, DROPPED, WOULD_DROP, REFUSED, OUTCOMES };
-enum { NO_RULE, REPLIES, NEVER_DROPPED };
+enum { REPLIES = 1, NEVER_DROPPED = 2 };
+#define FIXED(number) (2 * (number) + leaves)
 struct count {
 	u64 packets;
 	u64 bytes;
@@ -82,9 +83,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } denials SEC(".maps");
-static __always_inline struct counts *count(u32 rule, enum outcome outcome, u32 bytes)
+static __always_inline struct counts *count(u32 index, enum outcome outcome, u32 bytes)
 {
-	u32 index = rule * 2 + leaves;
 	struct counts *counts = bpf_map_lookup_elem(&counters, &index);
 
 	if (counts) {
@@ -153,7 +153,7 @@ static __always_inline bool refuse(const struct packet *p, u32 verdict)
 	struct counts *counts;
 
 	if (is_essential(p)) {
-		count(NEVER_DROPPED, PASSED, p->length);
+		count(FIXED(NEVER_DROPPED), PASSED, p->length);
 		return true;
 	}
 	outcome = is_enforced() ? DROPPED : WOULD_DROP;
@@ -245,7 +245,7 @@ static __always_inline bool passes(const struct packet *p, enum parsed parsed, v
 		}
 	}
 	if (follows) {
-		count(REPLIES, PASSED, p->length);
+		count(FIXED(REPLIES), PASSED, p->length);
 		passes = true;
 	} else {
 		passes = judged(p, parsed);

@@ -25,6 +25,7 @@ pub enum Job {
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
     Observe(Box<crate::observe::Wish>),
+    Policy(crate::policy::Wish),
 }
 
 #[derive(Clone, Debug)]
@@ -189,6 +190,7 @@ pub fn command() -> Command {
         )
         .subcommand(crate::flame::command())
         .subcommand(crate::observe::command())
+        .subcommand(crate::policy::command())
         .subcommand(
             Command::new("doctor")
                 .about("Try what works on this machine, and say what would help where something does not")
@@ -254,6 +256,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
+        Some(("policy", inner)) => (Job::Policy(crate::policy::Wish::of(inner)), inner),
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),

@@ -7,6 +7,7 @@ mod flame;
 mod list;
 mod observe;
 mod plan;
+mod policy;
 mod run;
 
 use args::Job;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
         Job::Observe(wish) => observe::observe(&cli, wish),
+        Job::Policy(wish) => policy::policy(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

@@ -7,12 +7,13 @@
 use super::place::Place;
 use super::programs::{self, Kept, Outcomes, can_deny};
 use super::rules::{Action, Direction, Rules, Side};
-use super::tables::{Counters, Tables};
+use super::tables::{Counter, Counters, Tables};
 use crate::diagnostic::Diagnostic;
 use crate::kernel::load;
 use crate::kernel::network::{Attachment, Hook};
 use crate::kernel::{map::Map, sys};
 use skep_templates::catalog::Catalog;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -167,24 +168,24 @@ impl Enforcer {
     pub fn counts(&self) -> Result<Vec<Counted>, Diagnostic> {
         let entries = self.kept.counters.entries().map_err(|error| load::refused("policy", &error))?;
         let mut counted: Vec<Counted> = Vec::new();
+        let mut places = HashMap::new();
         for (key, per_cpu) in entries {
             let Some(number) = key.try_into().ok().map(u32::from_ne_bytes) else { continue };
-            let Some(rule) = self.counters.name(number / 2) else { continue };
-            let direction = DIRECTIONS[number as usize % 2];
-            let outcomes = Outcomes::read(&per_cpu);
+            let Some(Counter { rule, direction, .. }) = self.counters.get(number) else { continue };
             // Rules of one name may differ in their rate.
-            let known = counted.iter_mut().rev().find(|one| one.rule == *rule && one.direction == direction);
-            match known.filter(|_| number / 2 >= Counters::FIXED.len() as u32) {
-                Some(known) => known.outcomes.add(&outcomes),
-                None => counted.push(Counted { rule: rule.clone(), direction, outcomes }),
+            let place = *places.entry((rule, *direction)).or_insert(counted.len());
+            if place == counted.len() {
+                let outcomes = Outcomes::default();
+                counted.push(Counted { rule: rule.clone(), direction: *direction, outcomes });
             }
+            counted[place].outcomes.add(&Outcomes::read(&per_cpu));
         }
         Ok(counted)
     }
 
     /// Names of rules by their number, for samples.
     pub fn rule(&self, number: u32) -> Option<&Arc<str>> {
-        self.counters.name(number)
+        self.counters.get(number).map(|counter| &counter.rule)
     }
 
     /// The ring buffer of sampled denials.
@@ -233,8 +234,8 @@ impl Compiled {
             ))
             .help(place.to_string().replace("xdp:", "tc:")));
         }
-        let ingress = Tables::compile(&rules.ingress, counters)?;
-        let egress = Tables::compile(&rules.egress, counters)?;
+        let ingress = Tables::compile(&rules.ingress, Direction::Ingress, counters)?;
+        let egress = Tables::compile(&rules.egress, Direction::Egress, counters)?;
         let wanted =
             if is_xdp { rules.ingress.otherwise == Action::Deny } else { can_deny(&ingress) || can_deny(&egress) };
         let tracks = options.tracks.unwrap_or(wanted);

@@ -43,7 +43,7 @@ impl Kept {
             Map::create(name, Shape { map_type, key_size, value_size, max_entries })
         };
         Ok(Kept {
-            counters: map("counters", map::PERCPU_ARRAY, 4, COUNTS, 2 * rules)?,
+            counters: map("counters", map::PERCPU_ARRAY, 4, COUNTS, rules)?,
             settings: map("settings", map::ARRAY, 4, 8, 1)?,
             denials: Ring::create(SAMPLES)?,
             connections: map("connections", map::LRU_HASH, 40, 16, connections)?,
@@ -62,8 +62,8 @@ impl Kept {
     /// # Errors
     /// The kernel's.
     pub fn limit(&self, counters: &Counters) -> io::Result<()> {
-        for (number, (_, rate)) in counters.iter().enumerate() {
-            let Some(rate) = rate else { continue };
+        for (number, counter) in counters.iter().enumerate() {
+            let Some(rate) = counter.rate else { continue };
             let interval = 1_000_000_000 / rate.packets.max(1);
             let span = interval.saturating_mul(rate.burst.max(1));
             let value: Vec<u8> = [interval, span, 0].iter().flat_map(|word: &u64| word.to_ne_bytes()).collect();

@@ -7,7 +7,7 @@
 
 use super::ports::{self, Decisions, PortStart};
 use super::ranges::{self, Classes};
-use super::rules::{Action, Packet, Peers, Rate, Rule, Side};
+use super::rules::{Action, Direction, Packet, Peers, Rate, Rule, Side};
 use super::trie::Trie;
 use crate::diagnostic::Diagnostic;
 use crate::network::protocol::Protocol;
@@ -41,37 +41,52 @@ impl Verdict {
     }
 }
 
-/// What is counted: rules by name, and what is no rule's. Rules of one name and rate are one.
+/// What is counted: rules by name and direction, and what is no rule's. Rules of one name and rate are one.
 #[derive(Clone, Debug)]
 pub struct Counters {
-    names: Vec<(Arc<str>, Option<Rate>)>,
-    numbers: HashMap<(Arc<str>, Option<Rate>), u32>,
+    list: Vec<Counter>,
+    numbers: HashMap<Counter, u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Counter {
+    pub rule: Arc<str>,
+    pub direction: Direction,
+    pub rate: Option<Rate>,
 }
 
 impl Counters {
-    /// The first ones, which programs know by number. In rules' names there are no brackets.
+    /// What programs know by number, of both directions in turn: what no rule matches comes first.
     pub const FIXED: [&str; 3] = ["(no rule)", "(replies)", "(never dropped)"];
 
-    fn number(&mut self, rule: &Rule) -> u32 {
-        *self.numbers.entry((rule.name.clone(), rule.rate)).or_insert_with_key(|key| {
-            self.names.push(key.clone());
-            self.names.len() as u32 - 1
+    fn number(&mut self, rule: &Rule, direction: Direction) -> u32 {
+        let key = Counter { rule: rule.name.clone(), direction, rate: rule.rate };
+        *self.numbers.entry(key).or_insert_with_key(|key| {
+            self.list.push(key.clone());
+            self.list.len() as u32 - 1
         })
     }
 
-    pub fn name(&self, number: u32) -> Option<&Arc<str>> {
-        self.names.get(number as usize).map(|(name, _)| name)
+    pub fn get(&self, number: u32) -> Option<&Counter> {
+        self.list.get(number as usize)
     }
 
     /// In the order of their numbers.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, Option<Rate>)> {
-        self.names.iter().map(|(name, rate)| (name, *rate))
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Counter> {
+        self.list.iter()
     }
 }
 
 impl Default for Counters {
     fn default() -> Counters {
-        Counters { names: Counters::FIXED.map(|name| (name.into(), None)).to_vec(), numbers: HashMap::new() }
+        let both = |name: &str| {
+            [Direction::Ingress, Direction::Egress].map(|direction| Counter {
+                rule: name.into(),
+                direction,
+                rate: None,
+            })
+        };
+        Counters { list: Counters::FIXED.into_iter().flat_map(both).collect(), numbers: HashMap::new() }
     }
 }
 
@@ -109,11 +124,14 @@ impl Tables {
     ///
     /// # Errors
     /// A *script* diagnostic: the rules are more than a table can hold.
-    pub fn compile(side: &Side, counters: &mut Counters) -> Result<Tables, Diagnostic> {
+    pub fn compile(side: &Side, direction: Direction, counters: &mut Counters) -> Result<Tables, Diagnostic> {
         let mut classes = Classes::default();
         let mut families = [true, false].map(|is_v4| ranges::starts(side, is_v4, &mut classes));
-        let verdicts: Vec<Verdict> =
-            side.rules.iter().map(|rule| Verdict::new(rule.action, counters.number(rule), rule.rate)).collect();
+        let verdicts: Vec<Verdict> = side
+            .rules
+            .iter()
+            .map(|rule| Verdict::new(rule.action, counters.number(rule, direction), rule.rate))
+            .collect();
         let protocols: BTreeSet<Protocol> =
             side.rules.iter().flat_map(|rule| &rule.services).map(|service| service.protocol).collect();
         // The first column is that of protocols without a name in any rule, as long as there is one.
@@ -123,7 +141,7 @@ impl Tables {
         for (column, protocol) in protocols.iter().enumerate() {
             columns[protocol.map_or(0, |protocol| usize::from(protocol.0))] = column as u8;
         }
-        let otherwise = Verdict::new(side.otherwise, 0, None);
+        let otherwise = Verdict::new(side.otherwise, u32::from(direction == Direction::Egress), None);
         let mut rows = Rows {
             side,
             verdicts: &verdicts,
@@ -149,7 +167,7 @@ impl Tables {
             trie.add(starts);
         }
         too_large(trie.nodes.len().max(trie.answers.len()), side)?;
-        if counters.names.len() >= Verdict::ROOM as usize {
+        if counters.list.len() >= Verdict::ROOM as usize {
             too_large(usize::MAX, side)?;
         }
         let denies = side.rules.iter().any(|rule| rule.action == Action::Deny);

@@ -1,5 +1,5 @@
 //! Tests of what a policy does, against [`super::rules::Rules::judge`] and naive oracles.
 
 mod kernel;
-mod random;
+pub mod random;
 mod tables;

@@ -30,7 +30,6 @@ pub fn load(
     for program in &unit.programs {
         let kind = match &program.load {
             Load::Plain(prog_type) => ProgramKind { prog_type: *prog_type, expected_attach_type: 0, attach_btf_id: 0 },
-            Load::Packets(hook) => hook.program_kind(),
             Load::UprobeMulti => ProgramKind {
                 prog_type: load::KPROBE,
                 expected_attach_type: load::TRACE_UPROBE_MULTI,

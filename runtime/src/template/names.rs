@@ -5,8 +5,7 @@ use crate::aggregate::column::Enumeration;
 /// The names of a field with this unit; `None`: it is no such number.
 pub fn of(unit: &str) -> Option<&'static Enumeration> {
     let (_, names) = NAMES.iter().find(|(known, _)| *known == unit)?;
-    let values = names.iter().map(|(value, name)| ((*name).to_owned(), *value)).collect();
-    Some(Enumeration::shared(unit, values))
+    Some(Enumeration::shared(unit, names.iter().map(|(value, name)| ((*name).to_owned(), *value)).collect()))
 }
 
 /// The first name of a number is the one it is shown by.

@@ -13,7 +13,7 @@ fn agree(tables: &Tables, counters: &Counters, rules: &Rules, packet: &Packet) {
     let judged = rules.judge(packet);
     let verdict = tables.judge(packet);
     let name = judged.rule.map_or("(no rule)", |rule| &*rules.ingress.rules[rule].name);
-    let counted = counters.name(verdict.counter()).map(|name| &**name);
+    let counted = counters.get(verdict.counter()).map(|counter| &*counter.rule);
     assert_eq!((verdict.action(), counted), (judged.action, Some(name)), "{packet:?} {rules:#?}");
 }
 
@@ -23,7 +23,7 @@ fn tables_judge_random_packets_as_random_rules_do() {
     for _ in 0..300 {
         let rules = Rules { ingress: random.side(), egress: Side::default() };
         let mut counters = Counters::default();
-        let tables = Tables::compile(&rules.ingress, &mut counters).expect("they are few");
+        let tables = Tables::compile(&rules.ingress, Direction::Ingress, &mut counters).expect("they are few");
         for _ in 0..1_000 {
             agree(&tables, &counters, &rules, &random.packet(Direction::Ingress));
         }
@@ -65,7 +65,7 @@ fn all_protocols_may_be_named() {
     let rule = Rule { name: "all".into(), action: Action::Deny, tier: 0, peers: Peers::Any, services, rate: None };
     let rules = Rules { ingress: Side { otherwise: Action::Allow, rules: vec![rule] }, egress: Side::default() };
     let mut counters = Counters::default();
-    let tables = Tables::compile(&rules.ingress, &mut counters).expect("it is one");
+    let tables = Tables::compile(&rules.ingress, Direction::Ingress, &mut counters).expect("it is one");
     let mut random = Random(3);
     for _ in 0..1_000 {
         agree(&tables, &counters, &rules, &random.packet(Direction::Ingress));
