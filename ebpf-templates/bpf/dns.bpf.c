@@ -79,12 +79,10 @@ static __always_inline u32 name_length(struct __sk_buff *skb, u32 at, u32 end)
 }
 
 /* Lengths become dots. */
-static __always_inline void read_name(struct __sk_buff *skb, u32 at, struct exchange *x)
+static __always_inline void read_name(struct __sk_buff *skb, u32 at, u32 length, struct event *e)
 {
-	struct event *e = &x->event;
 	u8 *raw = (u8 *)e + __builtin_offsetof(struct event, _first);
-	/* Out of the table: then the verifier does not follow it through all the ways that the labels may have gone. */
-	u32 length = *(volatile u32 *)&x->asked, left = 0;
+	u32 left = 0;
 
 	if (!length || length >= NAME)
 		return;
@@ -153,12 +151,11 @@ static __always_inline int asked(struct __sk_buff *skb, struct payload *p, struc
 	x = begin(ends);
 	if (!x)
 		return 0;
-	length = name_length(skb, question, p->end);
-	x->asked = length;
+	length = forgotten(&x->number, name_length(skb, question, p->end));
 	if (length) {
 		u16 type = 0;
 
-		read_name(skb, question, x);
+		read_name(skb, question, length, &x->event);
 		bpf_skb_load_bytes(skb, question + length, &type, sizeof(type));
 		x->event.qtype = swapped16(type);
 	}
@@ -180,7 +177,7 @@ static __always_inline int answered(struct __sk_buff *skb, struct payload *p, st
 	e->answers = swapped16(m->answers);
 	e->size = p->end - p->at;
 	if (WANT(address))
-		find_address(skb, p->at + QUESTION + x->asked + 4, e->answers, e);
+		find_address(skb, p->at + QUESTION + x->number + 4, e->answers, e);
 	return finish(skb, ends, x);
 }
 

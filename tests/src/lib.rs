@@ -11,6 +11,7 @@
 
 pub mod c;
 pub mod folded;
+pub mod frames;
 pub mod golden;
 pub mod guest;
 pub mod hubble;

@@ -1,6 +1,7 @@
 //! The binary under test, run as a user runs it.
 
 use crate::Output;
+use crate::network::Namespace;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -93,6 +94,13 @@ impl Skep {
     /// As process 1 of a pid namespace of its own, after `commands` of a shell; what those leave running is process 2 and up.
     pub fn in_pid_namespace(self, commands: &str) -> Skep {
         self.inside(&["--pid", "--fork", "--mount-proc", "--kill-child"], commands)
+    }
+
+    /// In a network namespace of the test's own.
+    pub fn in_network(self, network: &Namespace) -> Skep {
+        let mut command = network.command(&self.0.get_program().to_string_lossy());
+        command.args(self.0.get_args()).env_remove("SKEP_PATH").env("NO_COLOR", "1");
+        Skep(command)
     }
 
     fn inside(self, namespaces: &[&str], commands: &str) -> Skep {

@@ -6,6 +6,7 @@ use super::{event, fields, functions, graphs, params, probe, run, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
+use crate::points::packets;
 use crate::resolve::BUILTINS;
 use crate::script::errors::Failed;
 use crate::script::fields::Field;
@@ -118,6 +119,7 @@ pub fn names(catalog: &Catalog) -> Vec<String> {
             names.extend(manifest.fields.into_iter().map(|field| field.name));
         }
     }
+    names.extend(packets::flags().map(|flag| flag.name));
     names.sort();
     names.dedup();
     names

@@ -2,6 +2,7 @@
 
 use crate::aggregate::column::{Enumeration, Show, StackShow};
 use crate::network::names;
+use crate::points::packets;
 use crate::resolve::DEEPEST;
 use crate::types::{KernelTypes, Type};
 use skep_templates::btf::Kind;
@@ -24,7 +25,7 @@ pub fn show(unit: &str, types: &KernelTypes) -> Show {
         "protocol" => Show::Enum(names::protocols()),
         _ => match unit.strip_prefix("enum:") {
             Some(name) => enumeration(name, types).unwrap_or(Show::Decimal),
-            None => super::names::of(unit).map_or(Show::Decimal, Show::Enum),
+            None => packets::show(unit).or_else(|| super::names::of(unit).map(Show::Enum)).unwrap_or(Show::Decimal),
         },
     }
 }
