@@ -210,18 +210,18 @@ impl Conditions {
         };
         let port = move |flow: &Flow| flow.ports().map(|(from, to)| if is_source { from } else { to });
         self.any(prefixes(end.ip)?, move |prefix, flow| address(flow).is_some_and(|ip| prefix.contains(ip)));
-        self.any(all(end.fqdn, |text| Fqdn::parse(text))?, move |pattern, flow| names(flow, pattern));
-        self.any(all(end.service, |text| Qualified::parse(text))?, move |wanted, flow| service(flow, wanted));
-        self.any(all(end.port, |text| ports(text))?, move |range: &RangeInclusive<u16>, flow| {
+        self.any(all(end.fqdn, Fqdn::parse)?, move |pattern, flow| names(flow, pattern));
+        self.any(all(end.service, Qualified::parse)?, move |wanted, flow| service(flow, wanted));
+        self.any(all(end.port, ports)?, move |range: &RangeInclusive<u16>, flow| {
             port(flow).is_some_and(|port| range.contains(&port))
         });
-        self.any(all(end.pod, |text| Qualified::parse(text))?, move |wanted, flow| {
+        self.any(all(end.pod, Qualified::parse)?, move |wanted, flow| {
             of(flow, is_source).is_some_and(|end| wanted.matches(&end.namespace, &end.pod_name))
         });
-        self.any(all(end.label, |text| Selector::parse(text))?, move |selector, flow| {
+        self.any(all(end.label, Selector::parse)?, move |selector, flow| {
             selector.matches(of(flow, is_source).map_or(&[], |end| &end.labels))
         });
-        self.any(all(end.cluster, |text| Fqdn::parse(text))?, move |pattern, flow| {
+        self.any(all(end.cluster, Fqdn::parse)?, move |pattern, flow| {
             of(flow, is_source).is_some_and(|end| pattern.matches(&end.cluster_name))
         });
         self.any(end.identity.to_vec(), move |identity, flow| {
@@ -244,7 +244,7 @@ impl Conditions {
             flow.ip.as_ref().map_or(IpVersion::NotUsed, |ip| ip.version) == *version
         });
         self.any(filter.encrypted.clone(), |wanted, flow| flow.ip.as_ref().is_some_and(|ip| ip.encrypted) == *wanted);
-        self.any(all(&filter.protocol, |text| protocol(text))?, |matches, flow| matches(flow));
+        self.any(all(&filter.protocol, protocol)?, |matches, flow| matches(flow));
         self.any(filter.tcp_flags.clone(), |flags, flow| match &flow.l4 {
             Some(Layer4::Tcp(tcp)) => tcp.flags.0 != 0 && tcp.flags.has(*flags),
             _ => false,
@@ -270,8 +270,8 @@ impl Conditions {
                     && (!wanted.match_sub_kind || wanted.sub_kind == event.sub_kind)
             })
         });
-        self.any(all(&filter.node_name, |text| Node::parse(text))?, |node, flow| node.matches(&flow.node_name));
-        self.any(all(&filter.node_labels, |text| Selector::parse(text))?, |node, flow| node.matches(&flow.node_labels));
+        self.any(all(&filter.node_name, Node::parse)?, |node, flow| node.matches(&flow.node_name));
+        self.any(all(&filter.node_labels, Selector::parse)?, |node, flow| node.matches(&flow.node_labels));
         self.any(filter.trace_id.clone(), |id, flow| {
             let parent = flow.trace_context.as_ref().and_then(|context| context.parent.as_ref());
             parent.is_some_and(|parent| parent.trace_id == *id)
@@ -291,16 +291,16 @@ impl Conditions {
             return Err(Diagnostic::script("filters of HTTP match events of type `l7` only").help("--type l7"));
         }
         let http = |flow: &Flow| flow.l7.as_ref().and_then(|l7| l7.http.clone());
-        self.any(all(&filter.http_status_code, |text| status(text))?, move |code, flow| {
+        self.any(all(&filter.http_status_code, status)?, move |code, flow| {
             http(flow).is_some_and(|http| http.code != 0 && format!("{:03}", http.code).starts_with(code.as_str()))
         });
         self.any(filter.http_method.clone(), move |method, flow| {
             http(flow).is_some_and(|http| http.method.eq_ignore_ascii_case(method))
         });
-        self.any(all(&filter.http_path, |text| regex(text))?, move |regex, flow| {
+        self.any(all(&filter.http_path, regex)?, move |regex, flow| {
             http(flow).is_some_and(|http| path(&http.url).is_some_and(|path| regex.is_match(path)))
         });
-        self.any(all(&filter.http_url, |text| regex(text))?, move |regex, flow| {
+        self.any(all(&filter.http_url, regex)?, move |regex, flow| {
             http(flow).is_some_and(|http| !http.url.is_empty() && regex.is_match(&http.url))
         });
         self.any(filter.http_header.clone(), move |wanted, flow| {
@@ -308,7 +308,7 @@ impl Conditions {
                 http.headers.iter().any(|is| is.key.eq_ignore_ascii_case(&wanted.key) && is.value == wanted.value)
             })
         });
-        self.any(all(&filter.dns_query, |text| regex(text))?, |regex, flow| {
+        self.any(all(&filter.dns_query, regex)?, |regex, flow| {
             let dns = flow.l7.as_ref().and_then(|l7| l7.dns.as_ref());
             dns.is_some_and(|dns| regex.is_match(&dns.query))
         });
