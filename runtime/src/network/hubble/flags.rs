@@ -6,7 +6,7 @@
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::network::drop_reason::{DropReason, REASONS};
 use crate::network::flow::{Direction, Header, Interface, IpVersion, TcpFlags, Verdict, Workload, event};
-use crate::network::hubble::filter::{EventTypeFilter, FlowFilter};
+use crate::network::hubble::flow_filter::{EventTypeFilter, FlowFilter};
 use crate::network::hubble::printer::TRACE_POINTS;
 use crate::network::identity::Identity;
 

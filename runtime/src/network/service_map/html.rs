@@ -137,7 +137,9 @@ fn table(map: &ServiceMap) -> String {
             write!(text, "<tr><td>{client}</td><td>{server}</td><td>{} {}</td>", escaped(&edge.protocol), edge.port);
         let Traffic { connections, events, dropped, sent, received, retransmits, .. } = *traffic;
         for number in [connections, events, dropped, sent, received, retransmits] {
-            let _infallible = write!(text, "<td class=\"number\">{}</td>", crate::report::units::grouped(number));
+            // Zero may mean that nobody counted.
+            let shown = if number == 0 { String::new() } else { crate::report::units::grouped(number) };
+            let _infallible = write!(text, "<td class=\"number\">{shown}</td>");
         }
         let latency = traffic.latency().map_or_else(String::new, |nanos| format!("{:.3}", nanos as f64 / 1e6));
         let _infallible = writeln!(text, "<td class=\"number\">{latency}</td></tr>");
