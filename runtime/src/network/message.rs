@@ -5,7 +5,7 @@
 
 mod values;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use serde_json::{Map, Value as Json};
 use std::str::FromStr;
 
@@ -29,12 +29,14 @@ pub trait Value: Sized {
 /// A [`message!`]: as a member it is there or not.
 pub trait Message: Value {}
 
-/// Where reading has got to, and the keys that nobody knows.
+/// Where reading has got to, and the keys and names that nobody knows.
 #[derive(Debug, Default)]
 pub struct Reader {
     path: Vec<&'static str>,
+    /// Is what nobody knows an error? Else newer messages than ours are read as far as they are known.
+    strict: bool,
     /// `flow.l4.QUIC`
-    pub unknown: Vec<String>,
+    unknown: Vec<String>,
 }
 
 impl Reader {
@@ -56,6 +58,31 @@ impl Reader {
         self.unknown.push([self.path.as_slice(), &[key]].concat().join("."));
     }
 
+    /// A name that an enumeration does not have.
+    ///
+    /// # Errors
+    /// If it has to be known, with the nearest one.
+    pub fn name<'a>(
+        &mut self,
+        what: &str,
+        got: &Json,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Diagnostic> {
+        match got.as_str() {
+            Some(name) if !self.strict => {
+                self.unknown(name);
+                Ok(())
+            }
+            name => {
+                let wrong = self.wants(what, got);
+                Err(match nearest(name.unwrap_or_default(), known) {
+                    Some(near) => wrong.help(near),
+                    None => wrong,
+                })
+            }
+        }
+    }
+
     pub fn wants(&self, what: &str, got: &Json) -> Diagnostic {
         let mut got = got.to_string();
         if got.len() > 60 {
@@ -73,7 +100,7 @@ impl Reader {
     }
 }
 
-/// Reads a message from JSON; `unknown` gets the keys that it does not have.
+/// Reads a message from JSON; `unknown` gets the keys and names that it does not have.
 ///
 /// # Errors
 /// A script diagnostic: no JSON, or a member of another type.
@@ -88,6 +115,19 @@ pub fn read<T: Value>(text: &str, unknown: &mut Vec<String>) -> Result<T, Diagno
     let message = T::read(json, &mut reader);
     unknown.append(&mut reader.unknown);
     message
+}
+
+/// Reads a message that has nothing but what we know.
+///
+/// # Errors
+/// A script diagnostic: a member of another type, a key or a name that is not known.
+pub fn read_strictly<T: Value>(json: Json, what: &str) -> Result<T, Diagnostic> {
+    let mut reader = Reader { strict: true, ..Reader::default() };
+    let message = T::read(json, &mut reader)?;
+    match reader.unknown.first() {
+        Some(member) => Err(Diagnostic::script(format!("{what} has no member `{member}`"))),
+        None => Ok(message),
+    }
 }
 
 /// A structure whose members have keys, in the order of its `.proto`.
@@ -197,17 +237,13 @@ macro_rules! names {
                 reader: &mut $crate::network::message::Reader,
             ) -> Result<Self, $crate::diagnostic::Diagnostic> {
                 let number = || json.as_u64().and_then(|number| $name::numbered(u32::try_from(number).ok()?));
-                let member = json.as_str().map_or_else(number, $name::named);
-                member.ok_or_else(|| {
-                    let near = json.as_str().and_then(|text| {
-                        $crate::diagnostic::nearest(text, [$zero_text, $($text),+])
-                    });
-                    let wrong = reader.wants(concat!("a name of ", stringify!($name)), &json);
-                    match near {
-                        Some(near) => wrong.help(near),
-                        None => wrong,
+                match json.as_str().map_or_else(number, $name::named) {
+                    Some(member) => Ok(member),
+                    None => {
+                        let what = concat!("a name of ", stringify!($name));
+                        reader.name(what, &json, [$zero_text, $($text),+]).map(|()| $name::$first)
                     }
-                })
+                }
             }
         }
     )+};

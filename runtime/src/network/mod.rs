@@ -15,5 +15,6 @@ pub mod prometheus;
 pub mod protocol;
 pub mod service_map;
 pub mod source;
+pub mod stamp;
 pub mod summary;
 pub mod time;

@@ -72,12 +72,7 @@ impl FlowFilter {
         let mut filters = Vec::new();
         for object in objects {
             let object = object.map_err(|error| Diagnostic::script(format!("`{text}` is no filter: {error}")))?;
-            let mut unknown = Vec::new();
-            filters.push(message::read(&object.to_string(), &mut unknown)?);
-            if let Some(member) = unknown.first() {
-                return Err(Diagnostic::script(format!("a filter has no member `{member}`"))
-                    .help(r#"{"source_ip":["10.0.0.0/8"],"verdict":["DROPPED"]}"#));
-            }
+            filters.push(message::read_strictly(object, "a filter")?);
         }
         if filters.is_empty() {
             return Err(Diagnostic::script("a filter is empty").help(r#"{"verdict":["DROPPED"]}"#));

@@ -118,6 +118,7 @@ fn filters_in_json_are_those_of_flow_proto() {
     assert_eq!(parsed.map(|filters| filters.len()), Ok(2));
     let error = |text: &str| FlowFilter::parse(text).expect_err(text).message.clone();
     assert_eq!(error(r#"{"sorce_ip":[]}"#), "a filter has no member `sorce_ip`");
+    assert_eq!(error(r#"{"verdict":["DROPED"]}"#), "`verdict` wants a name of Verdict, got `\"DROPED\"`");
     assert!(error("{").starts_with("`{` is no filter"));
     assert_eq!(error(""), "a filter is empty");
 }
