@@ -8,6 +8,7 @@ use crate::run::show;
 use products::Products;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
+use skep_runtime::network::digest::Digest;
 use skep_runtime::network::hubble::filter::Filters;
 use skep_runtime::network::hubble::flow_filter::FlowFilter;
 use skep_runtime::network::hubble::json::Mask;
@@ -24,7 +25,11 @@ pub use wish::{Wish, command};
 pub enum Output {
     Printed(Printer),
     Json(Mask),
+    Summary(Box<Digest>),
 }
+
+/// Rows of each table of a summary.
+const TOP: usize = 10;
 
 pub fn observe(cli: &Cli, wish: &Wish) -> u8 {
     match run(cli, wish) {
@@ -55,6 +60,10 @@ impl Pipe<'_> {
                     tell(loss.trim_end());
                 }
                 printer.print(&seen.response)
+            }
+            Output::Summary(digest) => {
+                digest.count(&seen.response);
+                String::new()
             }
             Output::Json(mask) if mask.is_empty() => seen.response.line() + "\n",
             Output::Json(mask) => seen.response.masked_line(mask) + "\n",
@@ -90,7 +99,7 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
     if wish.print_filters {
         return Ok(crate::list::put(&raw_filters(&allow, &deny)));
     }
-    let output = wish.form()?;
+    let output = wish.form(cli.json)?;
     let mut source = wish.source()?;
     let (products, out) = (Products::new(wish)?, BufWriter::new(io::stdout().lock()));
     let mut pipe = Pipe { output, products, out, layout: wish.layout(), quiet: cli.quiet, lost: 0, closed: false };
@@ -121,10 +130,12 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
     for seen in &kept {
         pipe.put(seen)?;
     }
-    if let Output::Printed(printer) = &mut pipe.output {
-        let rest = printer.end();
-        pipe.write(&rest)?;
-    }
+    let rest = match &mut pipe.output {
+        Output::Printed(printer) => printer.end(),
+        Output::Summary(digest) => digest.text(TOP),
+        Output::Json(_) => String::new(),
+    };
+    pipe.write(&rest)?;
     pipe.flush()?;
     let (missing, lost) = (source.missing(), pipe.lost);
     let note = pipe.products.end(lost)?;

@@ -47,6 +47,7 @@ Examples:
   skep observe --input-file flows.json --verdict DROPPED     what was dropped, of flows that Hubble or skep wrote
   hubble observe -f -o jsonpb | skep observe --input-file -  the same, as they come
   skep observe --input-file a.pcapng --to-port 443 -o table  packets of a capture
+  skep observe --input-file flows.json -o summary            talkers, edges, drops by reason, latencies
   skep observe --input-file flows.json --map services.html   who talks to whom";
 
 /// Its part of the command line.
@@ -76,6 +77,8 @@ pub fn command() -> Command {
     Command::new("observe")
         .about("Show flows: who talks to whom, and what became of it; filters and forms are those of `hubble observe`")
         .after_help(EXAMPLES)
+        // Apart from the options that every command has.
+        .next_help_heading("Flows")
         .arg(file(
             "input-file",
             "FILE",
@@ -86,7 +89,7 @@ pub fn command() -> Command {
                 .short('o')
                 .long("output")
                 .value_name("FORM")
-                .help("compact (default), dict, json, jsonpb or table")
+                .help("compact (default), dict, json, jsonpb, table, or summary: what all flows come to")
                 .value_parser(value_parser!(PathBuf))
                 .action(ArgAction::Append),
         )
@@ -180,20 +183,25 @@ impl Wish {
         Ok((allow, deny))
     }
 
-    pub fn form(&self) -> Result<Output, Diagnostic> {
+    pub fn form(&self, json: bool) -> Result<Output, Diagnostic> {
         let form = match self.form.as_deref().map(str::to_ascii_lowercase).as_deref() {
-            None | Some("compact") => Form::Compact,
+            None if !json => Form::Compact,
+            Some("compact") => Form::Compact,
             Some("dict") => Form::Dict,
             Some("table" | "tab") if self.follow => {
                 return Err(Diagnostic::script("a table is printed at its end, and `--follow` has none")
                     .help("skep observe --follow -o compact"));
             }
             Some("table" | "tab") => Form::Table,
-            Some("json" | "jsonpb") => return Ok(Output::Json(Mask::parse(self.mask.iter().map(String::as_str))?)),
+            None | Some("json" | "jsonpb") => {
+                return Ok(Output::Json(Mask::parse(self.mask.iter().map(String::as_str))?));
+            }
+            Some("summary") if self.mask.is_empty() => return Ok(Output::Summary(Box::default())),
+            Some("summary") => Form::Compact,
             Some(_) => {
                 let form = self.form.as_deref().unwrap_or_default();
                 return Err(Diagnostic::script(format!("`{form}` is no form of flows"))
-                    .help("-o compact, -o dict, -o json, -o jsonpb or -o table"));
+                    .help("-o compact, -o dict, -o json, -o jsonpb, -o table or -o summary"));
             }
         };
         if !self.mask.is_empty() {

@@ -3,6 +3,7 @@
 
 pub mod cidr;
 pub mod container;
+pub mod digest;
 pub mod drop_reason;
 pub mod endpoint;
 pub mod flow;
