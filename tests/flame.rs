@@ -144,8 +144,9 @@ fn waits_last_as_long_as_the_program_measured() {
     for part in ["nap", "doze"] {
         assert_near(part, accounts.get(part), folded.path(&["flame", "main", part]));
     }
-    // The clock cannot be late by as much.
-    assert!(folded.path(&["nap"]) >= 23 * 29_000_000 && folded.path(&["doze"]) >= 23 * 11_000_000);
+    // What was asked for; a virtual processor that is taken away between the call and the wait shortens the wait.
+    let asked = |milliseconds: u64| 23 * milliseconds * 1_000_000 / 20 * 19;
+    assert!(folded.path(&["nap"]) >= asked(29) && folded.path(&["doze"]) >= asked(11));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
+use crate::kernel::network::Hook;
 use crate::kernel::perf::Every;
 use crate::machine::Machine;
 use crate::resolve::{Arguments, Scope};
 use crate::slot::ir::{Current, Int, Memory, Place, Size};
+use crate::template::packets;
 use std::path::PathBuf;
 
 mod function;
@@ -57,6 +59,11 @@ pub enum Mechanism {
     /// One look at all objects of a kind.
     Iterator {
         target: String,
+    },
+    /// By a link of its own, or a filter of tc.
+    Packets {
+        hook: Hook,
+        place: packets::Place,
     },
     /// On every CPU, or on one.
     Perf {

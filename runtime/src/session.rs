@@ -21,11 +21,12 @@ use crate::trust::{self, Trust};
 use crate::unwind::samples::Samples;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 mod functions;
 mod links;
+mod packets;
 mod programs;
 
 pub use functions::Refused;
@@ -44,6 +45,9 @@ impl Default for Sizes {
         Sizes { ring: 8 << 20, stacks: 8192 }
     }
 }
+
+/// The table of exchange.bpf.h.
+const EXCHANGES: &str = "exchanges";
 
 /// Entries that run in the kernel.
 pub struct Session {
@@ -148,7 +152,7 @@ impl Session {
             create(name, shape).map_err(|error| load::refused_table(&entry.source_text(), shape.key_size, &error))
         };
         let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
-        let spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
+        let mut spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
         let (mut programs, mut runs) = (Vec::new(), Vec::new());
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
@@ -181,6 +185,10 @@ impl Session {
                 }
                 loaded => loaded?,
             };
+            // Questions that wait for their answers are as good as spans: those that wait at the end are counted.
+            if let Some(map) = loaded.maps.get(EXCHANGES) {
+                spans = Some(map.try_clone().map_err(refused)?);
+            }
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
         let counts = prepared.aggregate.is_some() || prepared.copies.is_some();
@@ -283,6 +291,11 @@ impl Session {
     /// Frames that were shown, and those without a name among them; `None` where nothing asks for call chains.
     pub fn frames(&self) -> Option<(u64, u64)> {
         self.stacks.as_ref().map(|stacks| stacks.counts())
+    }
+
+    /// The programs that are loaded.
+    pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().flat_map(|running| &running.programs).map(AsFd::as_fd)
     }
 
     /// How many attachments there are.

@@ -16,12 +16,15 @@ pub mod guest;
 pub mod hubble;
 pub mod kernel;
 pub mod machine;
+pub mod network;
 pub mod output;
+pub mod pty;
 pub mod skep;
 pub mod workload;
 
 pub use golden::golden;
 pub use machine::privileged;
+pub use network::Namespace;
 pub use output::Output;
 pub use skep::Skep;
 pub use workload::Workload;

@@ -1,6 +1,7 @@
 //! Attaching: one call for each mechanism, each giving a link that detaches when dropped.
 
 use super::missed;
+use super::network::Attachment;
 use super::perf::{self, Every};
 use super::sys::{
     self, Command, IteratorCreate, KprobeMultiLink, PerfEvent, PerfLink, RawTracepoint, TracingLink, UprobeMultiLink,
@@ -16,6 +17,20 @@ use std::path::Path;
 pub struct Link {
     /// Held for their drop.
     fds: Vec<OwnedFd>,
+    #[expect(dead_code, reason = "held for its drop")]
+    packets: Option<Attachment>,
+}
+
+impl From<Attachment> for Link {
+    fn from(attachment: Attachment) -> Link {
+        Link { fds: Vec::new(), packets: Some(attachment) }
+    }
+}
+
+impl From<Vec<OwnedFd>> for Link {
+    fn from(fds: Vec<OwnedFd>) -> Link {
+        Link { fds, packets: None }
+    }
 }
 
 impl Link {
@@ -44,7 +59,7 @@ pub fn raw_tracepoint(program: BorrowedFd<'_>, name: &str, cookie: u64) -> io::R
     let name = CString::new(name)?;
     let mut attributes =
         RawTracepoint { name: name.as_ptr() as u64, prog_fd: program.as_raw_fd() as u32, cookie, ..Default::default() };
-    Ok(Link { fds: vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?] })
+    Ok(Link::from(vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?]))
 }
 
 /// A tracing program (`tp_btf`, …): what it attaches to was said when it was loaded.
@@ -58,9 +73,9 @@ pub fn tracing(program: BorrowedFd<'_>, attach_type: u32, cookie: u64) -> io::Re
         // Linux 5.10 attaches tracing programs by the older call only.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) && cookie == 0 => {
             let mut attributes = RawTracepoint { prog_fd, ..Default::default() };
-            Ok(Link { fds: vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?] })
+            Ok(Link::from(vec![bpf_fd(Command::RawTracepointOpen, &mut attributes)?]))
         }
-        other => Ok(Link { fds: vec![other?] }),
+        other => Ok(Link::from(vec![other?])),
     }
 }
 
@@ -76,7 +91,7 @@ pub fn iterator(program: BorrowedFd<'_>) -> io::Result<Link> {
     let mut reading = std::fs::File::from(bpf_fd(Command::IteratorCreate, &mut create)?);
     // The program writes nothing here; reading drives it, and ends with the list.
     io::copy(&mut reading, &mut io::sink())?;
-    Ok(Link { fds: vec![link] })
+    Ok(Link::from(vec![link]))
 }
 
 /// Timed samples or a counter's overflows, on each of `cpus`.
@@ -89,7 +104,7 @@ pub fn perf_event(program: BorrowedFd<'_>, event: PerfEvent, cpus: &[u32], cooki
         let opened = sys::perf_event_open(&mut event.clone(), -1, *cpu as i32)?;
         fds.append(&mut perf_link(program, opened, cookie)?.fds);
     }
-    Ok(Link { fds })
+    Ok(Link::from(fds))
 }
 
 /// A function of the kernel, or an instruction `offset` bytes into it; without a function, at an address.
@@ -130,7 +145,7 @@ pub fn kprobe_multi(program: BorrowedFd<'_>, functions: &[&str], returns: bool, 
         cookies: sys::address(cookies),
         ..Default::default()
     };
-    Ok(Link { fds: vec![bpf_fd(Command::LinkCreate, &mut attributes)?] })
+    Ok(Link::from(vec![bpf_fd(Command::LinkCreate, &mut attributes)?]))
 }
 
 /// Has the kernel kprobes, as perf events?
@@ -205,7 +220,7 @@ pub fn uprobe_multi(program: BorrowedFd<'_>, at: &Uprobe<'_>, places: &[UserPlac
         pid: at.pid.unwrap_or(0),
         ..Default::default()
     };
-    Ok(Link { fds: vec![bpf_fd(Command::LinkCreate, &mut attributes)?] })
+    Ok(Link::from(vec![bpf_fd(Command::LinkCreate, &mut attributes)?]))
 }
 
 /// Runs the program at each overflow of an open perf event.
@@ -220,12 +235,12 @@ fn perf_link(program: BorrowedFd<'_>, event: OwnedFd, cookie: u64) -> io::Result
         ..Default::default()
     };
     match bpf_fd(Command::LinkCreate, &mut attributes) {
-        Ok(link) => Ok(Link { fds: vec![link, event] }),
+        Ok(link) => Ok(Link::from(vec![link, event])),
         // Linux before 5.15 has no such link: the event itself is then the attachment.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             sys::ioctl(event.as_fd(), SET_BPF, i64::from(program.as_raw_fd()))?;
             sys::ioctl(event.as_fd(), ENABLE, 0)?;
-            Ok(Link { fds: vec![event] })
+            Ok(Link::from(vec![event]))
         }
         Err(error) => Err(error),
     }

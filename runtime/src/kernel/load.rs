@@ -22,9 +22,13 @@ pub struct ProgramKind {
 }
 
 pub const KPROBE: u32 = 2;
+pub const SCHED_CLS: u32 = 3;
 pub const TRACEPOINT: u32 = 5;
+pub const XDP: u32 = 6;
 pub const PERF_EVENT: u32 = 7;
+pub const CGROUP_SKB: u32 = 8;
 pub const RAW_TRACEPOINT: u32 = 17;
+pub const CGROUP_SOCK_ADDR: u32 = 18;
 pub const TRACING: u32 = 26;
 /// expected_attach_type of `tp_btf` programs.
 pub const TRACE_RAW_TP: u32 = 23;

@@ -15,15 +15,22 @@ pub enum Command {
     MapDelete = 3,
     MapGetNextKey = 4,
     ProgramLoad = 5,
+    Pin = 6,
+    OpenPinned = 7,
     ProgramTestRun = 10,
+    ProgramById = 13,
     ObjectInfo = 15,
+    ProgramQuery = 16,
     RawTracepointOpen = 17,
     BtfLoad = 18,
     BtfGetFdById = 19,
     MapFreeze = 22,
     BtfGetNextId = 23,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
     LinkCreate = 28,
+    LinkUpdate = 29,
+    EnableStats = 32,
     IteratorCreate = 33,
 }
 
@@ -52,6 +59,7 @@ attributes! {
     MapElement { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64 }
     MapFreeze { map_fd: u32 }
     IteratorCreate { link_fd: u32, flags: u32 }
+    EnableStats { kind: u32 }
     MapBatch { in_batch: u64, out_batch: u64, keys: u64, values: u64, count: u32, map_fd: u32, elem_flags: u64, flags: u64 }
     ProgramLoad { prog_type: u32, insn_cnt: u32, insns: u64, license: u64, log_level: u32, log_size: u32, log_buf: u64,
         kern_version: u32, prog_flags: u32, prog_name: [u8; 16], prog_ifindex: u32, expected_attach_type: u32,
@@ -67,6 +75,13 @@ attributes! {
         addrs: u64, cookies: u64 }
     UprobeMultiLink { prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, path: u64, offsets: u64,
         ref_ctr_offsets: u64, cookies: u64, cnt: u32, multi_flags: u32, pid: u32, pad: u32 }
+    /// `relative` is a descriptor or id that a tcx link stands before or behind; 0: at an end.
+    PacketLink { prog_fd: u32, target: u32, attach_type: u32, flags: u32, relative: u32, pad: u32, expected_revision: u64 }
+    LinkUpdate { link_fd: u32, prog_fd: u32, flags: u32, old_prog_fd: u32 }
+    /// The whole of it: for tcx the kernel writes `revision` whatever length it is told.
+    ProgramQuery { target: u32, attach_type: u32, query_flags: u32, attach_flags: u32, prog_ids: u64, count: u32, pad: u32,
+        prog_attach_flags: u64, link_ids: u64, link_attach_flags: u64, revision: u64 }
+    Pin { path: u64, fd: u32, flags: u32 }
     /// `next_id` is where the kernel answers.
     NextId { start_id: u32, next_id: u32, open_flags: u32 }
     ById { id: u32, next_id: u32, open_flags: u32 }
@@ -238,6 +253,35 @@ pub fn possible_cpus() -> io::Result<usize> {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
     let last = cpu_list(&text).and_then(|list| list.last().copied());
     last.map(|last| last as usize + 1).ok_or_else(|| io::Error::other(format!("unexpected list of CPUs {text:?}")))
+}
+
+/// How many names an open file or folder has; 0 once it is removed.
+pub fn links(file: &std::fs::File) -> u64 {
+    file.metadata().map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
+}
+
+/// Nanoseconds on the clock that programs read, which no setting of the time changes: CLOCK_MONOTONIC.
+pub fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the one structure that it is given; every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Runs an XDP or tc program on a packet `repeat` times. Says what it returned, and what one run took in nanoseconds.
+///
+/// # Errors
+/// The kernel's.
+pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_in: address(packet),
+        data_size_in: packet.len() as u32,
+        repeat,
+        ..Default::default()
+    };
+    bpf(Command::ProgramTestRun, &mut run)?;
+    Ok((run.retval, run.duration))
 }
 
 /// The CPUs that are running now.

@@ -10,6 +10,7 @@ pub mod flow;
 pub mod hubble;
 pub mod identity;
 pub mod message;
+pub mod names;
 pub mod packet;
 pub mod pcapng;
 pub mod prometheus;

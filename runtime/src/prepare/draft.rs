@@ -121,6 +121,7 @@ fn program_type(mechanism: &Mechanism) -> u32 {
         Mechanism::Uprobe { .. } | Mechanism::Kprobe { .. } => load::KPROBE,
         Mechanism::Trampoline { .. } | Mechanism::Iterator { .. } => load::TRACING,
         Mechanism::Perf { .. } => load::PERF_EVENT,
+        Mechanism::Packets { hook, .. } => hook.program_kind().prog_type,
     }
 }
 
@@ -151,6 +152,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
         Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
+        Mechanism::Packets { .. } => return Err(Diagnostic::bug("packets are for templates of their own")),
     };
     let template =
         catalog.get(template).ok_or_else(|| Diagnostic::bug(format!("template `{template}` is not in this binary")))?;

@@ -2,6 +2,7 @@
 
 use crate::aggregate::column::{ColumnType, Show};
 use crate::kernel::map::Shape;
+use crate::kernel::network::Hook;
 use crate::machine::Machine;
 use crate::points::Mechanism;
 use crate::slot::assembler::{Insn, MapRef};
@@ -75,6 +76,8 @@ pub enum Load {
     },
     KprobeMulti,
     UprobeMulti,
+    /// A program that meets packets.
+    Packets(Hook),
     /// A tracing program on an iterator's prototype.
     Iterator(String),
 }

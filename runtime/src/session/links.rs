@@ -5,6 +5,7 @@ use crate::kernel::attach::{self, Link, Uprobe, UserPlace};
 use crate::kernel::{load, perf, sys};
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Load, Program};
+use crate::session::packets;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,6 +25,9 @@ pub fn attach(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic> 
             _ => attach::raw_tracepoint(fd.as_fd(), name, 0),
         };
         return Ok(vec![link.map_err(|error| failed(shown, &error))?]);
+    }
+    if let Load::Packets(hook) = program.load {
+        return program.attach.iter().map(|one| packets::attach(hook, one, fd)).collect();
     }
     program.attach.iter().map(|one| attach_one(program, one, fd).map_err(|error| failed(&one.shown, &error))).collect()
 }
@@ -56,6 +60,7 @@ pub fn attach_one(program: &Program, one: &Attach, fd: &OwnedFd) -> io::Result<L
             attach::perf_event(fd.as_fd(), perf::attributes(*kind, *config, *every), &cpus, cookie)
         }
         Mechanism::Syscall { .. } => Err(io::Error::other("system calls are attached together")),
+        Mechanism::Packets { .. } => Err(io::Error::other("programs for packets are loaded as such")),
     }
 }
 

@@ -40,6 +40,7 @@ pub fn load(
                 expected_attach_type: load::TRACE_ITER,
                 attach_btf_id: machine.function_id(&format!("bpf_iter_{target}"))?,
             },
+            Load::Packets(hook) => hook.program_kind(),
             Load::KprobeMulti => ProgramKind {
                 prog_type: load::KPROBE,
                 expected_attach_type: load::TRACE_KPROBE_MULTI,
