@@ -53,7 +53,7 @@ fn tshark(file: &str, words: &[&str]) -> String {
 
 #[test]
 fn flows_are_printed_in_every_form() {
-    for form in ["compact", "dict", "table"] {
+    for form in ["compact", "dict", "table", "summary"] {
         golden(&format!("observe/{form}"), &observe(&["-o", form]).ok().out);
     }
     golden("observe/everything", &observe(&["--print-node-name", "--print-policy-names", "--numeric"]).ok().out);
@@ -174,7 +174,7 @@ fn wishes_that_cannot_be_met_are_errors_with_a_way_out() {
     let cases: &[(&[&str], &str)] = &[
         (
             &["-o", "xml"],
-            "error: `xml` is no form of flows\n  = help: -o compact, -o dict, -o json, -o jsonpb or -o table\n",
+            "error: `xml` is no form of flows\n  = help: -o compact, -o dict, -o json, -o jsonpb, -o table or -o summary\n",
         ),
         (&["--field-mask", "time"], "error: `--field-mask` is for JSON\n  = help: -o jsonpb\n"),
         (&["-o", "json", "--field-mask", "tim"], "error: a flow has no member `tim`\n  = help: time\n"),

@@ -4,6 +4,7 @@ pub mod arch;
 pub mod attach;
 pub mod btf;
 pub mod cgroup;
+pub mod clock;
 pub mod clsact;
 pub mod core_relo;
 pub mod cost;

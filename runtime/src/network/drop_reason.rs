@@ -1,6 +1,6 @@
 //! Why a packet was dropped, in Cilium's numbers, names and words. The kernel's own reasons are another enumeration.
 
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::network::message::{Reader, Value};
 use serde_json::Value as Json;
 use std::borrow::Cow;
@@ -50,14 +50,13 @@ impl Value for DropReason {
 
     fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
         let number = || json.as_u64().and_then(|number| u32::try_from(number).ok()).map(DropReason);
-        json.as_str().map_or_else(number, DropReason::named).ok_or_else(|| {
-            let near = nearest(json.as_str().unwrap_or_default(), REASONS.iter().map(|(_, name, _)| *name));
-            let wrong = reader.wants("a drop reason", &json);
-            match near {
-                Some(near) => wrong.help(near),
-                None => wrong,
+        match json.as_str().map_or_else(number, DropReason::named) {
+            Some(reason) => Ok(reason),
+            None => {
+                let known = REASONS.iter().map(|(_, name, _)| *name);
+                reader.name("a drop reason", &json, known).map(|()| DropReason::NONE)
             }
-        })
+        }
     }
 }
 

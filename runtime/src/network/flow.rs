@@ -3,67 +3,21 @@
 //!
 //! Source: Cilium's public `flow.proto`, 1.19; the order of members is the one there.
 
-use crate::diagnostic::Diagnostic;
+mod header;
+mod names;
+
 use crate::network::drop_reason::DropReason;
-use crate::network::message::{Reader, Spelled, Text, Value, Wrapped, message, names, one_of};
+use crate::network::message::{Text, Wrapped, message, one_of};
 use crate::network::time::Time;
-use serde_json::{Map, Value as Json, json};
-use std::fmt;
+use serde_json::{Value as Json, json};
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 
-names! {
-    pub enum Verdict {
-        Unknown = 0 "VERDICT_UNKNOWN", Forwarded = 1 "FORWARDED", Dropped = 2 "DROPPED", Error = 3 "ERROR",
-        /// It would have been dropped.
-        Audit = 4 "AUDIT", Redirected = 5 "REDIRECTED", Traced = 6 "TRACED", Translated = 7 "TRANSLATED",
-    }
-
-    pub enum AuthType { Disabled = 0 "DISABLED", Spire = 1 "SPIRE", TestAlwaysFail = 2 "TEST_ALWAYS_FAIL" }
-
-    pub enum FlowType { Unknown = 0 "UNKNOWN_TYPE", L3L4 = 1 "L3_L4", L7 = 2 "L7", Sock = 3 "SOCK" }
-
-    pub enum IpVersion { NotUsed = 0 "IP_NOT_USED", V4 = 1 "IPv4", V6 = 2 "IPv6" }
-
-    pub enum TunnelProtocol { Unknown = 0 "UNKNOWN", Vxlan = 1 "VXLAN", Geneve = 2 "GENEVE" }
-
-    pub enum L7Type { Unknown = 0 "UNKNOWN_L7_TYPE", Request = 1 "REQUEST", Response = 2 "RESPONSE", Sample = 3 "SAMPLE" }
-
-    pub enum Direction { Unknown = 0 "TRAFFIC_DIRECTION_UNKNOWN", Ingress = 1 "INGRESS", Egress = 2 "EGRESS" }
-
-    pub enum TracePoint {
-        Unknown = 0 "UNKNOWN_POINT", ToProxy = 1 "TO_PROXY", ToHost = 2 "TO_HOST", ToStack = 3 "TO_STACK",
-        ToOverlay = 4 "TO_OVERLAY", FromEndpoint = 5 "FROM_ENDPOINT", FromProxy = 6 "FROM_PROXY",
-        FromHost = 7 "FROM_HOST", FromStack = 8 "FROM_STACK", FromOverlay = 9 "FROM_OVERLAY",
-        FromNetwork = 10 "FROM_NETWORK", ToNetwork = 11 "TO_NETWORK", FromCrypto = 12 "FROM_CRYPTO",
-        ToCrypto = 13 "TO_CRYPTO", ToEndpoint = 101 "TO_ENDPOINT",
-    }
-
-    pub enum TraceReason {
-        Unknown = 0 "TRACE_REASON_UNKNOWN", New = 1 "NEW", Established = 2 "ESTABLISHED", Reply = 3 "REPLY",
-        Related = 4 "RELATED", Reopened = 5 "REOPENED", Srv6Encap = 6 "SRV6_ENCAP", Srv6Decap = 7 "SRV6_DECAP",
-        EncryptOverlay = 8 "ENCRYPT_OVERLAY",
-    }
-
-    pub enum DebugCapturePoint {
-        Unknown = 0 "DBG_CAPTURE_POINT_UNKNOWN", Delivery = 4 "DBG_CAPTURE_DELIVERY", FromLb = 5 "DBG_CAPTURE_FROM_LB",
-        AfterV46 = 6 "DBG_CAPTURE_AFTER_V46", AfterV64 = 7 "DBG_CAPTURE_AFTER_V64",
-        ProxyPre = 8 "DBG_CAPTURE_PROXY_PRE", ProxyPost = 9 "DBG_CAPTURE_PROXY_POST",
-        SnatPre = 10 "DBG_CAPTURE_SNAT_PRE", SnatPost = 11 "DBG_CAPTURE_SNAT_POST",
-    }
-
-    pub enum TranslationPoint {
-        Unknown = 0 "SOCK_XLATE_POINT_UNKNOWN", PreForward = 1 "SOCK_XLATE_POINT_PRE_DIRECTION_FWD",
-        PostForward = 2 "SOCK_XLATE_POINT_POST_DIRECTION_FWD", PreReverse = 3 "SOCK_XLATE_POINT_PRE_DIRECTION_REV",
-        PostReverse = 4 "SOCK_XLATE_POINT_POST_DIRECTION_REV",
-    }
-
-    pub enum LossSource {
-        Unknown = 0 "UNKNOWN_LOST_EVENT_SOURCE", PerfEventRingBuffer = 1 "PERF_EVENT_RING_BUFFER",
-        ObserverEventsQueue = 2 "OBSERVER_EVENTS_QUEUE", HubbleRingBuffer = 3 "HUBBLE_RING_BUFFER",
-    }
-}
+pub use header::{Mac, TcpFlags};
+pub use names::{
+    AuthType, DebugCapturePoint, Direction, FlowType, IpVersion, L7Type, LossSource, MATCH_TYPES, TracePoint,
+    TraceReason, TranslationPoint, TunnelProtocol, Verdict, event,
+};
 
 message! {
     pub struct Flow {
@@ -288,115 +242,6 @@ one_of! {
     pub enum Layer4 {
         Tcp(Tcp) = "TCP", Udp(Ports) = "UDP", Icmpv4(Icmp) = "ICMPv4", Icmpv6(Icmp) = "ICMPv6", Sctp(Ports) = "SCTP",
         Vrrp(Vrrp) = "VRRP", Igmp(Igmp) = "IGMP",
-    }
-}
-
-/// Numbers of `event_type.type`.
-pub mod event {
-    pub const DROP: i32 = 1;
-    pub const DEBUG: i32 = 2;
-    pub const CAPTURE: i32 = 3;
-    pub const TRACE: i32 = 4;
-    pub const POLICY_VERDICT: i32 = 5;
-    pub const TRACE_SOCK: i32 = 7;
-    pub const L7: i32 = 129;
-    pub const AGENT: i32 = 130;
-    /// As `--type` takes them.
-    pub const NAMES: &[(&str, i32)] = &[
-        ("drop", DROP),
-        ("debug", DEBUG),
-        ("capture", CAPTURE),
-        ("trace", TRACE),
-        ("policy-verdict", POLICY_VERDICT),
-        ("trace-sock", TRACE_SOCK),
-        ("l7", L7),
-        ("agent", AGENT),
-    ];
-}
-
-/// By `policy_match_type`.
-pub const MATCH_TYPES: [&str; 7] = ["none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only"];
-
-/// A hardware address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f] = self.0;
-        write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-    }
-}
-
-impl FromStr for Mac {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Mac, ()> {
-        let mut octets = [0; 6];
-        let mut parts = text.split(':');
-        for octet in &mut octets {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or(())?;
-            *octet = u8::from_str_radix(part, 16).map_err(|_| ())?;
-        }
-        if parts.next().is_none() { Ok(Mac(octets)) } else { Err(()) }
-    }
-}
-
-impl Spelled for Mac {
-    const WHAT: &str = "a hardware address";
-}
-
-/// Flags of a TCP header, in its bits: FIN is the lowest, NS (the ninth) the highest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TcpFlags(pub u16);
-
-impl TcpFlags {
-    pub const FIN: TcpFlags = TcpFlags(1);
-    pub const SYN: TcpFlags = TcpFlags(2);
-    pub const RST: TcpFlags = TcpFlags(4);
-    pub const ACK: TcpFlags = TcpFlags(16);
-    /// By their bits.
-    pub const NAMES: [&str; 9] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"];
-
-    /// By name, in any case.
-    pub fn named(name: &str) -> Option<TcpFlags> {
-        let bit = TcpFlags::NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
-        Some(TcpFlags(1 << bit))
-    }
-
-    /// Are all of `flags` set?
-    pub fn has(self, flags: TcpFlags) -> bool {
-        self.0 & flags.0 == flags.0
-    }
-
-    fn names(self) -> impl Iterator<Item = &'static str> {
-        TcpFlags::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| name)
-    }
-}
-
-impl Value for TcpFlags {
-    fn is_zero(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn json(&self) -> Json {
-        self.names().map(|name| (name.to_owned(), Json::Bool(true))).collect::<Map<_, _>>().into()
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        let mut flags = TcpFlags::default();
-        for (key, value) in reader.object(json)? {
-            match TcpFlags::NAMES.iter().position(|name| *name == key) {
-                Some(bit) if bool::read(value, reader)? => flags.0 |= 1 << bit,
-                Some(_) => {}
-                None => reader.unknown(&key),
-            }
-        }
-        Ok(flags)
-    }
-
-    fn has(path: &[&str]) -> bool {
-        matches!(path, []) || matches!(path, [name] if TcpFlags::NAMES.contains(name))
     }
 }
 

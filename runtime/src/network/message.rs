@@ -3,13 +3,11 @@
 //! Zero values are left out, 64-bit integers are texts, enumerations go by name, keys stand in the order of declaration.
 //! Source: Protocol Buffers, "ProtoJSON format".
 
-use crate::diagnostic::Diagnostic;
-use crate::network::time::Time;
+mod values;
+
+use crate::diagnostic::{Diagnostic, nearest};
 use serde_json::{Map, Value as Json};
-use std::fmt::Display;
-use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// What a member of a message can be.
 pub trait Value: Sized {
@@ -28,12 +26,17 @@ pub trait Value: Sized {
     }
 }
 
-/// Where reading has got to, and the keys that nobody knows.
+/// A [`message!`]: as a member it is there or not.
+pub trait Message: Value {}
+
+/// Where reading has got to, and the keys and names that nobody knows.
 #[derive(Debug, Default)]
 pub struct Reader {
     path: Vec<&'static str>,
+    /// Is what nobody knows an error? Else newer messages than ours are read as far as they are known.
+    strict: bool,
     /// `flow.l4.QUIC`
-    pub unknown: Vec<String>,
+    unknown: Vec<String>,
 }
 
 impl Reader {
@@ -55,6 +58,31 @@ impl Reader {
         self.unknown.push([self.path.as_slice(), &[key]].concat().join("."));
     }
 
+    /// A name that an enumeration does not have.
+    ///
+    /// # Errors
+    /// If it has to be known, with the nearest one.
+    pub fn name<'a>(
+        &mut self,
+        what: &str,
+        got: &Json,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Diagnostic> {
+        match got.as_str() {
+            Some(name) if !self.strict => {
+                self.unknown(name);
+                Ok(())
+            }
+            name => {
+                let wrong = self.wants(what, got);
+                Err(match nearest(name.unwrap_or_default(), known) {
+                    Some(near) => wrong.help(near),
+                    None => wrong,
+                })
+            }
+        }
+    }
+
     pub fn wants(&self, what: &str, got: &Json) -> Diagnostic {
         let mut got = got.to_string();
         if got.len() > 60 {
@@ -72,7 +100,7 @@ impl Reader {
     }
 }
 
-/// Reads a message from JSON; `unknown` gets the keys that it does not have.
+/// Reads a message from JSON; `unknown` gets the keys and names that it does not have.
 ///
 /// # Errors
 /// A script diagnostic: no JSON, or a member of another type.
@@ -87,6 +115,19 @@ pub fn read<T: Value>(text: &str, unknown: &mut Vec<String>) -> Result<T, Diagno
     let message = T::read(json, &mut reader);
     unknown.append(&mut reader.unknown);
     message
+}
+
+/// Reads a message that has nothing but what we know.
+///
+/// # Errors
+/// A script diagnostic: a member of another type, a key or a name that is not known.
+pub fn read_strictly<T: Value>(json: Json, what: &str) -> Result<T, Diagnostic> {
+    let mut reader = Reader { strict: true, ..Reader::default() };
+    let message = T::read(json, &mut reader)?;
+    match reader.unknown.first() {
+        Some(member) => Err(Diagnostic::script(format!("{what} has no member `{member}`"))),
+        None => Ok(message),
+    }
 }
 
 /// A structure whose members have keys, in the order of its `.proto`.
@@ -196,17 +237,13 @@ macro_rules! names {
                 reader: &mut $crate::network::message::Reader,
             ) -> Result<Self, $crate::diagnostic::Diagnostic> {
                 let number = || json.as_u64().and_then(|number| $name::numbered(u32::try_from(number).ok()?));
-                let member = json.as_str().map_or_else(number, $name::named);
-                member.ok_or_else(|| {
-                    let near = json.as_str().and_then(|text| {
-                        $crate::diagnostic::nearest(text, [$zero_text, $($text),+])
-                    });
-                    let wrong = reader.wants(concat!("a name of ", stringify!($name)), &json);
-                    match near {
-                        Some(near) => wrong.help(near),
-                        None => wrong,
+                match json.as_str().map_or_else(number, $name::named) {
+                    Some(member) => Ok(member),
+                    None => {
+                        let what = concat!("a name of ", stringify!($name));
+                        reader.name(what, &json, [$zero_text, $($text),+]).map(|()| $name::$first)
                     }
-                })
+                }
             }
         }
     )+};
@@ -265,218 +302,5 @@ macro_rules! one_of {
     };
 }
 
+pub use values::{Spelled, Text, Wrapped};
 pub(crate) use {message, names, one_of};
-
-/// A value that is written even if it is zero; absent is another thing. Protobuf's `BoolValue` and its like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Wrapped<T>(pub Option<T>);
-
-impl<T: Value> Value for Wrapped<T> {
-    fn is_zero(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn json(&self) -> Json {
-        self.0.as_ref().map_or(Json::Null, Value::json)
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        T::read(json, reader).map(|value| Wrapped(Some(value)))
-    }
-}
-
-impl Value for bool {
-    fn is_zero(&self) -> bool {
-        !self
-    }
-
-    fn json(&self) -> Json {
-        (*self).into()
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        json.as_bool().ok_or_else(|| reader.wants("true or false", &json))
-    }
-}
-
-impl Value for u64 {
-    fn is_zero(&self) -> bool {
-        *self == 0
-    }
-
-    fn json(&self) -> Json {
-        self.to_string().into()
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        json.as_u64().map_or_else(|| reader.text("a number of 64 bits", &json), Ok)
-    }
-}
-
-macro_rules! numbers {
-    ($($kind:ty)+) => {$(
-        impl Value for $kind {
-            fn is_zero(&self) -> bool {
-                *self == 0
-            }
-
-            fn json(&self) -> Json {
-                (*self).into()
-            }
-
-            fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-                let number = json.as_i64().and_then(|number| number.try_into().ok());
-                number.map_or_else(|| reader.text("a number that fits", &json), Ok)
-            }
-        }
-    )+};
-}
-
-numbers!(u8 u16 u32 i32);
-
-impl Value for String {
-    fn is_zero(&self) -> bool {
-        self.is_empty()
-    }
-
-    fn json(&self) -> Json {
-        self.as_str().into()
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        match json {
-            Json::String(text) => Ok(text),
-            other => Err(reader.wants("a text", &other)),
-        }
-    }
-}
-
-impl<T: Value> Value for Vec<T> {
-    fn is_zero(&self) -> bool {
-        self.is_empty()
-    }
-
-    fn json(&self) -> Json {
-        self.iter().map(Value::json).collect()
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        match json {
-            Json::Array(elements) => elements.into_iter().map(|element| T::read(element, reader)).collect(),
-            other => Err(reader.wants("a list", &other)),
-        }
-    }
-}
-
-/// A [`message!`]: as a member it is there or not.
-pub trait Message: Value {}
-
-impl<T: Message> Message for Box<T> {}
-
-impl<T: Message> Message for Arc<T> {}
-
-macro_rules! behind {
-    ($($pointer:ident)+) => {$(
-        impl<T: Message> Value for $pointer<T> {
-            fn is_zero(&self) -> bool {
-                false
-            }
-
-            fn json(&self) -> Json {
-                (**self).json()
-            }
-
-            fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-                T::read(json, reader).map($pointer::new)
-            }
-
-            fn has(path: &[&str]) -> bool {
-                T::has(path)
-            }
-        }
-    )+};
-}
-
-behind!(Box Arc);
-
-impl<T: Message> Value for Option<T> {
-    fn is_zero(&self) -> bool {
-        self.is_none()
-    }
-
-    fn json(&self) -> Json {
-        self.as_ref().map_or(Json::Null, Value::json)
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        T::read(json, reader).map(Some)
-    }
-
-    fn has(path: &[&str]) -> bool {
-        T::has(path)
-    }
-}
-
-/// Anything, kept as it came.
-impl Value for Json {
-    fn is_zero(&self) -> bool {
-        self.is_null()
-    }
-
-    fn json(&self) -> Json {
-        self.clone()
-    }
-
-    fn read(json: Json, _: &mut Reader) -> Result<Self, Diagnostic> {
-        Ok(json)
-    }
-}
-
-/// A value that is a text in JSON, and absent where that is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<T>(pub Option<T>);
-
-impl<T> Default for Text<T> {
-    fn default() -> Self {
-        Text(None)
-    }
-}
-
-/// What can be such a text, and what to call it in an error.
-pub trait Spelled: Display + FromStr {
-    const WHAT: &str;
-}
-
-impl<T: Spelled> Value for Text<T> {
-    fn is_zero(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn json(&self) -> Json {
-        self.0.as_ref().map_or(Json::Null, |value| value.to_string().into())
-    }
-
-    fn read(json: Json, reader: &mut Reader) -> Result<Self, Diagnostic> {
-        if json.as_str() == Some("") {
-            Ok(Text(None))
-        } else {
-            reader.text(T::WHAT, &json).map(|value| Text(Some(value)))
-        }
-    }
-}
-
-impl Spelled for IpAddr {
-    const WHAT: &str = "an address";
-}
-
-impl Spelled for Time {
-    const WHAT: &str = "a time by RFC 3339";
-}
-
-impl FromStr for Time {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Time, ()> {
-        Time::rfc3339(text).ok_or(())
-    }
-}

@@ -3,6 +3,7 @@
 
 pub mod cidr;
 pub mod container;
+pub mod digest;
 pub mod drop_reason;
 pub mod endpoint;
 pub mod flow;
@@ -16,5 +17,6 @@ pub mod prometheus;
 pub mod protocol;
 pub mod service_map;
 pub mod source;
+pub mod stamp;
 pub mod summary;
 pub mod time;

@@ -354,5 +354,4 @@ impl Packet {
 }
 
 #[cfg(test)]
-#[path = "packet_tests.rs"]
 mod tests;

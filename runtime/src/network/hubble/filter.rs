@@ -1,102 +1,16 @@
 //! Filters: which flows are wanted. Inside of one the members AND, the values of a member OR; of several, any. Pure.
-//!
-//! [`FlowFilter`] is what `--allowlist` and `--denylist` hold, in the structure of Cilium's `flow.proto`.
 
 use crate::diagnostic::Diagnostic;
 use crate::network::cidr::Cidr;
-use crate::network::drop_reason::DropReason;
-use crate::network::flow::{
-    Direction, Endpoint, Flow, Header, Interface, IpVersion, Layer4, TcpFlags, Verdict, Workload, event,
-};
+use crate::network::flow::{Endpoint, Flow, IpVersion, Layer4, Workload, event};
 use crate::network::hubble::Response;
+use crate::network::hubble::flow_filter::FlowFilter;
 use crate::network::hubble::pattern::{Fqdn, Node, Qualified};
 use crate::network::hubble::selector::Selector;
-use crate::network::message::{self, message};
 use regex_lite::Regex;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-
-message! {
-    pub struct FlowFilter {
-        uuid: Vec<String> = "uuid",
-        source_ip: Vec<String> = "source_ip",
-        source_ip_xlated: Vec<String> = "source_ip_xlated",
-        source_pod: Vec<String> = "source_pod",
-        source_fqdn: Vec<String> = "source_fqdn",
-        source_label: Vec<String> = "source_label",
-        source_service: Vec<String> = "source_service",
-        source_workload: Vec<Workload> = "source_workload",
-        source_cluster_name: Vec<String> = "source_cluster_name",
-        destination_ip: Vec<String> = "destination_ip",
-        destination_pod: Vec<String> = "destination_pod",
-        destination_fqdn: Vec<String> = "destination_fqdn",
-        destination_label: Vec<String> = "destination_label",
-        destination_service: Vec<String> = "destination_service",
-        destination_workload: Vec<Workload> = "destination_workload",
-        destination_cluster_name: Vec<String> = "destination_cluster_name",
-        traffic_direction: Vec<Direction> = "traffic_direction",
-        verdict: Vec<Verdict> = "verdict",
-        drop_reason_desc: Vec<DropReason> = "drop_reason_desc",
-        interface: Vec<Interface> = "interface",
-        event_type: Vec<EventTypeFilter> = "event_type",
-        http_status_code: Vec<String> = "http_status_code",
-        protocol: Vec<String> = "protocol",
-        source_port: Vec<String> = "source_port",
-        destination_port: Vec<String> = "destination_port",
-        reply: Vec<bool> = "reply",
-        dns_query: Vec<String> = "dns_query",
-        source_identity: Vec<u32> = "source_identity",
-        destination_identity: Vec<u32> = "destination_identity",
-        http_method: Vec<String> = "http_method",
-        http_path: Vec<String> = "http_path",
-        http_url: Vec<String> = "http_url",
-        http_header: Vec<Header> = "http_header",
-        tcp_flags: Vec<TcpFlags> = "tcp_flags",
-        node_name: Vec<String> = "node_name",
-        node_labels: Vec<String> = "node_labels",
-        ip_version: Vec<IpVersion> = "ip_version",
-        trace_id: Vec<String> = "trace_id",
-        ip_trace_id: Vec<u64> = "ip_trace_id",
-        encrypted: Vec<bool> = "encrypted",
-        experimental: Option<Experimental> = "experimental",
-    }
-
-    pub struct EventTypeFilter {
-        kind: i32 = "type",
-        /// Does `sub_kind` count? 0 is one, too.
-        match_sub_kind: bool = "match_sub_type",
-        sub_kind: i32 = "sub_type",
-    }
-
-    pub struct Experimental {
-        cel_expression: Vec<String> = "cel_expression",
-    }
-}
-
-impl FlowFilter {
-    /// One or more filters in JSON, one behind the other.
-    ///
-    /// # Errors
-    /// A script diagnostic: no JSON, or a member that filters do not have.
-    pub fn parse(text: &str) -> Result<Vec<FlowFilter>, Diagnostic> {
-        let objects = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>();
-        let mut filters = Vec::new();
-        for object in objects {
-            let object = object.map_err(|error| Diagnostic::script(format!("`{text}` is no filter: {error}")))?;
-            let mut unknown = Vec::new();
-            filters.push(message::read(&object.to_string(), &mut unknown)?);
-            if let Some(member) = unknown.first() {
-                return Err(Diagnostic::script(format!("a filter has no member `{member}`"))
-                    .help(r#"{"source_ip":["10.0.0.0/8"],"verdict":["DROPPED"]}"#));
-            }
-        }
-        if filters.is_empty() {
-            return Err(Diagnostic::script("a filter is empty").help(r#"{"verdict":["DROPPED"]}"#));
-        }
-        Ok(filters)
-    }
-}
 
 type Condition = Box<dyn Fn(&Flow) -> bool + Send + Sync>;
 
@@ -210,18 +124,18 @@ impl Conditions {
         };
         let port = move |flow: &Flow| flow.ports().map(|(from, to)| if is_source { from } else { to });
         self.any(prefixes(end.ip)?, move |prefix, flow| address(flow).is_some_and(|ip| prefix.contains(ip)));
-        self.any(all(end.fqdn, |text| Fqdn::parse(text))?, move |pattern, flow| names(flow, pattern));
-        self.any(all(end.service, |text| Qualified::parse(text))?, move |wanted, flow| service(flow, wanted));
-        self.any(all(end.port, |text| ports(text))?, move |range: &RangeInclusive<u16>, flow| {
+        self.any(all(end.fqdn, Fqdn::parse)?, move |pattern, flow| names(flow, pattern));
+        self.any(all(end.service, Qualified::parse)?, move |wanted, flow| service(flow, wanted));
+        self.any(all(end.port, ports)?, move |range: &RangeInclusive<u16>, flow| {
             port(flow).is_some_and(|port| range.contains(&port))
         });
-        self.any(all(end.pod, |text| Qualified::parse(text))?, move |wanted, flow| {
+        self.any(all(end.pod, Qualified::parse)?, move |wanted, flow| {
             of(flow, is_source).is_some_and(|end| wanted.matches(&end.namespace, &end.pod_name))
         });
-        self.any(all(end.label, |text| Selector::parse(text))?, move |selector, flow| {
+        self.any(all(end.label, Selector::parse)?, move |selector, flow| {
             selector.matches(of(flow, is_source).map_or(&[], |end| &end.labels))
         });
-        self.any(all(end.cluster, |text| Fqdn::parse(text))?, move |pattern, flow| {
+        self.any(all(end.cluster, Fqdn::parse)?, move |pattern, flow| {
             of(flow, is_source).is_some_and(|end| pattern.matches(&end.cluster_name))
         });
         self.any(end.identity.to_vec(), move |identity, flow| {
@@ -244,7 +158,7 @@ impl Conditions {
             flow.ip.as_ref().map_or(IpVersion::NotUsed, |ip| ip.version) == *version
         });
         self.any(filter.encrypted.clone(), |wanted, flow| flow.ip.as_ref().is_some_and(|ip| ip.encrypted) == *wanted);
-        self.any(all(&filter.protocol, |text| protocol(text))?, |matches, flow| matches(flow));
+        self.any(all(&filter.protocol, protocol)?, |matches, flow| matches(flow));
         self.any(filter.tcp_flags.clone(), |flags, flow| match &flow.l4 {
             Some(Layer4::Tcp(tcp)) => tcp.flags.0 != 0 && tcp.flags.has(*flags),
             _ => false,
@@ -270,8 +184,8 @@ impl Conditions {
                     && (!wanted.match_sub_kind || wanted.sub_kind == event.sub_kind)
             })
         });
-        self.any(all(&filter.node_name, |text| Node::parse(text))?, |node, flow| node.matches(&flow.node_name));
-        self.any(all(&filter.node_labels, |text| Selector::parse(text))?, |node, flow| node.matches(&flow.node_labels));
+        self.any(all(&filter.node_name, Node::parse)?, |node, flow| node.matches(&flow.node_name));
+        self.any(all(&filter.node_labels, Selector::parse)?, |node, flow| node.matches(&flow.node_labels));
         self.any(filter.trace_id.clone(), |id, flow| {
             let parent = flow.trace_context.as_ref().and_then(|context| context.parent.as_ref());
             parent.is_some_and(|parent| parent.trace_id == *id)
@@ -291,16 +205,16 @@ impl Conditions {
             return Err(Diagnostic::script("filters of HTTP match events of type `l7` only").help("--type l7"));
         }
         let http = |flow: &Flow| flow.l7.as_ref().and_then(|l7| l7.http.clone());
-        self.any(all(&filter.http_status_code, |text| status(text))?, move |code, flow| {
+        self.any(all(&filter.http_status_code, status)?, move |code, flow| {
             http(flow).is_some_and(|http| http.code != 0 && format!("{:03}", http.code).starts_with(code.as_str()))
         });
         self.any(filter.http_method.clone(), move |method, flow| {
             http(flow).is_some_and(|http| http.method.eq_ignore_ascii_case(method))
         });
-        self.any(all(&filter.http_path, |text| regex(text))?, move |regex, flow| {
+        self.any(all(&filter.http_path, regex)?, move |regex, flow| {
             http(flow).is_some_and(|http| path(&http.url).is_some_and(|path| regex.is_match(path)))
         });
-        self.any(all(&filter.http_url, |text| regex(text))?, move |regex, flow| {
+        self.any(all(&filter.http_url, regex)?, move |regex, flow| {
             http(flow).is_some_and(|http| !http.url.is_empty() && regex.is_match(&http.url))
         });
         self.any(filter.http_header.clone(), move |wanted, flow| {
@@ -308,7 +222,7 @@ impl Conditions {
                 http.headers.iter().any(|is| is.key.eq_ignore_ascii_case(&wanted.key) && is.value == wanted.value)
             })
         });
-        self.any(all(&filter.dns_query, |text| regex(text))?, |regex, flow| {
+        self.any(all(&filter.dns_query, regex)?, |regex, flow| {
             let dns = flow.l7.as_ref().and_then(|l7| l7.dns.as_ref());
             dns.is_some_and(|dns| regex.is_match(&dns.query))
         });

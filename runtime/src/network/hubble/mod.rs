@@ -2,6 +2,7 @@
 
 pub mod filter;
 pub mod flags;
+pub mod flow_filter;
 pub mod json;
 pub mod metrics;
 pub mod pattern;

@@ -2,7 +2,8 @@
 //!
 //! Peers stand in columns: those that only ask left, whom they ask one further to the right.
 
-use super::draw::{caption, peers};
+use super::draw::caption;
+use super::layout::places;
 use super::{Peer, ServiceMap, Traffic};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,18 +12,18 @@ const WIDTH: usize = 220;
 const HEIGHT: usize = 34;
 /// Between columns there is room for what stands at the edges.
 const COLUMN: usize = 520;
-const ROW: usize = 66;
+const ROW: usize = 84;
 const MARGIN: usize = 24;
 /// What fits into a box, in letters.
 const LETTERS: usize = 30;
 
 const STYLE: &str = "body{font:14px system-ui,sans-serif;margin:24px;color:#222;background:#fff}\
 svg{max-width:100%;height:auto}rect{fill:#eef4fb;stroke:#456}rect.external{fill:#fff;stroke-dasharray:4 3}\
-path{fill:none;stroke:#678}path.dropped{stroke:#b00020}text{font:12px system-ui,sans-serif}text.edge{font-size:11px;fill:#444}\
+path{fill:none;stroke:#678}path.dropped{stroke:#b00020}text{font:12px system-ui,sans-serif}text.edge{font-size:11px;fill:#444;paint-order:stroke;stroke:#fff;stroke-width:4px}\
 table{border-collapse:collapse;margin-top:24px}td,th{padding:4px 12px;border-bottom:1px solid #ddd;text-align:left}\
 td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}\
 @media (prefers-color-scheme:dark){body{color:#ddd;background:#181818}rect{fill:#233;stroke:#9ab}rect.external{fill:#181818}\
-text{fill:#ddd}text.edge{fill:#aaa}td,th{border-color:#444}}";
+text{fill:#ddd}text.edge{fill:#aaa;stroke:#181818}td,th{border-color:#444}}";
 
 /// The page.
 pub fn page(map: &ServiceMap, title: &str) -> String {
@@ -40,44 +41,11 @@ pub fn page(map: &ServiceMap, title: &str) -> String {
     text + "</body>\n</html>\n"
 }
 
-/// Column and row of every peer.
-fn places(map: &ServiceMap) -> BTreeMap<&Peer, (usize, usize)> {
-    let peers = peers(map);
-    let mut columns: BTreeMap<&Peer, usize> = peers.keys().map(|peer| (*peer, 0)).collect();
-    // Where peers ask in a circle, this ends all the same, after as many rounds as there are peers.
-    for _ in 0..peers.len().min(12) {
-        let mut moved = false;
-        for (edge, _) in map.edges().filter(|(edge, _)| edge.client != edge.server) {
-            let wanted = columns[&edge.client] + 1;
-            let place = columns.entry(&edge.server).or_default();
-            if *place < wanted && wanted < peers.len() {
-                (*place, moved) = (wanted, true);
-            }
-        }
-        if !moved {
-            break;
-        }
-    }
-    // Columns that a circle has emptied are closed.
-    let mut used: Vec<usize> = columns.values().copied().collect();
-    used.sort_unstable();
-    used.dedup();
-    let mut filled = vec![0; used.len()];
-    columns
-        .into_iter()
-        .map(|(peer, column)| {
-            let column = used.binary_search(&column).unwrap_or(0);
-            filled[column] += 1;
-            (peer, (column, filled[column] - 1))
-        })
-        .collect()
-}
-
 fn drawing(map: &ServiceMap) -> String {
     let places = places(map);
     let (columns, rows) =
         places.values().fold((0, 0), |(columns, rows), (column, row)| (columns.max(column + 1), rows.max(row + 1)));
-    let (width, height) = ((columns - 1) * COLUMN + WIDTH + 2 * MARGIN, rows * ROW + 2 * MARGIN);
+    let (width, height) = ((columns - 1) * COLUMN + WIDTH + 2 * MARGIN, rows * ROW + 3 * MARGIN);
     let corner = |(column, row): (usize, usize)| (MARGIN + column * COLUMN, MARGIN + row * ROW);
     let mut text = format!(
         "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">\n<defs><marker id=\"tip\" \
@@ -85,6 +53,7 @@ fn drawing(map: &ServiceMap) -> String {
          </marker></defs>\n"
     );
     let mut seen: BTreeMap<(&Peer, &Peer), usize> = BTreeMap::new();
+    let mut captions = Captions::default();
     for (edge, traffic) in map.edges() {
         // Edges of one pair bend apart.
         let nth = seen.entry((&edge.client, &edge.server)).or_default();
@@ -93,37 +62,31 @@ fn drawing(map: &ServiceMap) -> String {
         let ((x1, y1), (x2, y2)) = (corner(places[&edge.client]), corner(places[&edge.server]));
         let (middle1, middle2) = (y1 + HEIGHT / 2, y2 + HEIGHT / 2);
         let class = if traffic.dropped > 0 { " class=\"dropped\"" } else { "" };
-        let (path, x, y) = if x1 < x2 {
+        let (path, x, y) = if x1 + COLUMN == x2 {
             let (from, half) = (x1 + WIDTH, (x2 - x1 - WIDTH) / 2);
-            let path = format!(
-                "M{from} {middle1}C{} {} {} {} {x2} {middle2}",
-                from + half,
-                middle1 + bend,
-                x2 - half,
-                middle2 + bend
-            );
-            (path, from + half, (middle1 + middle2) / 2 + bend * 3 / 4)
+            let (c1, c2) = (middle1 + bend, middle2 + bend);
+            let path = format!("M{from} {middle1}C{} {c1} {} {c2} {x2} {middle2}", from + half, x2 - half);
+            (path, from + half, (middle1 + middle2 + 3 * (c1 + c2)) / 8)
         } else {
-            // Back, or within a column: below the boxes.
-            let low = y1.max(y2) + HEIGHT + 14 + bend;
+            // Further, back, or within a column: below the boxes between.
+            let low = y1.max(y2) + HEIGHT + 10 * (x1.abs_diff(x2) / COLUMN).max(2) + bend;
             let (from, to) = (x1 + WIDTH / 2, x2 + WIDTH / 2);
-            (format!("M{from} {}C{from} {low} {to} {low} {to} {}", y1 + HEIGHT, y2 + HEIGHT), (from + to) / 2, low)
+            let (bottom1, bottom2) = (y1 + HEIGHT, y2 + HEIGHT);
+            let path = format!("M{from} {bottom1}C{from} {low} {to} {low} {to} {bottom2}");
+            (path, (from + to) / 2, (bottom1 + bottom2 + 6 * low) / 8)
         };
-        let _infallible = write!(
-            text,
-            "<path{class} d=\"{path}\" marker-end=\"url(#tip)\"/>\n<text class=\"edge\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
-            y - 5,
-            escaped(&caption(edge, traffic))
-        );
+        let _infallible = writeln!(text, "<path{class} d=\"{path}\" marker-end=\"url(#tip)\"/>");
+        captions.put(x, y - 5, escaped(&caption(edge, traffic)));
     }
+    text += &captions.text;
     for (peer, place) in &places {
         let (x, y) = corner(*place);
         let class = if peer.kind == "external" { " class=\"external\"" } else { "" };
         let (label, shown) = (peer.label(), shortened(&peer.label()));
-        let _infallible = write!(
+        let _infallible = writeln!(
             text,
             "<g><title>{} ({})</title><rect{class} x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\"/>\
-             <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text></g>\n",
+             <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text></g>",
             escaped(&label),
             escaped(&peer.kind),
             x + WIDTH / 2,
@@ -132,6 +95,24 @@ fn drawing(map: &ServiceMap) -> String {
         );
     }
     text + "</svg>\n"
+}
+
+/// What stands at the edges, each where the others leave room.
+#[derive(Default)]
+struct Captions {
+    places: Vec<(usize, usize)>,
+    text: String,
+}
+
+impl Captions {
+    fn put(&mut self, x: usize, mut y: usize, caption: String) {
+        while self.places.iter().any(|(other, line)| other.abs_diff(x) < 200 && line.abs_diff(y) < 12) {
+            y += 12;
+        }
+        self.places.push((x, y));
+        let _infallible =
+            writeln!(self.text, "<text class=\"edge\" x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{caption}</text>");
+    }
 }
 
 fn shortened(label: &str) -> String {
@@ -156,7 +137,9 @@ fn table(map: &ServiceMap) -> String {
             write!(text, "<tr><td>{client}</td><td>{server}</td><td>{} {}</td>", escaped(&edge.protocol), edge.port);
         let Traffic { connections, events, dropped, sent, received, retransmits, .. } = *traffic;
         for number in [connections, events, dropped, sent, received, retransmits] {
-            let _infallible = write!(text, "<td class=\"number\">{}</td>", crate::report::units::grouped(number));
+            // Zero may mean that nobody counted.
+            let shown = if number == 0 { String::new() } else { crate::report::units::grouped(number) };
+            let _infallible = write!(text, "<td class=\"number\">{shown}</td>");
         }
         let latency = traffic.latency().map_or_else(String::new, |nanos| format!("{:.3}", nanos as f64 / 1e6));
         let _infallible = writeln!(text, "<td class=\"number\">{latency}</td></tr>");

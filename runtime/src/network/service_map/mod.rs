@@ -3,6 +3,7 @@
 pub mod caretta;
 pub mod draw;
 pub mod html;
+mod layout;
 
 use crate::network::flow::{Endpoint, Flow, Layer4, Service, TcpFlags, Verdict};
 use std::collections::BTreeMap;
