@@ -45,8 +45,8 @@ pub const SECTIONS: &[Section] = &[
             ("skb(address)", "a packet of the kernel, `struct sk_buff *`: `skb(args.skbaddr).saddr`"),
             ("sockaddr(address)", "a `struct sockaddr *`, of the process too: `sockaddr(args.uservaddr).port`"),
             (
-                "in_cidr(address, \"10.0.0.0/8\")",
-                "a condition: an IP address is in this prefix; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
+                "in_cidr(address, cidr)",
+                "a condition: an IP address is in this prefix, such as `\"10.0.0.0/8\"`; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
             ),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
