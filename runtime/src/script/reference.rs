@@ -75,6 +75,7 @@ pub const SECTIONS: &[Section] = &[
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
             ("cgroup_path(number)", "a control group's id, shown as its path"),
             ("user_name(number)", "a user's id, shown by name"),
+            ("tcp_state(number)", "a state of TCP, shown by name: `tcp_state(args.newstate) == \"CLOSE\"`"),
             ("starts_with(text, \"prefix\")", "a condition: `starts_with(comm, \"ba\")`"),
             ("not(condition)", "turns a condition; `and`, `or` join two"),
             ("field in [value, …]", "a condition: equal to one of them; `cpu in 0..4` for a range"),
