@@ -15,8 +15,13 @@ fn planned(script: &str) -> Output {
 }
 
 /// Fixture, source, and what the compiler is told beside.
-const FIXTURES: [(&str, &str, &[&str]); 3] =
-    [("kernel.o", "kernel.c", &[]), ("block.o", "block.c", &[]), ("diskless.o", "block.c", &["-DDISKLESS"])];
+const FIXTURES: [(&str, &str, &[&str]); 5] = [
+    ("kernel.o", "kernel.c", &[]),
+    ("block.o", "block.c", &[]),
+    ("diskless.o", "block.c", &["-DDISKLESS"]),
+    ("sockets.o", "sockets.c", &[]),
+    ("sockets-v4.o", "sockets.c", &["-DIPV4_ONLY"]),
+];
 
 #[test]
 fn fixtures_are_what_their_sources_compile_to() {

@@ -131,6 +131,7 @@ pub enum Function {
     SyscallName,
     CgroupPath,
     UserName,
+    TcpState,
     /// An address shown as a symbol: the kernel's, or that of the process that the event was in.
     Ksym,
     /// A call chain of at most so many functions: `kstack(5)`.
@@ -168,6 +169,7 @@ impl Function {
             Function::SyscallName => "syscall_name",
             Function::CgroupPath => "cgroup_path",
             Function::UserName => "user_name",
+            Function::TcpState => "tcp_state",
             Function::Ksym => "ksym",
             Function::Usym => "usym",
         }

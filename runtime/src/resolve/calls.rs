@@ -7,6 +7,7 @@ use super::{network, number, paths, resolve, stacks};
 use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node};
+use crate::network::names;
 use crate::slot::ir::{Int, Memory, Size, StackOf, Text};
 
 pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
@@ -38,6 +39,7 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
         Function::SyscallName => shown(Show::Syscall),
         Function::CgroupPath => shown(Show::Cgroup),
         Function::UserName => shown(Show::User),
+        Function::TcpState => shown(Show::Enum(names::tcp_states())),
         Function::Ksym => {
             let (int, ..) = number(first, scope)?;
             Ok(Typed::Int { int, unsigned: true, show: Show::KernelSymbol })

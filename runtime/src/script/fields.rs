@@ -36,7 +36,7 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("or", Operator::Or),
 ];
 
-const ONE_ARGUMENT: [Function; 15] = [
+const ONE_ARGUMENT: [Function; 16] = [
     Function::Sock,
     Function::Skb,
     Function::Sockaddr,
@@ -50,6 +50,7 @@ const ONE_ARGUMENT: [Function; 15] = [
     Function::SyscallName,
     Function::CgroupPath,
     Function::UserName,
+    Function::TcpState,
     Function::Ksym,
     Function::Usym,
 ];

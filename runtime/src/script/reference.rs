@@ -45,8 +45,8 @@ pub const SECTIONS: &[Section] = &[
             ("skb(address)", "a packet of the kernel, `struct sk_buff *`: `skb(args.skbaddr).saddr`"),
             ("sockaddr(address)", "a `struct sockaddr *`, of the process too: `sockaddr(args.uservaddr).port`"),
             (
-                "in_cidr(address, \"10.0.0.0/8\")",
-                "a condition: an IP address is in this prefix; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
+                "in_cidr(address, cidr)",
+                "a condition: an IP address is in this prefix, such as `\"10.0.0.0/8\"`; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
             ),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
@@ -75,6 +75,7 @@ pub const SECTIONS: &[Section] = &[
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
             ("cgroup_path(number)", "a control group's id, shown as its path"),
             ("user_name(number)", "a user's id, shown by name"),
+            ("tcp_state(number)", "a state of TCP, shown by name: `tcp_state(args.newstate) == \"CLOSE\"`"),
             ("starts_with(text, \"prefix\")", "a condition: `starts_with(comm, \"ba\")`"),
             ("not(condition)", "turns a condition; `and`, `or` join two"),
             ("field in [value, …]", "a condition: equal to one of them; `cpu in 0..4` for a range"),

@@ -8,8 +8,15 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
 /// Test targets of tests/Cargo.toml that belong in guests; the others compare with tools or files of the host.
-pub const TESTS: [&str; 6] =
-    ["kernel_functions", "kernel_matrix", "kernel_processes", "kernel_templates", "kernel_types", "kernel_usdt"];
+pub const TESTS: [&str; 7] = [
+    "kernel_functions",
+    "kernel_matrix",
+    "kernel_processes",
+    "kernel_sockets",
+    "kernel_templates",
+    "kernel_types",
+    "kernel_usdt",
+];
 
 /// Built binaries.
 pub struct Binaries {

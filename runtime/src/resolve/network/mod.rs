@@ -52,10 +52,11 @@ pub fn member(decoder: Function, of: &Expr, name: &str, expr: &Expr, scope: &Sco
             _ => Typed::int(unknown),
         });
     }
+    let at = |error: Diagnostic| error.span(of.to_string()).at(expr.position);
     let read = match decoder {
-        Function::Sock => socket::member(&Start::socket(of, scope)?, name),
-        Function::Skb => packet::member(&Start::packet(of, scope)?, name),
-        _ => return Ok(sockaddr::member(sockaddr::place(of, scope)?, name)),
+        Function::Sock => socket::member(&Start::socket(of, scope).map_err(at)?, name),
+        Function::Skb => packet::member(&Start::packet(of, scope).map_err(at)?, name),
+        _ => return Ok(sockaddr::member(sockaddr::place(of, scope).map_err(at)?, name)),
     };
     read.map_err(|missing| {
         Diagnostic::machine(format!("`{expr}` is not to be had: this kernel's types have no `{missing}`"))
