@@ -216,8 +216,8 @@ fn policy_pinned_outlives_its_process_and_ends_in_time() {
         assert_eq!(status.run().ok().json()[0]["mode"], "enforce");
         if is_rolled_back {
             setting.policy(&["rollback", place]).environment("SKEP_BPF_FOLDER", &path).run().ok();
-            assert!(setting.reaches(SERVER[0], 4711), "{place}");
         }
+        // The kernel takes its time to let go of a link whose file is removed: some milliseconds.
         setting.until("it is over", || setting.reaches(SERVER[0], 4711));
         println!("{place}: traffic flows {:?} after the start", since.elapsed());
         assert!(is_rolled_back || since.elapsed() > Duration::from_millis(3_500));
