@@ -218,7 +218,7 @@ static __always_inline bool judged(const struct packet *p, enum parsed parsed)
 	u32 verdict = otherwise;
 
 	if (parsed == UNDERSTOOD)
-		verdict = judge(p->peer[0], p->peer[1], p->is_v6, p->protocol, p->port, p->has_port);
+		verdict = judge(p->peer[0], p->peer[1], service(p->protocol, p->port, p->has_port, p->is_v6));
 	if (verdict & DENY || (limits && verdict & LIMITED && is_beyond(verdict >> 2)))
 		return refuse(p, verdict);
 	count(verdict >> 2, PASSED, p->length);
@@ -326,12 +326,16 @@ struct bpf_sock_addr {
 
 /*
  * A call that names its peer fails at once where its packets would be dropped one by one. Counted where it fails only:
- * packets count themselves.
+ * packets count themselves. What may be a reply (a datagram of a server that keeps no connections) is left to them, and so
+ * is what has no ports.
  */
 static __always_inline int call(u64 high, u64 low, bool is_v6, u8 protocol, u32 port)
 {
-	u32 verdict = judge(high, low, is_v6, protocol, SWAP16((u16)port), true);
+	u32 verdict;
 
+	if (protocol != TCP && protocol != SCTP && (protocol != UDP || tracks))
+		return 1;
+	verdict = judge(high, low, service(protocol, SWAP16((u16)port), true, is_v6));
 	if (!(verdict & DENY) || !is_enforced())
 		return 1;
 	count(verdict >> 2, REFUSED, 0);

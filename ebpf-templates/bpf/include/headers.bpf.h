@@ -141,7 +141,8 @@ static __always_inline enum parsed parse_v4(struct packet *p, void *data, u32 at
 	return UNDERSTOOD;
 }
 
-static __always_inline enum parsed parse_v6(struct packet *p, void *data, u32 at, void *end, bool leaves)
+/* With up to `headers` between IP's own and what is above; more of them are a protocol that nobody names. */
+static __always_inline enum parsed parse_v6(struct packet *p, void *data, u32 at, void *end, bool leaves, u32 headers)
 {
 	struct ipv6 *ip = data + at;
 	struct ipv6_option *option;
@@ -154,8 +155,7 @@ static __always_inline enum parsed parse_v6(struct packet *p, void *data, u32 at
 	ends_v6(p, ip, leaves);
 	next = ip->next;
 	at += sizeof(*ip);
-	/* More of them than anybody sends are a protocol that nobody names. */
-	for (header = 0; header < 6; header++) {
+	for (header = 0; header < headers; header++) {
 		if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
 			break;
 		if (at > FURTHEST)
@@ -190,7 +190,7 @@ static __always_inline enum parsed parse_ip(struct packet *p, u16 kind, void *da
 	if (kind == SWAP16(ETH_P_IP))
 		return parse_v4(p, data, at, end, leaves);
 	if (kind == SWAP16(ETH_P_IPV6))
-		return parse_v6(p, data, at, end, leaves);
+		return parse_v6(p, data, at, end, leaves, 4);
 	return NOT_IP;
 }
 

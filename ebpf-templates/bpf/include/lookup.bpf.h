@@ -137,16 +137,26 @@ static __always_inline u32 verdict_of_port(u32 at, u32 count, u16 port, bool has
 	return verdict;
 }
 
-static __always_inline u32 judge(u64 high, u64 low, bool is_v6, u8 protocol, u16 port, bool has_port)
+/* What a packet is judged by, in one word: 16 bits of port, 8 of protocol, and these. */
+#define HAS_PORT (1U << 24)
+#define IS_V6 (1U << 25)
+
+/* A global function: the verifier looks at it once, not again for every way in which a packet may come to it. */
+__noinline u32 judge(u64 high, u64 low, u32 service)
 {
-	u32 answer = is_v6 ? find(high, low, true) : find(high, 0, false);
+	u32 answer = service & IS_V6 ? find(high, low, true) : find(high, 0, false);
 	struct cell *cell;
 
 	if (answer & DECIDED)
 		return answer & ~DECIDED;
-	answer += columns[protocol];
+	answer += columns[service >> 16 & 0xff];
 	cell = bpf_map_lookup_elem(&cells, &answer);
 	if (!cell)
 		return 0;
-	return cell->count ? verdict_of_port(cell->at, cell->count, port, has_port) : cell->at;
+	return cell->count ? verdict_of_port(cell->at, cell->count, service, service & HAS_PORT) : cell->at;
+}
+
+static __always_inline u32 service(u8 protocol, u16 port, bool has_port, bool is_v6)
+{
+	return port | protocol << 16 | (has_port ? HAS_PORT : 0) | (is_v6 ? IS_V6 : 0);
 }

@@ -92,7 +92,7 @@ static __always_inline bool is_related(const struct packet *error, void *data, v
 
 	if (error->at > FURTHEST)
 		return false;
-	if (error->is_v6 ? parse_v6(&quoted, data, at, end, !leaves) : parse_v4(&quoted, data, at, end, !leaves))
+	if (error->is_v6 ? parse_v6(&quoted, data, at, end, !leaves, 0) : parse_v4(&quoted, data, at, end, !leaves))
 		return false;
 	connection_of(&key, &quoted);
 	return bpf_map_lookup_elem(&connections, &key);

@@ -127,7 +127,7 @@ impl Holder {
                 return Ok(End::Signal(signal));
             }
             pulses = pulses.wrapping_add(1);
-            if pulses % PULSES_PER_PLACE == 0 && !self.enforcer.place().exists() {
+            if pulses.is_multiple_of(PULSES_PER_PLACE) && !self.enforcer.place().exists() {
                 let place = self.enforcer.place();
                 return Err(Diagnostic::machine(format!("`{place}` is gone, and its policy with it")));
             }

@@ -3,19 +3,19 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{cases, flame, machine, overhead, startup, stream};
+use super::{cases, flame, machine, overhead, policy, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace
                       LIBBPF_PROFILE  of libbpf-tools' profile";
 
-const AREAS: [&str; 6] = ["startup", "overhead", "span", "uprobe", "stream", "flame"];
+const AREAS: [&str; 7] = ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy"];
 
 struct Arguments {
     areas: Vec<String>,
@@ -41,7 +41,7 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         None => build_skep(root, &target)?,
     };
     let programs = Programs::prepare(root, &target, skep)?;
-    let (rows, notes) = measure(&programs, &arguments)?;
+    let (rows, notes) = measure(root, &target, &programs, &arguments)?;
     let text = document(&machine::describe(&programs), &rows, &notes, arguments.quick);
     println!("{text}");
     if arguments.write {
@@ -69,7 +69,12 @@ fn parse(words: &[&str]) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-fn measure(programs: &Programs, arguments: &Arguments) -> Result<(Vec<Row>, Vec<String>), String> {
+fn measure(
+    root: &Path,
+    target: &Path,
+    programs: &Programs,
+    arguments: &Arguments,
+) -> Result<(Vec<Row>, Vec<String>), String> {
     let quick = arguments.quick;
     let repetitions = if quick { 3 } else { 7 };
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
@@ -97,6 +102,10 @@ fn measure(programs: &Programs, arguments: &Arguments) -> Result<(Vec<Row>, Vec<
                 let (graphs, alike) = flame::measure(programs, repetitions)?;
                 rows.extend(graphs);
                 notes.extend(alike);
+            }
+            "policy" => {
+                let example = policy::build(root, target)?;
+                rows.extend(policy::measure(programs, &example, repetitions)?);
             }
             _ => {
                 let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };

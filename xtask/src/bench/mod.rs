@@ -3,7 +3,7 @@
 //! ```text
 //! command   arguments -> areas -> table.md
 //!   programs    builds tests/bench, finds skep and bpftrace
-//!   startup overhead stream flame   one area each: cases x tools, round-robin -> rows
+//!   startup overhead stream flame policy   one area each: cases x tools, round-robin -> rows
 //!     tracer load              a tracer and a load, ended when dropped
 //!   stats table machine        samples -> medians -> Markdown with goals
 //! ```
@@ -16,6 +16,7 @@ mod flame;
 mod load;
 mod machine;
 mod overhead;
+mod policy;
 mod programs;
 mod startup;
 mod stats;

@@ -14,6 +14,8 @@ pub enum Tool {
     Perf,
     /// `profile` of libbpf-tools, and inferno.
     Profile,
+    /// An XDP program that does nothing.
+    Empty,
 }
 
 impl Tool {
@@ -34,6 +36,7 @@ impl Tool {
             Tool::C => "C",
             Tool::Perf => "perf",
             Tool::Profile => "profile",
+            Tool::Empty => "empty",
         }
     }
 }
@@ -113,7 +116,7 @@ impl Programs {
 
     pub fn has(&self, tool: Tool) -> bool {
         match tool {
-            Tool::Skep => true,
+            Tool::Skep | Tool::Empty => true,
             Tool::Bpftrace => self.bpftrace.is_some(),
             Tool::C => self.has_c,
             Tool::Perf => version("perf").is_some() && has_inferno(),
@@ -126,7 +129,7 @@ impl Programs {
         let arch = if cfg!(target_arch = "x86_64") { "x86" } else { "arm64" };
         let define = format!("-D__TARGET_ARCH_{arch}");
         let headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        for name in ["count", "hist", "span", "stream"] {
+        for name in ["count", "hist", "span", "stream", "policy"] {
             let mut clang = Command::new(clang);
             clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", &define, &headers, "-c"]);
             self.compile(&mut clang, sources, &format!("{name}.bpf.c"), &format!("{name}.bpf.o"), &[])?;

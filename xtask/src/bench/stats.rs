@@ -38,6 +38,11 @@ impl Samples {
         Some((*sorted.first()?, *sorted.last()?))
     }
 
+    /// In another unit.
+    pub fn scaled(&self, factor: f64) -> Samples {
+        Samples { values: self.values.iter().map(|value| value * factor).collect(), failures: self.failures }
+    }
+
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);

@@ -9,6 +9,8 @@ use std::fmt::Write;
 pub enum Cell {
     Measured(Samples),
     NotInstalled,
+    /// It has no such figure.
+    NotMeasured,
 }
 
 /// A ratio of medians, skep's over another's; or what skep's own median may be.
@@ -112,6 +114,7 @@ fn cell(cell: &Cell) -> String {
             _ => "failed".to_owned(),
         },
         Cell::NotInstalled => "not installed".to_owned(),
+        Cell::NotMeasured => "-".to_owned(),
     }
 }
 
