@@ -41,6 +41,7 @@ fn value(kind: &str) -> &'static str {
     match kind {
         "bool" => "true",
         kind if kind.starts_with("char") => "\"x\"",
+        "u8[32]" => "\"10.0.0.0/8\"",
         _ => "7",
     }
 }

@@ -113,7 +113,8 @@ fn key_of_the_script_pairs_what_no_thread_does() {
 #[test]
 fn another_process_may_end_what_ours_began() {
     privileged!();
-    let (ours, other) = (Workload::stopped("begin 101 81000"), Workload::stopped("begin 9 82000 finish 101 81000"));
+    let (ours, other) =
+        (Workload::stopped("begin 101 81000 stop"), Workload::stopped("begin 9 82000 finish 101 81000"));
     let text = script(
         r#"
         span("uprobe:BIN:workload_begin", "uprobe:BIN:workload_finish").on(arg0, arg0)
@@ -121,7 +122,7 @@ fn another_process_may_end_what_ours_began() {
     "#,
     );
     let run = Skep::script(&text).arguments(&["-p", &ours.pid()]).start().attached();
-    ours.go();
+    ours.go_on();
     other.go();
     let output = run.interrupt().ok();
     assert_eq!(output.rows(), [("0".to_owned(), json!(101))]);

@@ -165,7 +165,8 @@ fn exit_in_a_closure_ends_the_run_and_still_accounts_for_all() {
     );
     let output = Skep::on("double 1009 sleep 100", &text).run().status_is(7);
     assert_eq!(output.texts(), ["23"]);
-    assert_accounted_for(&output, output.trust("seen"));
+    // Other tests call the function too, in processes of theirs.
+    assert_accounted_for(&output, output.trust("seen") - output.trust("filtered"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn compile(name: &str, into: &Path) -> Option<Vec<u8>> {
 #[test]
 fn objects_are_what_their_sources_compile_to() {
     let scratch = Folder::new();
-    for name in ["forks", "beyond"] {
+    for name in ["forks", "beyond", "parsed"] {
         let Some(compiled) = compile(name, &scratch.0.join(format!("{name}.bpf.o"))) else { return };
         let object = here("fixtures/templates").join(format!("{name}.bpf.o"));
         if std::env::var_os("SKEP_BLESS").is_some_and(|value| value == "1") {

@@ -24,6 +24,8 @@ pub enum Job {
     Doctor { json: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
+    Observe(Box<crate::observe::Wish>),
+    Policy(crate::policy::Wish),
 }
 
 #[derive(Clone, Debug)]
@@ -187,6 +189,8 @@ pub fn command() -> Command {
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
         .subcommand(crate::flame::command())
+        .subcommand(crate::observe::command())
+        .subcommand(crate::policy::command())
         .subcommand(
             Command::new("doctor")
                 .about("Try what works on this machine, and say what would help where something does not")
@@ -251,6 +255,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
+        Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
+        Some(("policy", inner)) => (Job::Policy(crate::policy::Wish::of(inner)), inner),
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),

@@ -5,7 +5,9 @@ mod command;
 mod doctor;
 mod flame;
 mod list;
+mod observe;
 mod plan;
+mod policy;
 mod run;
 
 use args::Job;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         Job::Doc { name } => list::doc(&cli, name),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
+        Job::Observe(wish) => observe::observe(&cli, wish),
+        Job::Policy(wish) => policy::policy(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

@@ -110,6 +110,12 @@ pub enum Function {
     Path,
     /// An IP address from its 4 or 16 bytes: `ntop(args.daddr)`.
     Ntop,
+    /// Parts of the kernel's socket, packet, or of a `struct sockaddr`: `sock(args.sk).dport`.
+    Sock,
+    Skb,
+    Sockaddr,
+    /// `in_cidr(sock(args.sk).daddr, "10.0.0.0/8")`
+    InCidr,
     /// `starts_with(comm, "ba")`
     StartsWith,
     /// Bytes of 16, 32 or 64 bits turned round: network order to the machine's.
@@ -134,6 +140,11 @@ pub enum Function {
 }
 
 impl Function {
+    /// Does it stand for what its members say?
+    pub fn decodes(self) -> bool {
+        matches!(self, Function::Sock | Function::Skb | Function::Sockaddr)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Function::Str => "str",
@@ -142,6 +153,10 @@ impl Function {
             Function::Buf => "buf",
             Function::Path => "path",
             Function::Ntop => "ntop",
+            Function::Sock => "sock",
+            Function::Skb => "skb",
+            Function::Sockaddr => "sockaddr",
+            Function::InCidr => "in_cidr",
             Function::StartsWith => "starts_with",
             Function::Ntohs => "ntohs",
             Function::Ntohl => "ntohl",

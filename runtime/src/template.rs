@@ -1,21 +1,23 @@
 //! Dedicated templates: their parameters from a script's settings, their programs' targets, their fields as names.
 
-use crate::aggregate::column::{BytesShow, Show, StackShow};
+use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::{Diagnostic, Position, nearest};
 use crate::kernel::load;
 use crate::machine::{Lookup, Machine};
 use crate::plan::Setting;
 use crate::points::Mechanism;
 use crate::prepare::{Attach, Draft, Load, Program, Restrict, Slots};
-use crate::resolve::{Argument, Arguments, DEEPEST, Scope, Typed};
+use crate::resolve::{Argument, Arguments, Scope, Typed};
 use crate::slot::assembler::MapRef;
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
+use crate::types::KernelTypes;
 use skep_templates::catalog::Catalog;
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
-mod names;
+mod kinds;
 pub mod packets;
+mod units;
 mod walk;
 
 /// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
@@ -87,7 +89,7 @@ pub fn draft(
         caller: None,
         memory: Memory::Kernel,
         probe: Int::Constant(0),
-        fields: manifest.fields.iter().map(field).collect(),
+        fields: manifest.fields.iter().map(|one| field(one, &machine.types())).collect(),
         namespace: machine.namespace(),
         types: Some(machine.types()),
     };
@@ -138,13 +140,13 @@ fn others(
 }
 
 /// A template's field as a name of expressions.
-pub fn field(field: &Field) -> Argument {
+pub fn field(field: &Field, types: &KernelTypes) -> Argument {
     let offset = field.offset as i16;
     let typed = match field.shape {
         Shape::Int { size, signed } => {
             let size = Size::of(size).unwrap_or(Size::B8);
             let int = Int::Load { place: Place::Event(offset), size, signed };
-            let show = field.unit.as_deref().map_or(Show::Decimal, show);
+            let show = field.unit.as_deref().map_or(Show::Decimal, |unit| units::show(unit, types));
             Typed::Int { int, unsigned: size == Size::B8 && !signed, show }
         }
         Shape::Bool => Typed::int(Int::Load { place: Place::Event(offset), size: Size::B1, signed: false }),
@@ -157,23 +159,6 @@ pub fn field(field: &Field) -> Argument {
         }
     };
     Argument { name: field.name.clone(), declared: field.shape.to_string(), typed }
-}
-
-/// How a field with this unit is shown.
-fn show(unit: &str) -> Show {
-    let chain = |user| Show::Stack(StackShow { user, depth: DEEPEST });
-    match unit {
-        "kstack" => chain(false),
-        "ustack" => chain(true),
-        "dev" => Show::Device,
-        "signal" => Show::Signal,
-        "errno" => Show::Errno,
-        "syscall" => Show::Syscall,
-        "cgroup" => Show::Cgroup,
-        "uid" => Show::User,
-        "addr" => Show::Hex,
-        _ => names::of(unit).map_or(Show::Decimal, Show::Enum),
-    }
 }
 
 fn programs(name: &str, manifest: &Manifest, machine: &Machine) -> Result<Vec<Program>, Diagnostic> {
@@ -228,16 +213,11 @@ fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
     let size = parameter.shape.size();
     let name = &parameter.name;
     let number = match (parameter.kind.as_deref(), setting) {
-        (Some("disk"), Setting::Text(text)) if text.is_empty() => Some(0),
-        (Some("disk"), Setting::Text(text)) => Some(disk(text)?),
-        (Some("ns"), Setting::Text(text)) => Some(
-            crate::report::units::parse_duration(text)
-                .ok_or_else(|| format!("`{text}` is no duration such as 10ms"))?
-                .into(),
-        ),
+        (Some("cidr"), Setting::Text(text)) => return kinds::prefix(text),
+        (Some(kind), Setting::Text(text)) => kinds::number(kind, text).transpose()?,
         (_, Setting::Int(value)) => Some(*value),
         (_, Setting::Bool(value)) => Some((*value).into()),
-        (_, Setting::Text(_)) => None,
+        (None, Setting::Text(_)) => None,
     };
     match (parameter.shape, number, setting) {
         (Shape::Text { .. } | Shape::Bytes { .. }, _, Setting::Text(text)) => {
@@ -268,17 +248,4 @@ fn value(parameter: &Parameter, setting: &Setting) -> Result<Vec<u8>, String> {
             }
         )),
     }
-}
-
-/// A block device's number, as the kernel packs it, from its name.
-fn disk(name: &str) -> Result<i128, String> {
-    let name = name.strip_prefix("/dev/").unwrap_or(name);
-    let unknown = || format!("no block device `{name}`");
-    if name.contains('/') {
-        return Err(unknown());
-    }
-    let text = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).map_err(|_| unknown())?;
-    let (major, minor) = text.trim().split_once(':').ok_or_else(unknown)?;
-    let part = |text: &str| text.parse::<i128>().map_err(|_| unknown());
-    Ok(part(major)? << 20 | part(minor)?)
 }

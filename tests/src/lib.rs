@@ -13,14 +13,17 @@ pub mod c;
 pub mod folded;
 pub mod golden;
 pub mod guest;
+pub mod hubble;
 pub mod kernel;
 pub mod machine;
+pub mod network;
 pub mod output;
 pub mod skep;
 pub mod workload;
 
 pub use golden::golden;
 pub use machine::privileged;
+pub use network::Namespace;
 pub use output::Output;
 pub use skep::Skep;
 pub use workload::Workload;

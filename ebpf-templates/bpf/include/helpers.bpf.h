@@ -16,6 +16,9 @@ static u64 (*const bpf_get_current_uid_gid)(void) = (void *)15;
 static long (*const bpf_get_current_comm)(void *buf, u32 size) = (void *)16;
 static long (*const bpf_get_stackid)(void *ctx, void *map, u64 flags) = (void *)27;
 static struct task_struct *(*const bpf_get_current_task)(void) = (void *)35;
+static long (*const bpf_skb_pull_data)(void *skb, u32 length) = (void *)39;
+static u64 (*const bpf_jiffies64)(void) = (void *)118;
+static u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static long (*const bpf_probe_read_user)(void *dst, u32 size, const void *from) = (void *)112;
 static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *from) = (void *)113;
 static long (*const bpf_probe_read_user_str)(void *dst, u32 size, const void *from) = (void *)114;
@@ -51,6 +54,8 @@ enum bpf_map_type {
 		bpf_probe_read_kernel(&read_, sizeof(read_), __builtin_preserve_access_index(&(place)));               \
 		read_;                                                                                                 \
 	})
+/* Its address, for reads of more than a register holds. */
+#define PLACE(place) ((const void *)__builtin_preserve_access_index(&(place)))
 /* The kernel's own list of helpers; it says which ones there are. */
 enum bpf_func_id { BPF_FUNC_get_current_task_btf = 158, BPF_FUNC_task_pt_regs = 175 };
 #define HELPER_EXISTS(helper) __builtin_preserve_enum_value(*(enum bpf_func_id *)helper, 0)

@@ -122,6 +122,11 @@ impl Enumeration {
         wanted
     }
 
+    /// Is it an `enum` of the kernel's source, rather than one of our own?
+    pub fn of_kernel(&self) -> bool {
+        !self.name.contains(' ')
+    }
+
     /// The name of a value.
     pub fn name_of(&self, value: i64) -> Option<&str> {
         self.values.iter().find(|(_, known)| *known == value).map(|(name, _)| name.as_str())

@@ -27,6 +27,7 @@ pub enum Command {
     MapFreeze = 22,
     BtfGetNextId = 23,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
     IteratorCreate = 33,
@@ -250,6 +251,35 @@ pub fn possible_cpus() -> io::Result<usize> {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
     let last = cpu_list(&text).and_then(|list| list.last().copied());
     last.map(|last| last as usize + 1).ok_or_else(|| io::Error::other(format!("unexpected list of CPUs {text:?}")))
+}
+
+/// How many names an open file or folder has; 0 once it is removed.
+pub fn links(file: &std::fs::File) -> u64 {
+    file.metadata().map_or(0, |metadata| std::os::unix::fs::MetadataExt::nlink(&metadata))
+}
+
+/// Nanoseconds on the clock that programs read, which no setting of the time changes: CLOCK_MONOTONIC.
+pub fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the one structure that it is given; every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Runs an XDP or tc program on a packet `repeat` times. Says what it returned, and what one run took in nanoseconds.
+///
+/// # Errors
+/// The kernel's.
+pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
+    let mut run = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        data_in: address(packet),
+        data_size_in: packet.len() as u32,
+        repeat,
+        ..Default::default()
+    };
+    bpf(Command::ProgramTestRun, &mut run)?;
+    Ok((run.retval, run.duration))
 }
 
 /// The CPUs that are running now.

@@ -2,4 +2,20 @@
 //! privilege.
 
 pub mod cidr;
+pub mod codes;
+pub mod container;
+pub mod drop_reason;
+pub mod endpoint;
+pub mod flow;
+pub mod hubble;
+pub mod identity;
+pub mod message;
+pub mod names;
+pub mod packet;
+pub mod pcapng;
+pub mod prometheus;
 pub mod protocol;
+pub mod service_map;
+pub mod source;
+pub mod summary;
+pub mod time;

@@ -1,3 +1,45 @@
 //! Which packets may pass: rules, what they mean, and where they are enforced.
+//!
+//! ```text
+//! YAML ─► yaml, fields ─► kubernetes, cilium, native ─► model ─► resolve (with the inventory) ─► rules ─► verdict
+//!                         suite: which of them                   check: what its author should know, and the tests
+//!
+//! rules ─► tables ─────────────────► enforcer ─► holder, control ─► status
+//!          ranges trie ports          programs    mode, TTL,
+//!          pure: what a lookup reads  and maps    confirm, roll-back
+//! ```
 
+pub mod check;
+pub mod cilium;
+pub mod control;
+mod covers;
+pub mod enforcer;
+pub mod fields;
+pub mod form;
+pub mod guard;
+pub mod holder;
+pub mod inventory;
+pub mod kubernetes;
+pub mod labels;
+pub mod life;
+pub mod metadata;
+pub mod model;
+pub mod native;
+mod outside;
+pub mod pinned;
+pub mod place;
+pub mod ports;
+pub mod probe;
+pub mod programs;
+pub mod ranges;
+pub mod resolve;
 pub mod rules;
+pub mod status;
+pub mod suite;
+pub mod tables;
+pub mod trie;
+pub mod verdict;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ pub struct Service {
 }
 
 /// Packets a second, and how many may come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     pub packets: u64,
     pub burst: u64,

@@ -21,6 +21,7 @@ pub fn unify(columns: &[&plan::Column], resolved: &[&[Typed]], entry: &Entry) ->
                 Typed::Bytes { size, show, .. } => ColumnKind::Bytes { size: *size, show: *show },
                 Typed::Path { size, .. } => ColumnKind::Path { size: *size },
                 Typed::UserAddress { .. } => ColumnKind::USER_SYMBOL,
+                Typed::Address { .. } => ColumnKind::Bytes { size: 16, show: BytesShow::Ip },
                 Typed::Called { show, .. } => ColumnKind::Called(*show),
                 // Of those left, pointers and structures were settled.
                 _ => ColumnKind::Int { size: 8, signed: false, show: Show::Decimal },
@@ -76,6 +77,10 @@ pub fn columns_slot(columns: &[ColumnType], typed: &[Typed], key: bool) -> Resul
             (Typed::UserAddress { address, pid }, _) => {
                 laid.push(Column { offset: offset as u16 + 8, content: Content::Int { value: pid, size: Size::B8 } });
                 Content::Int { value: address, size: Size::B8 }
+            }
+            (Typed::Address { high, low }, _) => {
+                laid.push(Column { offset: offset as u16 + 8, content: Content::Int { value: low, size: Size::B8 } });
+                Content::Int { value: high, size: Size::B8 }
             }
             (Typed::Called { number, caller, .. }, _) => {
                 laid.push(Column {

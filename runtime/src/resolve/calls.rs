@@ -3,7 +3,7 @@
 use super::members::{address, bytes_at, memory_of, settled};
 use super::operators::text_is;
 use super::scope::{Arguments, LONGEST_TEXT, Scope, TEXT_SIZE, Typed};
-use super::{number, paths, resolve, stacks};
+use super::{network, number, paths, resolve, stacks};
 use crate::aggregate::column::{BytesShow, Show};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node};
@@ -20,6 +20,13 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
         Function::Str => text(first, length(arguments, expr)?, expr, scope),
         Function::Buf => bytes(first, length(arguments, expr)?, expr, scope),
         Function::Path => paths::path(first, arguments.get(1), expr, scope),
+        Function::Sock | Function::Skb | Function::Sockaddr => Err(network::whole(function, first, expr)),
+        Function::InCidr => match arguments.get(1).map(|prefix| &*prefix.node) {
+            Some(Node::Text(prefix)) => Ok(Typed::Test(network::in_cidr(first, prefix, scope)?)),
+            _ => Err(Diagnostic::script("`in_cidr` needs a prefix")
+                .help("in_cidr(sock(args.sk).daddr, \"10.0.0.0/8\")")
+                .at(expr.position)),
+        },
         Function::Ntop => ip(first, scope).map_err(|error| error.at(expr.position)),
         Function::Ntohs => swapped(Size::B2, first, scope),
         Function::Ntohl => swapped(Size::B4, first, scope),
@@ -90,7 +97,7 @@ fn bytes(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<
             let size = size.unwrap_or(TEXT_SIZE).min(whole.max(1));
             Ok(Typed::Bytes { bytes: bytes_at(place, size), size, show })
         }
-        Typed::Test(_) | Typed::Path { .. } | Typed::Called { .. } => {
+        Typed::Test(_) | Typed::Path { .. } | Typed::Called { .. } | Typed::Address { .. } => {
             Err(Diagnostic::script(format!("`{first}` is no address")).at(expr.position))
         }
     }
@@ -100,6 +107,7 @@ fn bytes(first: &Expr, size: Option<u16>, expr: &Expr, scope: &Scope) -> Result<
 fn ip(first: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
     let show = BytesShow::Ip;
     match resolve(first, scope)? {
+        address @ Typed::Address { .. } => Ok(address),
         Typed::Bytes { bytes, size: size @ (4 | 16), .. } => Ok(Typed::Bytes { bytes, size, show }),
         Typed::Int { int: Int::Load { place, size: Size::B4, .. }, .. } => {
             Ok(Typed::Bytes { bytes: bytes_at(place, 4), size: 4, show })

@@ -8,12 +8,14 @@ use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test};
 mod calls;
 mod members;
 mod names;
+mod network;
 mod operators;
 mod paths;
 mod scope;
 mod stacks;
 
 pub use members::passed;
+pub use network::members_of;
 pub use scope::{Argument, Arguments, BUILTINS, Described, Scope, TEXT_SIZE, Typed, Walk};
 pub use stacks::{DEEPEST, process};
 
@@ -79,6 +81,7 @@ pub fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed, Diagnostic> {
         Node::Name(name) => names::by_name(name, expr, scope),
         Node::Member(inner, name) => match &*inner.node {
             Node::Name(args) if args == "args" => names::argument(name, expr, scope),
+            Node::Call(decoder, of) if decoder.decodes() => network::member(*decoder, &of[0], name, expr, scope),
             _ => members::member(inner, name, expr, scope),
         },
         Node::Index(inner, n) => members::element(inner, *n, expr, scope),

@@ -2,11 +2,12 @@
 
 use super::paths::no_condition;
 use super::scope::{Arguments, Scope, TEXT_SIZE, Typed};
-use super::{column, number, to_number};
+use super::{column, network, number, to_number};
 use crate::aggregate::column::{Enumeration, Show};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::{Expr, Node, Operator};
 use crate::slot::ir::{Arithmetic, Comparison, Int, Reading, Test, Text};
+use std::net::IpAddr;
 
 pub fn binary(op: Arithmetic, signed: bool, left: Int, right: Int) -> Int {
     Int::Binary { op, signed, left: Box::new(left), right: Box::new(right) }
@@ -89,7 +90,12 @@ pub fn compare(op: Comparison, left: &Expr, right: &Expr, expr: &Expr, scope: &S
         }
         (Typed::Path { .. }, _) => Err(no_condition(left).at(expr.position)),
         (_, Typed::Path { .. }) => Err(no_condition(right).at(expr.position)),
-        (Typed::Text { .. } | Typed::Bytes { .. }, _) | (_, Typed::Text { .. } | Typed::Bytes { .. }) => {
+        (Typed::Address { high, low }, Typed::Address { high: r_high, low: r_low }) => equality(Test::And(vec![
+            Test::Compare { op: Comparison::Equal, reading: Reading::Unsigned, left: low, right: r_low },
+            Test::Compare { op: Comparison::Equal, reading: Reading::Unsigned, left: high, right: r_high },
+        ])),
+        (Typed::Text { .. } | Typed::Bytes { .. } | Typed::Address { .. }, _)
+        | (_, Typed::Text { .. } | Typed::Bytes { .. } | Typed::Address { .. }) => {
             Err(Diagnostic::script(format!("`{left}` and `{right}` are of different kinds")).at(expr.position))
         }
         (l, r) => {
@@ -118,6 +124,15 @@ pub fn text_is(side: &Expr, literal: &str, prefix: bool, expr: &Expr, scope: &Sc
     let value = column(side, scope)?;
     if let Typed::Int { int, show: Show::Enum(known), .. } = value {
         return enumerator(int, known, literal, prefix, side, expr);
+    }
+    if network::is_address(&value) {
+        return match literal.parse::<IpAddr>() {
+            Ok(_) if !prefix => network::in_cidr(side, literal, scope).map_err(|error| error.at(expr.position)),
+            _ => Err(Diagnostic::script(format!("`{side}` is an IP address, and {literal:?} is none"))
+                .span(literal)
+                .help(format!("{side} == \"10.1.2.3\", or in_cidr({side}, \"10.0.0.0/8\")"))
+                .at(expr.position)),
+        };
     }
     let literal = literal.as_bytes().to_vec();
     match value {
@@ -151,12 +166,17 @@ fn enumerator(
             right: Int::Constant(value as u64),
         }),
         None => {
-            let error = Diagnostic::script(format!("`enum {}` has no value {literal:?}", known.name))
-                .span(literal)
-                .at(expr.position);
+            let of_kernel = known.of_kernel();
+            let whose =
+                if of_kernel { format!("`enum {}` has no value", known.name) } else { format!("no {} is", known.name) };
+            let error = Diagnostic::script(format!("{whose} {literal:?}")).span(literal).at(expr.position);
             Err(match nearest(literal, known.values.iter().map(|(name, _)| name.as_str())) {
                 Some(near) => error.help(format!("did you mean {near:?}?")),
-                None => error.help(format!("skep list 'enum:{}'", known.name)),
+                None if of_kernel => error.help(format!("skep list 'enum:{}'", known.name)),
+                None => {
+                    let names: Vec<&str> = known.values.iter().map(|(name, _)| name.as_str()).collect();
+                    error.help(format!("there are {}", names.join(", ")))
+                }
             })
         }
     }

@@ -28,6 +28,11 @@ pub enum Typed {
         path: Walk,
         size: u16,
     },
+    /// An IP address in its 16 bytes, of which these are the first and the last eight; IPv4 is mapped into IPv6.
+    Address {
+        high: Int,
+        low: Int,
+    },
     /// An address, and the process that it belongs to: shown as a symbol.
     UserAddress {
         address: Int,
@@ -93,6 +98,7 @@ impl Typed {
             Typed::Text { .. } => "a text",
             Typed::Bytes { .. } => "bytes",
             Typed::Path { .. } => "a path",
+            Typed::Address { .. } => "an IP address",
             Typed::UserAddress { .. } => "an address",
             Typed::Called { .. } => "a call chain",
             Typed::Test(_) => "a condition",

@@ -36,7 +36,10 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("or", Operator::Or),
 ];
 
-const ONE_ARGUMENT: [Function; 12] = [
+const ONE_ARGUMENT: [Function; 15] = [
+    Function::Sock,
+    Function::Skb,
+    Function::Sockaddr,
     Function::Ntohs,
     Function::Ntohl,
     Function::Ntohll,
@@ -230,9 +233,11 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             Field(Expr::new(Node::Call(function, vec![Expr::int(depth.into())]), called(&context)))
         });
     }
-    engine.register_fn("starts_with", |context: NativeCallContext, field: Field, text: ImmutableString| {
-        call(Function::StartsWith, field, Some(Expr::new(Node::Text(text.to_string()), None)), &context)
-    });
+    for function in [Function::StartsWith, Function::InCidr] {
+        engine.register_fn(function.name(), move |context: NativeCallContext, field: Field, text: ImmutableString| {
+            call(function, field, Some(Expr::new(Node::Text(text.to_string()), None)), &context)
+        });
+    }
     Ok(())
 }
 

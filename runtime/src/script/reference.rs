@@ -1,7 +1,8 @@
 //! The reference: every function of scripts, in the one text that `skep doc functions` and docs/scripts.md are made from.
 
 use crate::attach_point::PROVIDERS;
-use crate::resolve::BUILTINS;
+use crate::expr::Function;
+use crate::resolve::{BUILTINS, members_of};
 
 /// A heading, and (signature, what it does) under it.
 pub type Section = (&'static str, &'static [(&'static str, &'static str)]);
@@ -37,6 +38,16 @@ pub const SECTIONS: &[Section] = &[
                 "the full path of a `struct file *` or `struct path *`, across mounts: `path(args.file)`; of a `struct dentry *`, within its file system; at most 119 bytes of it",
             ),
             ("path(file, size)", "the same, up to 503 bytes with a size of 512"),
+            (
+                "sock(address)",
+                "a socket of the kernel, `struct sock *`, `struct socket *` or a bare address: `sock(args.skaddr).dport`; its members are below",
+            ),
+            ("skb(address)", "a packet of the kernel, `struct sk_buff *`: `skb(args.skbaddr).saddr`"),
+            ("sockaddr(address)", "a `struct sockaddr *`, of the process too: `sockaddr(args.uservaddr).port`"),
+            (
+                "in_cidr(address, \"10.0.0.0/8\")",
+                "a condition: an IP address is in this prefix; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
+            ),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
             ("ntohl(number)", "32 bits from network order"),
@@ -217,6 +228,12 @@ const PROCESSES: &str = "\n## Whose events\n\n\
     Events of some templates are about other tasks than the current one. There `--pid` sets the template's own parameter\n\
     (`process` of runqlat); `--comm`, `--cgroup`, and `--pid` where it has none, are refused.\n";
 
+const SOCKETS: &str = "\n## Sockets and packets\n\n\
+    Any source that has the address of a socket or a packet can be asked what it is of: `.filter(sock(args.sk).state ==\n\
+    \"ESTABLISHED\" and in_cidr(sock(args.sk).daddr, \"10.0.0.0/8\")).by(sock(args.sk).daddr)`. All of it is read in the kernel.\n\
+    An address is of either family; what has none reads as `::`, and a number that cannot be read as 0. Each member of a\n\
+    packet costs a handful of reads: filter by a socket where there is one.\n";
+
 const COMPLETE: &str = "\n## How complete a result is\n\n\
     The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
     that the kernel could run no program for: a function that is called inside of a program's own run, or calls that\n\
@@ -261,6 +278,13 @@ pub fn markdown() -> String {
     out += "\n## Fields of every source\n\n| field | what it is |\n|---|---|\n";
     for (name, help) in BUILTINS {
         out += &format!("| `{name}` | {help} |\n");
+    }
+    out += SOCKETS;
+    for decoder in [Function::Sock, Function::Skb, Function::Sockaddr] {
+        out += &format!("\n| of `{}()` | what it is |\n|---|---|\n", decoder.name());
+        for (name, help) in members_of(decoder).unwrap_or_default() {
+            out += &format!("| `{name}` | {help} |\n");
+        }
     }
     out += PROCESSES;
     out += COMPLETE;

@@ -29,6 +29,22 @@ impl Frame {
         reg
     }
 
+    /// Either way the value ends in the same register.
+    pub fn choose(&mut self, test: &Test, yes: &Int, no: &Int, wish: Option<Reg>, bits: u32) -> Reg {
+        let (other, end) = (self.code.label(), self.code.label());
+        self.jump_when(test, false, other);
+        let reg = self.int(yes, wish, bits);
+        self.code.jump(Insn::goto(0), end);
+        self.code.bind(other);
+        self.free(reg);
+        let found = self.int(no, Some(reg), bits);
+        self.free(found);
+        self.pick(Some(reg));
+        self.move_to(reg, found);
+        self.code.bind(end);
+        reg
+    }
+
     /// Jumps where the test's outcome is `when`, else goes on behind.
     fn jump_when(&mut self, test: &Test, when: bool, to: Label) {
         match test {

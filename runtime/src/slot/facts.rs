@@ -17,6 +17,12 @@ pub fn range(tree: &Int) -> (i64, i64) {
         Int::Current(_) => ANY,
         Int::Stack(_) => (i32::MIN.into(), i32::MAX.into()),
         Int::Truth(_) => (0, 1),
+        Int::Choose { yes, no, .. } => {
+            let ((y0, y1), (n0, n1)) = (range(yes), range(no));
+            (y0.min(n0), y1.max(n1))
+        }
+        Int::Let { body, .. } => range(body),
+        Int::Bound(_) => ANY,
         Int::Swap { size: Size::B8, .. } => ANY,
         Int::Swap { size, .. } => (0, (1 << (8 * u32::from(size.bytes()))) - 1),
         Int::Binary { op, signed, left, right } => {
@@ -60,13 +66,15 @@ pub fn common_size(left: &Text, right: &Text, size: u16) -> u16 {
 
 pub fn calls(tree: &Int) -> bool {
     match tree {
-        Int::Constant(_) => false,
+        Int::Constant(_) | Int::Bound(_) => false,
         Int::Current(_) | Int::Stack(_) => true,
         Int::Load { place: Place::Behind { pointer, memory, .. }, .. } => *memory != Memory::Trusted || calls(pointer),
         Int::Load { .. } => false,
         Int::Swap { inner, .. } => calls(inner),
         Int::Binary { left, right, .. } => calls(left) || calls(right),
         Int::Truth(test) => test_calls(test),
+        Int::Choose { test, yes, no } => test_calls(test) || calls(yes) || calls(no),
+        Int::Let { value, body } => calls(value) || calls(body),
     }
 }
 
@@ -90,6 +98,8 @@ pub fn weight(tree: &Int) -> u32 {
         },
         Int::Load { place: Place::Behind { pointer, .. }, .. } => weight(pointer),
         Int::Swap { inner, .. } => weight(inner),
-        Int::Constant(_) | Int::Current(_) | Int::Stack(_) | Int::Load { .. } | Int::Truth(_) => 1,
+        Int::Choose { yes, no, .. } => weight(yes).max(weight(no)),
+        Int::Let { value, body } => weight(value).max(weight(body)),
+        Int::Bound(_) | Int::Constant(_) | Int::Current(_) | Int::Stack(_) | Int::Load { .. } | Int::Truth(_) => 1,
     }
 }

@@ -27,7 +27,7 @@ pub fn arithmetic(op: Arithmetic, signed: bool, left: u64, right: u64) -> u64 {
 
 pub fn int(tree: &Int) -> Int {
     match tree {
-        Int::Constant(_) | Int::Current(_) | Int::Stack(_) => tree.clone(),
+        Int::Constant(_) | Int::Current(_) | Int::Stack(_) | Int::Bound(_) => tree.clone(),
         Int::Load { place: Place::Behind { pointer, offset, memory }, size, signed } => {
             let place = Place::Behind { pointer: Box::new(int(pointer)), offset: *offset, memory: *memory };
             Int::Load { place, size: *size, signed: *signed }
@@ -37,6 +37,11 @@ pub fn int(tree: &Int) -> Int {
             Test::Constant(known) => Int::Constant(u64::from(known)),
             inner => Int::Truth(Box::new(inner)),
         },
+        Int::Choose { test, yes, no } => match self::test(test) {
+            Test::Constant(known) => int(if known { yes } else { no }),
+            test => Int::Choose { test: Box::new(test), yes: Box::new(int(yes)), no: Box::new(int(no)) },
+        },
+        Int::Let { value, body } => Int::Let { value: Box::new(int(value)), body: Box::new(int(body)) },
         Int::Swap { size, inner } => match int(inner) {
             Int::Constant(value) => Int::Constant(swapped(*size, value)),
             inner => Int::Swap { size: *size, inner: Box::new(inner) },

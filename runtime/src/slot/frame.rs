@@ -57,6 +57,8 @@ pub struct Frame {
     left: [usize; INPUTS],
     usage: [Usage; INPUTS],
     called: bool,
+    /// Where on the stack the values of `Let` are, the innermost last.
+    pub bound: Vec<i16>,
     depth: usize,
     deepest: usize,
 }
@@ -71,6 +73,7 @@ impl Frame {
             left: [usize::MAX; INPUTS],
             usage: Default::default(),
             called: false,
+            bound: Vec::new(),
             depth: 0,
             deepest: 0,
         };

@@ -42,6 +42,25 @@ impl Frame {
                 reg
             }
             Int::Truth(test) => self.truth(test, wish),
+            Int::Choose { test, yes, no } => self.choose(test, yes, no, wish, bits),
+            Int::Let { value, body } => {
+                let depth = self.depth();
+                let reg = self.int(value, None, 64);
+                let slot = self.reserve(8);
+                self.code.emit(Insn::store(Size::B8, FRAME, slot, Operand::Reg(reg)));
+                self.free(reg);
+                self.bound.push(slot);
+                let reg = self.int(body, wish, bits);
+                self.bound.pop();
+                self.release(depth);
+                reg
+            }
+            Int::Bound(n) => {
+                let slot = self.bound.iter().rev().nth(*n).copied();
+                let reg = self.pick(wish);
+                self.code.emit(Insn::load(Size::B8, reg, FRAME, slot.expect("a `Let` is around it")));
+                reg
+            }
             Int::Stack(of) => self.stack(*of),
         }
     }

@@ -134,6 +134,19 @@ pub enum Int {
     },
     /// 1 where the test holds, else 0.
     Truth(Box<Test>),
+    /// One of two values; the other one is not computed.
+    Choose {
+        test: Box<Test>,
+        yes: Box<Int>,
+        no: Box<Int>,
+    },
+    /// A value that `body` uses more than once, as `Bound`.
+    Let {
+        value: Box<Int>,
+        body: Box<Int>,
+    },
+    /// The value of the `Let` around it: 0 is the innermost one.
+    Bound(usize),
     /// The number under which the kernel keeps the current call chain: see [`super::stack`].
     Stack(StackOf),
 }

@@ -206,7 +206,7 @@ fn columns_agree(world: &World, list: &[Column], clear: bool, out: &[u8], garbag
 
 /// Two values in registers, which are not constants to the compiler.
 fn world_with(left: u64, right: u64) -> World {
-    let mut world = Random(1).world();
+    let mut world = Random::new(1).world();
     world.context[16..24].copy_from_slice(&left.to_le_bytes());
     world.context[24..32].copy_from_slice(&right.to_le_bytes());
     world
@@ -278,7 +278,7 @@ fn narrow_loads_compare_and_compute_exactly() {
 
 #[test]
 fn random_values_agree_with_the_oracle() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     for round in 0..6000 {
         let (world, tree) = (random.world(), random.int(1 + round % 5, false));
         if value(&tree).is_ok() {
@@ -289,7 +289,7 @@ fn random_values_agree_with_the_oracle() {
 
 #[test]
 fn random_tests_agree_with_the_oracle() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     for round in 0..6000 {
         let (world, tree) = (random.world(), random.test(round % 5, false));
         if filter(&tree).is_ok() {
@@ -302,7 +302,7 @@ fn random_tests_agree_with_the_oracle() {
 #[test]
 fn comparisons_of_one_left_side_agree_with_the_oracle() {
     use Comparison::*;
-    let mut random = Random(47);
+    let mut random = Random::new(47);
     for _ in 0..4000 {
         let (world, left, any) = (random.world(), random.leaf(false), random.below(2) == 0);
         let one = |_| {
@@ -319,7 +319,7 @@ fn comparisons_of_one_left_side_agree_with_the_oracle() {
 
 #[test]
 fn random_columns_agree_with_the_oracle() {
-    let mut random = Random(13);
+    let mut random = Random::new(13);
     for round in 0..4000 {
         let (world, (list, length), clear) = (random.world(), random.columns(false), round % 2 == 0);
         let Ok(code) = columns(&list, clear) else { continue };
@@ -334,7 +334,7 @@ fn random_columns_agree_with_the_oracle() {
 
 #[test]
 fn texts_of_every_length_and_alignment_equal_what_they_are() {
-    let mut random = Random(17);
+    let mut random = Random::new(17);
     for length in 0..=40 {
         for offset in 48..56 {
             let mut world = random.world();
@@ -358,7 +358,7 @@ fn texts_of_every_length_and_alignment_equal_what_they_are() {
 
 #[test]
 fn texts_of_every_kind_equal_literals_near_them() {
-    let mut random = Random(19);
+    let mut random = Random::new(19);
     for _ in 0..6000 {
         let (world, text) = (random.world(), random.text());
         let (literal, prefix) = (random.literal(&world.text(&text)), random.below(2) == 0);
@@ -368,7 +368,7 @@ fn texts_of_every_kind_equal_literals_near_them() {
 
 #[test]
 fn texts_equal_their_copies_elsewhere() {
-    let mut random = Random(23);
+    let mut random = Random::new(23);
     for _ in 0..6000 {
         let mut world = random.world();
         let (left, right, size) = (random.text(), random.text(), random.below(64) as u16);
@@ -383,7 +383,7 @@ fn texts_equal_their_copies_elsewhere() {
 
 #[test]
 fn trusted_pointers_are_followed_with_plain_loads() {
-    let world = Random(29).world();
+    let world = Random::new(29).world();
     for offset in [64, 72, 80] {
         let tree = Int::Load {
             place: Place::Behind { pointer: at(8), offset, memory: Memory::Trusted },

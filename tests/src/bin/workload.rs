@@ -92,6 +92,8 @@ block N PATH        blocks of 4096 bytes read from a disk, past the page cache
 touch N             pages of new memory, too few for a huge one
 spin MS             computes
 sleep MS            waits
+serve ADDRESS       takes TCP connections at ADDRESS:PORT, one after the other, and answers each; never ends
+connect ADDRESS MS  makes one and waits for its answer; ends with status 1 if none comes in time
 pause N             threads call pause(), all of them at once, until each has a signal
 exit STATUS         at once";
 
@@ -99,6 +101,21 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     work(&words)
+}
+
+fn serve(address: &str) {
+    let listener = std::net::TcpListener::bind(address).expect("the address is ours");
+    for mut stream in listener.incoming().flatten() {
+        // Who is gone needs no answer.
+        let _gone = std::io::Write::write_all(&mut stream, b"!");
+    }
+}
+
+fn connect(address: &str, within: Duration) -> std::io::Result<()> {
+    let address = address.parse().map_err(std::io::Error::other)?;
+    let mut stream = std::net::TcpStream::connect_timeout(&address, within)?;
+    stream.set_read_timeout(Some(within))?;
+    std::io::Read::read_exact(&mut stream, &mut [0])
 }
 
 fn work(words: &[&str]) -> ExitCode {
@@ -116,6 +133,13 @@ fn work(words: &[&str]) -> ExitCode {
             "thread" => {
                 let rest: Vec<&str> = words.collect();
                 return std::thread::scope(|scope| scope.spawn(|| work(&rest)).join()).expect("it does not panic");
+            }
+            "serve" => serve(word()),
+            "connect" => {
+                if let Err(error) = connect(word(), Duration::from_millis(number(word()).unsigned_abs())) {
+                    eprintln!("{error}");
+                    return ExitCode::FAILURE;
+                }
             }
             "become" => {
                 let error = std::process::Command::new("/proc/self/exe").args(words).exec();

@@ -176,7 +176,7 @@ fn deep_trees_compile_or_are_too_large() {
 
 #[test]
 fn large_random_trees_keep_the_rules_or_are_too_large() {
-    let mut random = Random(53);
+    let mut random = Random::new(53);
     for _ in 0..300 {
         if let Ok(code) = value(&random.int(10, false)) {
             check(&code, 0);

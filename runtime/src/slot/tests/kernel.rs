@@ -99,7 +99,7 @@ fn kernel_runs_random_tests_as_the_oracle_says() {
     if !may_load() {
         return;
     }
-    let mut random = Random(31);
+    let mut random = Random::new(31);
     for _ in 0..rounds() {
         let (world, tree) = (real_world(&mut random), random.test(3, true));
         let Ok(code) = filter(&tree) else { continue };
@@ -112,7 +112,7 @@ fn kernel_computes_random_values_as_the_oracle_says() {
     if !may_load() {
         return;
     }
-    let mut random = Random(37);
+    let mut random = Random::new(37);
     for _ in 0..rounds() {
         let (world, tree) = (real_world(&mut random), random.int(4, true));
         let Ok(code) = value(&tree) else { continue };
@@ -128,7 +128,7 @@ fn kernel_loads_large_trees_with_every_current_value() {
     if !may_load() {
         return;
     }
-    let mut random = Random(41);
+    let mut random = Random::new(41);
     for _ in 0..rounds() {
         let (world, tree) = (real_world(&mut random), random.int(9, false));
         // Raw tracepoints have cookies from 6.15 on only.
@@ -147,7 +147,7 @@ fn kernel_fills_keys_as_the_oracle_says() {
     if !may_load() {
         return;
     }
-    let mut random = Random(43);
+    let mut random = Random::new(43);
     for _ in 0..rounds() / 4 {
         let world = real_world(&mut random);
         let (list, length) = random.columns(true);

@@ -1,6 +1,7 @@
 //! What the trees mean, in plain arithmetic over i128, and a source of random trees and of memory to read.
 
 use crate::slot::ir::*;
+use std::cell::RefCell;
 
 pub const CONTEXT: usize = 96;
 /// Texts lie behind the integers of a context or event, up to one byte before its end.
@@ -35,6 +36,8 @@ pub struct World {
     pub pid_tgid: u64,
     pub uid_gid: u64,
     pub comm: Vec<u8>,
+    /// Values of the `Let`s around what is looked at.
+    pub bound: RefCell<Vec<u64>>,
 }
 
 pub const CPU: u64 = 3;
@@ -110,6 +113,15 @@ impl World {
                 bytes[..width].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
             }
             Int::Truth(test) => u64::from(self.test(test)),
+            Int::Choose { test, yes, no } => self.int(if self.test(test) { yes } else { no }),
+            Int::Let { value, body } => {
+                let value = self.int(value);
+                self.bound.borrow_mut().push(value);
+                let body = self.int(body);
+                self.bound.borrow_mut().pop();
+                body
+            }
+            Int::Bound(n) => self.bound.borrow().iter().rev().nth(*n).copied().expect("a `Let` is around it"),
             Int::Stack(_) => unreachable!("no stacks among random trees: the kernel tests have them"),
         }
     }

@@ -83,7 +83,7 @@ impl Kernel {
         let code = columns(&[before, Column { offset: 8, content }], true).unwrap();
         // SAFETY: the memory is leaked, and nobody writes to it while the slot runs.
         let memory = unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast::<u8>(), 8 * self.memory.len()) };
-        let world = World { memory, ..Random(5).world() };
+        let world = World { memory, ..Random::new(5).world() };
         let (status, out) = run(&code, &world);
         assert_eq!((status, out[0]), (0, 7), "{}", listing(&code));
         assert!(out[8 + usize::from(size)..].iter().all(|byte| *byte == 0x55), "bytes behind the column are written");

@@ -9,13 +9,21 @@ pub const MEMORY: usize = 128;
 const DATA: Text = Text::DataLocation { offset: 0, relative: false };
 const RELATIVE_DATA: Text = Text::DataLocation { offset: 4, relative: true };
 
-pub struct Random(pub u64);
+pub struct Random {
+    state: u64,
+    /// `Let`s around what is made.
+    bound: usize,
+}
 
 impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random { state: seed, bound: 0 }
+    }
+
     /// Source: Vigna, splitmix64.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
     }
@@ -71,7 +79,7 @@ impl Random {
         let mut comm = vec![0; self.below(16)];
         self.letters(&mut comm);
         let (pid_tgid, uid_gid) = (self.next(), self.next() & 0xffff_ffff_8000_0007);
-        World { context, event, memory, kernel_is_readable: true, pid_tgid, uid_gid, comm }
+        World { context, event, memory, kernel_is_readable: true, pid_tgid, uid_gid, comm, bound: Default::default() }
     }
 
     fn memory_kind(&mut self) -> Memory {
@@ -90,6 +98,9 @@ impl Random {
     }
 
     pub fn leaf(&mut self, stable: bool) -> Int {
+        if self.bound > 0 && self.chance(30) {
+            return Int::Bound(self.below(self.bound));
+        }
         let size = self.one_of(&[Size::B1, Size::B2, Size::B4, Size::B8]);
         let step = size.bytes() as usize;
         let offset = (16 + self.below(32 / step) * step) as i16;
@@ -123,6 +134,18 @@ impl Random {
         if self.chance(6) {
             let size = self.one_of(&[Size::B2, Size::B4, Size::B8]);
             return Int::Swap { size, inner: Box::new(self.int(depth - 1, stable)) };
+        }
+        if self.chance(6) {
+            let test = Box::new(self.test(depth.min(2) - 1, stable));
+            let (yes, no) = (Box::new(self.int(depth - 1, stable)), Box::new(self.int(depth - 1, stable)));
+            return Int::Choose { test, yes, no };
+        }
+        if self.chance(6) {
+            let value = Box::new(self.int(depth - 1, stable));
+            self.bound += 1;
+            let body = Box::new(self.int(depth - 1, stable));
+            self.bound -= 1;
+            return Int::Let { value, body };
         }
         let op = self.one_of(&[Add, Subtract, Multiply, Divide, Remainder, And, Or, Xor, ShiftLeft, ShiftRight]);
         let (left, right) = (Box::new(self.int(depth - 1, stable)), Box::new(self.int(depth - 1, stable)));

@@ -1,0 +1,135 @@
+//! `skep policy`: rules for packets, put in place as an audit, enforced on request, and taken back.
+
+mod apply;
+mod control;
+
+use crate::args::{Cli, duration};
+use crate::run::show;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use skep_runtime::policy::control::Request;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Apply(apply::Wish),
+    /// Of one place, or of all.
+    Status(Option<String>),
+    Enforce {
+        place: String,
+        within: Option<Duration>,
+    },
+    Confirm {
+        place: String,
+    },
+    Rollback {
+        place: String,
+        all: bool,
+    },
+    Swap {
+        place: String,
+        rules: PathBuf,
+        within: Option<Duration>,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo skep policy apply tc:eth0 --rules web.json --ttl 1h       an audit: what it would drop is counted, and passes
+  sudo skep policy status tc:eth0
+  sudo skep policy enforce tc:eth0 --confirm-within 60s          goes back by itself
+  sudo skep policy confirm tc:eth0
+  sudo skep policy rollback tc:eth0                              one step back; from the audit, to nothing
+See docs/enforcement.md.";
+
+pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+    let place = || Arg::new("place").value_name("PLACE").help("xdp:IF, tc:IF or cgroup:PATH");
+    let time = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("TIME").help(help).value_parser(duration)
+    };
+    let within = || time("confirm-within", "go back by itself unless it is confirmed within this time");
+    let rules = || {
+        Arg::new("rules")
+            .long("rules")
+            .value_name("FILE")
+            .help("the rules, as JSON")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+    };
+    Command::new("policy")
+        .about("Rules for packets at XDP, tc and control groups: audit, enforce, go back")
+        .after_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("apply")
+                .about("Put rules in place, for as long as this runs; as an audit unless --enforce is given")
+                .arg(place().required(true))
+                .arg(rules())
+                .arg(flag("enforce", "drop what the rules deny"))
+                .arg(within().requires("enforce"))
+                .arg(time("ttl", "end after this time"))
+                .arg(flag("pin", "stay beyond this process, until --ttl is over").requires("ttl"))
+                .arg(flag("stateless", "judge replies by the rules too").conflicts_with("stateful"))
+                .arg(flag("stateful", "let replies pass, also at XDP"))
+                .arg(
+                    Arg::new("guard")
+                        .long("guard")
+                        .value_name("ADDRESS")
+                        .help("never drop this address; the peer of this session is never dropped anyway")
+                        .value_parser(value_parser!(IpAddr))
+                        .action(ArgAction::Append),
+                )
+                .arg(flag("no-guard", "drop the peer of this session too").requires("yes-lock-me-out"))
+                .arg(flag("yes-lock-me-out", "yes, really").requires("no-guard")),
+        )
+        .subcommand(Command::new("status").about("What policies are at work, and what they have done").arg(place()))
+        .subcommand(Command::new("enforce").about("Drop what the rules deny").arg(place().required(true)).arg(within()))
+        .subcommand(Command::new("confirm").about("Keep what was enforced or exchanged").arg(place().required(true)))
+        .subcommand(
+            Command::new("rollback")
+                .about("Go one step back; from the first, to nothing")
+                .arg(place().required(true))
+                .arg(flag("all", "to nothing at once")),
+        )
+        .subcommand(
+            Command::new("swap")
+                .about("Exchange the rules at once: each packet meets the old or the new ones")
+                .arg(place().required(true))
+                .arg(rules())
+                .arg(within()),
+        )
+}
+
+impl Wish {
+    pub fn of(matches: &ArgMatches) -> Wish {
+        let (verb, matches) = matches.subcommand().unwrap_or(("status", matches));
+        let named = matches.try_get_one::<String>("place").ok().flatten().cloned();
+        let place = named.clone().unwrap_or_default();
+        let within = matches.try_get_one::<Duration>("confirm-within").ok().flatten().copied();
+        let rules = || matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default();
+        match verb {
+            "apply" => Wish::Apply(apply::Wish::of(place, matches)),
+            "enforce" => Wish::Enforce { place, within },
+            "confirm" => Wish::Confirm { place },
+            "rollback" => Wish::Rollback { place, all: matches.get_flag("all") },
+            "swap" => Wish::Swap { place, rules: rules(), within },
+            _ => Wish::Status(named),
+        }
+    }
+}
+
+pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
+    let done = match wish {
+        Wish::Apply(wish) => apply::apply(cli, wish),
+        Wish::Status(place) => control::status(cli, place.as_deref()),
+        Wish::Enforce { place, within } => control::ask(cli, place, &Request::Enforce { within: *within }),
+        Wish::Confirm { place } => control::ask(cli, place, &Request::Confirm),
+        Wish::Rollback { place, all } => control::ask(cli, place, &Request::Rollback { all: *all }),
+        Wish::Swap { place, rules, within } => control::swap(cli, place, rules, *within),
+    };
+    done.unwrap_or_else(|diagnostic| show(&diagnostic.nowhere(), None))
+}

@@ -1,0 +1,188 @@
+//! The holder: a policy in the foreground, at work for as long as this process lives. Answers its control socket, keeps its
+//! times, and says when its place is gone.
+
+use super::control::{self, Control, Request};
+use super::enforcer::{Enforcer, Options};
+use super::form;
+use super::guard;
+use super::life::{Life, Step};
+use super::place::Place;
+use super::rules::Rules;
+use super::status;
+use crate::diagnostic::Diagnostic;
+use crate::kernel::{signals, sys};
+use serde_json::{Value, json};
+use skep_templates::catalog::Catalog;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// What is asked of a new policy.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    pub rules: Rules,
+    /// Enforce from the beginning; else it is an audit.
+    pub enforce: bool,
+    pub confirm_within: Option<Duration>,
+    pub ttl: Option<Duration>,
+    /// Never dropped.
+    pub guarded: BTreeSet<IpAddr>,
+    pub options: Options,
+}
+
+/// Signals are looked at so often, places less.
+const PULSE: Duration = Duration::from_millis(50);
+const PULSES_PER_PLACE: u32 = 10;
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Signal(i32),
+    RolledBack,
+    TimeToLive,
+}
+
+/// A policy at work.
+pub struct Holder {
+    enforcer: Enforcer,
+    life: Life,
+    guarded: BTreeSet<IpAddr>,
+    requests: Receiver<(Request, UnixStream)>,
+    tell: fn(&str),
+    _control: Control,
+}
+
+impl Holder {
+    /// Puts a policy in place. `tell` gets what happens by itself.
+    ///
+    /// # Errors
+    /// As [`Enforcer::audit`] and [`Control::open`].
+    pub fn start(place: Place, wish: Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Holder, Diagnostic> {
+        let control = Control::open(&place.to_string())?;
+        let failed = |error: std::io::Error| {
+            let error = crate::kernel::load::text(&error);
+            Diagnostic::machine(format!("failed to watch for requests: {error}"))
+        };
+        signals::watch().map_err(failed)?;
+        let listener = control.listener().map_err(failed)?;
+        let (requested, requests) = mpsc::channel();
+        // It ends with the process: nobody else can unblock an accept().
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let requested = requested.clone();
+                // Who says nothing holds nobody up.
+                std::thread::spawn(move || {
+                    if let Some(request) = control::receive(&stream) {
+                        // Without a holder there is no policy.
+                        let _ended = requested.send((request, stream));
+                    }
+                });
+            }
+        });
+        for other in place.others() {
+            tell(&format!("`{place}` has other programs, which stay: {other}"));
+        }
+        let rules = guard::guarded(wish.rules.clone(), &wish.guarded);
+        let enforcer = Enforcer::audit(place, &rules, wish.options, catalog)?;
+        let mut life = Life::new(wish.rules, sys::monotonic(), wish.ttl);
+        if wish.enforce {
+            life.enforce(sys::monotonic(), wish.confirm_within);
+        }
+        let holder = Holder { enforcer, life, guarded: wish.guarded, requests, tell, _control: control };
+        holder.enforcer.enforce_until(holder.life.enforced_until())?;
+        Ok(holder)
+    }
+
+    pub fn enforcer_mut(&mut self) -> &mut Enforcer {
+        &mut self.enforcer
+    }
+
+    /// What there is to know, as `skep policy status` shows it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn status(&self) -> Result<Value, Diagnostic> {
+        status::of(&self.enforcer, &self.life, &self.guarded)
+    }
+
+    /// Holds it until it ends: by a request, a signal, its time to live, or because its place is gone.
+    ///
+    /// # Errors
+    /// The place is gone, or the kernel refuses what a request asks for while nothing else would be safe.
+    pub fn hold(&mut self) -> Result<End, Diagnostic> {
+        let mut pulses = 0u32;
+        loop {
+            let now = sys::monotonic();
+            if let Some(step) = self.life.pass(now) {
+                if step == Step::End {
+                    return Ok(End::TimeToLive);
+                }
+                self.settle(&step)?;
+                (self.tell)("not confirmed in time: gone back one step");
+                continue;
+            }
+            if let Some(signal) = signals::take() {
+                return Ok(End::Signal(signal));
+            }
+            pulses = pulses.wrapping_add(1);
+            if pulses % PULSES_PER_PLACE == 0 && !self.enforcer.place().exists() {
+                let place = self.enforcer.place();
+                return Err(Diagnostic::machine(format!("`{place}` is gone, and its policy with it")));
+            }
+            let until_next = self.life.next().map(|next| Duration::from_nanos(next.saturating_sub(now)));
+            match self.requests.recv_timeout(until_next.unwrap_or(PULSE).min(PULSE)) {
+                Ok((request, stream)) => {
+                    let done = self.serve(request);
+                    let ends = self.life.state().is_none();
+                    control::answer(&stream, done);
+                    if ends {
+                        return Ok(End::RolledBack);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(PULSE),
+            }
+        }
+    }
+
+    fn serve(&mut self, request: Request) -> Result<Value, Diagnostic> {
+        let now = sys::monotonic();
+        match request {
+            Request::Status => return self.status(),
+            Request::Enforce { within } => {
+                self.life.enforce(now, within);
+                self.settle(&Step::Hold { swap: false })?;
+            }
+            Request::Confirm => {
+                if !self.life.confirm() {
+                    return Err(Diagnostic::machine("nothing waits for a confirmation").help("skep policy status"));
+                }
+                self.settle(&Step::Hold { swap: false })?;
+            }
+            Request::Rollback { all } => {
+                let mut step = self.life.roll_back();
+                while all && step != Step::End {
+                    step = self.life.roll_back();
+                }
+                self.settle(&step)?;
+            }
+            Request::Swap { rules, within } => {
+                let rules = form::rules(&rules)?;
+                self.enforcer.swap(&guard::guarded(rules.clone(), &self.guarded))?;
+                self.life.swap(rules, now, within);
+                self.settle(&Step::Hold { swap: false })?;
+            }
+        }
+        Ok(json!({ "done": true, "steps": self.life.steps() }))
+    }
+
+    /// Makes the kernel do what the life says.
+    fn settle(&mut self, step: &Step) -> Result<(), Diagnostic> {
+        if let (Step::Hold { swap: true }, Some(state)) = (step, self.life.state()) {
+            self.enforcer.swap(&guard::guarded(state.rules.clone(), &self.guarded))?;
+        }
+        self.enforcer.enforce_until(self.life.enforced_until())
+    }
+}

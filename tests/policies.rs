@@ -1,0 +1,11 @@
+//! Policies at work, in network namespaces of the test's own: real connections at each place, what is left when a process
+//! is killed, times that are kept under load, and rules that are exchanged while packets flow.
+
+#[path = "policies/exchange.rs"]
+mod exchange;
+#[path = "policies/lives.rs"]
+mod lives;
+#[path = "policies/places.rs"]
+mod places;
+#[path = "policies/setting.rs"]
+mod setting;
