@@ -4,7 +4,7 @@
 // What is no packet of a network, such as a message between processes, is not shown.
 #include "connection.bpf.h"
 #include "maps.bpf.h"
-#include "skb.bpf.h"
+#include "buffer.bpf.h"
 
 struct event {
 	FIELDS_OF_ENDS("that it comes from", "that it goes to");

@@ -3,7 +3,7 @@
 // Resets that answer a segment to a port where nobody listens are seen from Linux 6.10 on; the reason of those that are
 // sent from 6.10 on.
 #include "connection.bpf.h"
-#include "skb.bpf.h"
+#include "buffer.bpf.h"
 
 struct event {
 	FIELDS_OF_ENDS("of this end", "of the other end");

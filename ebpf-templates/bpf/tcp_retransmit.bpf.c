@@ -1,6 +1,6 @@
 // tcp_retransmit: TCP segments that are sent again, and what made the kernel do so. Linux 5.10+ with BTF.
 #include "connection.bpf.h"
-#include "skb.bpf.h"
+#include "buffer.bpf.h"
 
 struct event {
 	FIELDS_OF_ENDS("of this end", "of the other end");

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod machine;
 pub mod network;
 pub mod output;
+pub mod peers;
 pub mod skep;
 pub mod workload;
 

@@ -95,6 +95,14 @@ impl Skep {
         self.inside(&["--pid", "--fork", "--mount-proc", "--kill-child"], commands)
     }
 
+    /// In the network that a file (`/proc/PID/ns/net`, `/run/netns/NAME`) stands for.
+    pub fn in_network(self, file: &str) -> Skep {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={file}")).arg(self.0.get_program()).args(self.0.get_args());
+        command.env_remove("SKEP_PATH").env("NO_COLOR", "1");
+        Skep(command)
+    }
+
     fn inside(self, namespaces: &[&str], commands: &str) -> Skep {
         let mut command = Command::new("unshare");
         command.args(namespaces).args(["sh", "-ec", &format!("{commands}\nexec \"$0\" \"$@\"")]);

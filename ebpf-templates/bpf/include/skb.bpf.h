@@ -1,72 +1,55 @@
-/* Packets: what the headers of a struct sk_buff say, where the kernel has noted them. */
+/* Packets as programs of tc and of cgroups meet them, and what the kernel knows of them beyond their bytes. */
 #pragma once
-#include "sock.bpf.h"
+#include "helpers.bpf.h"
+
+static long (*const bpf_skb_load_bytes)(const void *skb, u32 offset, void *to, u32 len) = (void *)26;
+static u64 (*const bpf_skb_cgroup_id)(void *skb) = (void *)79;
+
+/* What the kernel shows of a packet; it rewrites accesses. */
+struct __sk_buff {
+	u32 len;
+	u32 pkt_type;
+	u32 mark;
+	u32 queue_mapping;
+	u32 protocol;
+};
+
+static __always_inline u16 swapped16(u16 v) { return __builtin_bswap16(v); }
+static __always_inline u32 swapped32(u32 v) { return __builtin_bswap32(v); }
+
+struct net___ns {
+	struct {
+		unsigned int inum;
+	} ns;
+} CORE;
 
 struct net_device {
-	char name[16];
-	possible_net_t nd_net;
+	struct {
+		struct net___ns *net;
+	} nd_net;
 } CORE;
 
 struct sk_buff {
 	struct net_device *dev;
-	struct sock *sk;
-	unsigned int len;
-	u16 protocol;
-	u16 network_header;
 	unsigned char *head;
-	char cb[48];
+	unsigned char *data;
+	u16 network_header;
 } CORE;
 
-/* The longest header without options or extensions, of IPv6. */
-struct ip_header {
-	u8 bytes[40];
-};
-
-/* Addresses, ports and protocol of an IP packet; false: it is none. Extension headers of IPv6 are not passed. */
-static __always_inline bool packet_ends(struct sk_buff *skb, u8 *saddr, u8 *daddr, u16 *sport, u16 *dport,
-					u8 *protocol)
+/* The inode of the namespace that the packet's interface is in. */
+static __always_inline u32 network_namespace(struct __sk_buff *ctx)
 {
-	const unsigned char *header = READ(skb->head) + READ(skb->network_header);
-	u32 length, ports = 0;
-	struct ip_header ip;
+	struct sk_buff *skb = (void *)ctx;
+	struct net_device *dev = READ(skb->dev);
+	struct net___ns *net = READ(dev->nd_net.net);
 
-	if (bpf_probe_read_kernel(&ip, sizeof(ip), header))
-		return false;
-	switch (ip.bytes[0] >> 4) {
-	case 4:
-		map_v4(saddr, *(u32 *)(ip.bytes + 12));
-		map_v4(daddr, *(u32 *)(ip.bytes + 16));
-		*protocol = ip.bytes[9];
-		length = (ip.bytes[0] & 15) * 4;
-		if (from_network(*(u16 *)(ip.bytes + 6)) & 0x1fff) /* a later fragment has no ports */
-			return true;
-		break;
-	case 6:
-		__builtin_memcpy(saddr, ip.bytes + 8, 16);
-		__builtin_memcpy(daddr, ip.bytes + 24, 16);
-		*protocol = ip.bytes[6];
-		length = 40;
-		break;
-	default:
-		return false;
-	}
-	if (*protocol == IPPROTO_TCP || *protocol == IPPROTO_UDP || *protocol == IPPROTO_SCTP) {
-		bpf_probe_read_kernel(&ports, sizeof(ports), header + length);
-		*sport = from_network(ports);
-		*dport = from_network(ports >> 16);
-	}
-	return true;
+	return READ(net->ns.inum);
 }
 
-/* Number of the namespace of its interface, else of its socket. */
-static __always_inline u32 packet_netns(struct sk_buff *skb)
+/* Where the IP header begins, from where the packet does. */
+static __always_inline u32 network_header(struct __sk_buff *ctx)
 {
-	struct net_device *dev = READ(skb->dev);
-	struct sock *sk = READ(skb->sk);
-	struct net *net;
+	struct sk_buff *skb = (void *)ctx;
 
-	if (!dev)
-		return sk ? socket_netns(sk) : 0;
-	net = READ(dev->nd_net.net);
-	return READ(net->ns.inum);
+	return READ(skb->head) + READ(skb->network_header) - READ(skb->data);
 }

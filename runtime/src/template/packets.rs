@@ -45,7 +45,7 @@ fn hook(attach: &str, target: Option<&str>) -> Option<Hook> {
 /// The programs that go where the settings say, each attached everywhere; `None`: the template is not about packets.
 ///
 /// # Errors
-/// A script diagnostic: no such interface or cgroup, or both are named; a machine diagnostic: no cgroup v2 here.
+/// A script diagnostic: no such interface, or a cgroup is named too; a machine diagnostic: no cgroup v2 here.
 pub fn programs(
     manifest: &Manifest,
     settings: &[(String, Setting, Option<Position>)],
@@ -109,17 +109,11 @@ fn places(manifest: &Manifest, settings: &[(String, Setting, Option<Position>)])
             .map(|name| Interface::named(name.trim()).map(Place::Interface).map_err(|error| error.at(at)))
             .collect(),
         (None, path) => {
-            let (path, at) = path.unwrap_or(("/", None));
+            let (path, _) = path.unwrap_or(("/", None));
             let folder = cgroup::folder(path).map_err(|_| {
                 Diagnostic::machine("cgroup v2 is not mounted here")
                     .help("interface: \"eth0\"   (mount | grep cgroup2)")
             })?;
-            if !folder.is_dir() {
-                return Err(Diagnostic::script(format!("no cgroup `{path}`"))
-                    .span(path)
-                    .help(format!("ls {}", folder.parent().unwrap_or(&folder).display()))
-                    .at(at));
-            }
             Ok(vec![Place::Cgroup(folder)])
         }
     }
