@@ -1,6 +1,7 @@
 //! Templates dns, http and tls_hello: every exchange of a workload in a network and a control group of its own, exactly.
 
 use serde_json::Value;
+use skep_tests::network::Namespace;
 use skep_tests::skep::Running;
 use skep_tests::{Output, Skep, Workload, privileged};
 use std::path::PathBuf;
@@ -108,11 +109,11 @@ fn dns_names_of_any_length_are_whole() {
 #[test]
 fn dns_of_an_interface_is_seen_at_tc() {
     privileged!();
-    let workload = Workload::stopped("alone stop dns udp4 23 www.example 1 0 dns udp6 7 nx.example 28 0");
-    workload.go_on();
-    let inside = format!("/proc/{}/ns/net", workload.pid());
+    let network = Namespace::new();
+    let verbs = format!("enter {} dns udp4 23 www.example 1 0 dns udp6 7 nx.example 28 0", network.file().display());
+    let workload = Workload::stopped(&verbs);
     let script = r#"template("dns", #{ interface: "lo" }).by(role, name, rcode).count()"#;
-    let run = Skep::script(script).in_network(&inside).start().attached();
+    let run = Skep::script(script).in_network(&network).start().attached();
     workload.go();
     let output = run.interrupt().ok();
     // Of a packet on `lo`, tc sees that it leaves and that it comes.

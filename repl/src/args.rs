@@ -3,6 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use skep_runtime::unwind::way::Way;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub enum Job {
     List { pattern: Option<String>, verbose: bool },
     Doc { name: String },
     Doctor { json: bool },
+    Repl { json: bool, vi: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
     Observe(Box<crate::observe::Wish>),
@@ -192,6 +194,17 @@ pub fn command() -> Command {
         .subcommand(crate::observe::command())
         .subcommand(crate::policy::command())
         .subcommand(
+            Command::new("repl")
+                .about("A session: probes run while you type (what `skep` alone is on a terminal)")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .help("for front ends: requests and answers as JSON lines (docs/repl.md)")
+                        .action(ArgAction::SetTrue),
+                )
+                .arg(Arg::new("vi").long("vi").help("keys as in vi").action(ArgAction::SetTrue)),
+        )
+        .subcommand(
             Command::new("doctor")
                 .about("Try what works on this machine, and say what would help where something does not")
                 .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue)),
@@ -249,6 +262,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         Some(("list", inner)) => {
             (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner)
         }
+        Some(("repl", inner)) => (Job::Repl { json: inner.get_flag("json"), vi: inner.get_flag("vi") }, inner),
         Some(("doctor", inner)) => (Job::Doctor { json: inner.get_flag("json") }, inner),
         Some(("flame", inner)) => match inner.subcommand() {
             Some(("diff", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
@@ -256,7 +270,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
-        Some(("policy", inner)) => (Job::Policy(crate::policy::Wish::of(inner)), inner),
+        Some(("policy", inner)) => {
+            let (wish, inner) = crate::policy::Wish::of(inner);
+            (Job::Policy(wish), inner)
+        }
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
@@ -265,6 +282,9 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
                     let (kind, text) = (clap::error::ErrorKind::InvalidSubcommand, format!("unknown command `{word}`"));
                     return Err(command.error(kind, text));
                 }
+                if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+                    return Ok(cli(Job::Repl { json: false, vi: false }, &matches));
+                }
                 return Err(command.error(
                     clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
                     command.clone().render_help(),
@@ -272,7 +292,13 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             }
         },
     };
-    Ok(Cli {
+    Ok(cli(job, inner))
+}
+
+/// A job with the options that all have.
+fn cli(job: Job, inner: &ArgMatches) -> Cli {
+    let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
+    Cli {
         job,
         json: text(inner, "format").is_some_and(|format| format == "json"),
         pid: inner.get_one::<u32>("pid").copied(),
@@ -291,7 +317,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         unwind: inner.get_one::<Way>("unwind").copied().unwrap_or_default(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
-    })
+    }
 }
 
 fn source_named(matches: &ArgMatches) -> Source {

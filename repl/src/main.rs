@@ -8,6 +8,7 @@ mod list;
 mod observe;
 mod plan;
 mod policy;
+mod repl;
 mod run;
 
 use args::Job;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Job::Plan { script, words, code } => plan::plan(&cli, script, words, *code),
         Job::List { pattern, verbose } => list::list(&cli, pattern, *verbose),
         Job::Doc { name } => list::doc(&cli, name),
+        Job::Repl { json, vi } => repl::repl(&cli, *json, *vi),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
         Job::Observe(wish) => observe::observe(&cli, wish),

@@ -1,6 +1,8 @@
-//! `skep policy`: rules for packets, put in place as an audit, enforced on request, and taken back.
+//! `skep policy`: rules for packets, checked as people write them, put in place as an audit, enforced on request, and
+//! taken back.
 
 mod apply;
+mod check;
 mod control;
 
 use crate::args::{Cli, duration};
@@ -14,6 +16,8 @@ use std::time::Duration;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
+    /// Without a kernel: checked, or written.
+    Written(check::Wish),
     Apply(apply::Wish),
     /// Of one place, or of all.
     Status(Option<String>),
@@ -37,6 +41,7 @@ pub enum Wish {
 
 const EXAMPLES: &str = "\
 Examples:
+  skep policy check web.yaml --inventory endpoints.yaml          what it would do, and the tests written in it
   sudo skep policy apply tc:eth0 --rules web.json --ttl 1h       an audit: what it would drop is counted, and passes
   sudo skep policy status tc:eth0
   sudo skep policy enforce tc:eth0 --confirm-within 60s          goes back by itself
@@ -64,6 +69,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommands(check::commands())
         .subcommand(
             Command::new("apply")
                 .about("Put rules in place, for as long as this runs; as an audit unless --enforce is given")
@@ -105,25 +111,29 @@ pub fn command() -> Command {
 }
 
 impl Wish {
-    pub fn of(matches: &ArgMatches) -> Wish {
+    /// What is asked for, and the arguments that it has.
+    pub fn of(matches: &ArgMatches) -> (Wish, &ArgMatches) {
         let (verb, matches) = matches.subcommand().unwrap_or(("status", matches));
         let named = matches.try_get_one::<String>("place").ok().flatten().cloned();
         let place = named.clone().unwrap_or_default();
         let within = matches.try_get_one::<Duration>("confirm-within").ok().flatten().copied();
         let rules = || matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default();
-        match verb {
+        let wish = match verb {
+            "check" | "suggest" => Wish::Written(check::Wish::of(verb, matches)),
             "apply" => Wish::Apply(apply::Wish::of(place, matches)),
             "enforce" => Wish::Enforce { place, within },
             "confirm" => Wish::Confirm { place },
             "rollback" => Wish::Rollback { place, all: matches.get_flag("all") },
             "swap" => Wish::Swap { place, rules: rules(), within },
             _ => Wish::Status(named),
-        }
+        };
+        (wish, matches)
     }
 }
 
 pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
     let done = match wish {
+        Wish::Written(wish) => Ok(check::run(cli, wish)),
         Wish::Apply(wish) => apply::apply(cli, wish),
         Wish::Status(place) => control::status(cli, place.as_deref()),
         Wish::Enforce { place, within } => control::ask(cli, place, &Request::Enforce { within: *within }),

@@ -153,12 +153,29 @@ pub fn runner(
     command: Option<Command>,
 ) -> Result<Runner, Diagnostic> {
     let out = std::io::stdout();
-    let terminal = out.is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let style = Style { colour, width: terminal.then(width).flatten() };
+    let style = style();
     let format = if cli.json { Format::Json } else { Format::Text };
     let mut output = Output::new(Box::new(out), format, style);
     output.talk = !cli.quiet;
+    runner_on(cli, words, mode, pid, command, output)
+}
+
+/// What standard output can show.
+pub fn style() -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Style { colour, width: terminal.then(size).flatten().map(|(columns, _)| columns) }
+}
+
+/// The same as [`runner`], with an output that is there already.
+pub fn runner_on(
+    cli: &Cli,
+    words: &[String],
+    mode: Mode,
+    pid: Option<u32>,
+    command: Option<Command>,
+    mut output: Output,
+) -> Result<Runner, Diagnostic> {
     let cgroup = match &cli.cgroup {
         None => None,
         Some(path) => match cgroup::find(path) {
@@ -233,12 +250,13 @@ pub fn catalog(cli: &Cli) -> Result<Catalog, Diagnostic> {
     Ok(catalog)
 }
 
-fn width() -> Option<usize> {
+/// Columns and rows of the terminal.
+pub fn size() -> Option<(usize, usize)> {
     // SAFETY: plain data, filled by the call.
     let mut size: libc::winsize = unsafe { std::mem::zeroed() };
     // SAFETY: the request writes one `winsize`.
     let known = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
-    (known && size.ws_col > 0).then_some(size.ws_col.into())
+    (known && size.ws_col > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// Prints a diagnostic and gives the exit status for it.

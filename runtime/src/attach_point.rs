@@ -38,6 +38,13 @@ pub enum AttachPoint {
     },
     /// The first of these that the machine has; each with its text.
     FirstOf(Vec<(String, AttachPoint)>),
+    /// What passes by the interfaces of a name, glob or list, or by a control group.
+    Packets {
+        hook: PacketHook,
+        target: String,
+        /// `None`: both.
+        direction: Option<Bound>,
+    },
     /// Objects of a kind, as they are when it is attached.
     Iterator {
         target: String,
@@ -72,6 +79,21 @@ pub enum Way {
     Trampoline,
 }
 
+/// Where packets are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketHook {
+    Xdp,
+    Tc,
+    Cgroup,
+}
+
+/// Which way a packet goes, seen from the interface or the cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bound {
+    Ingress,
+    Egress,
+}
+
 /// What can be probed: long name, short name, spelling, what it is.
 pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("tracepoint", "t", "tracepoint:CATEGORY:NAME", "a static point in the kernel, its fields as `args.NAME`"),
@@ -84,6 +106,9 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
     ("usdt", "U", "usdt:BINARY:[PROVIDER:]NAME", "a probe that a program's author put there, `arg0` …"),
     ("iter", "it", "iter:task | task_file | tcp | …", "what is there: every task, open file or socket, once"),
+    ("xdp", "xdp", "xdp:INTERFACE", "packets as they come in, before all else: skep doc flows"),
+    ("tc", "tc", "tc:INTERFACE[:ingress|:egress]", "packets that come in and go out"),
+    ("cgroup_skb", "cg", "cgroup_skb:PATH[:ingress|:egress]", "packets of the sockets of a control group"),
     ("profile", "p", "profile:hz:N | profile:s|ms|us:N", "timed samples on every CPU"),
     ("interval", "i", "interval:s|ms|us|hz:N", "a timer on one CPU"),
     ("software", "s", "software:EVENT[:PERIOD]", "a counter that the kernel keeps"),
@@ -147,6 +172,22 @@ pub fn parse(text: &str) -> Result<AttachPoint, Diagnostic> {
         "iter" => {
             no_more_than(1)?;
             Ok(AttachPoint::Iterator { target: part(0)? })
+        }
+        "xdp" | "tc" | "cgroup_skb" => {
+            let (target, direction) = match rest.rsplit_once(':') {
+                Some((target, "ingress")) => (target, Some(Bound::Ingress)),
+                Some((target, "egress")) => (target, Some(Bound::Egress)),
+                _ => (rest, None),
+            };
+            let hook = match *long {
+                "xdp" => PacketHook::Xdp,
+                "tc" => PacketHook::Tc,
+                _ => PacketHook::Cgroup,
+            };
+            if target.is_empty() || hook != PacketHook::Cgroup && target.contains(':') {
+                return Err(malformed());
+            }
+            Ok(AttachPoint::Packets { hook, target: target.into(), direction })
         }
         "rawtracepoint" => {
             no_more_than(1)?;
@@ -275,6 +316,19 @@ impl fmt::Display for AttachPoint {
                 Ok(())
             }
             AttachPoint::Iterator { target } => write!(f, "iter:{target}"),
+            AttachPoint::Packets { hook, target, direction } => {
+                let provider = match hook {
+                    PacketHook::Xdp => "xdp",
+                    PacketHook::Tc => "tc",
+                    PacketHook::Cgroup => "cgroup_skb",
+                };
+                let direction = match direction {
+                    None => "",
+                    Some(Bound::Ingress) => ":ingress",
+                    Some(Bound::Egress) => ":egress",
+                };
+                write!(f, "{provider}:{target}{direction}")
+            }
             AttachPoint::Profile { unit, count, .. } => write!(f, "profile:{unit}:{count}"),
             AttachPoint::Interval { unit, count } => write!(f, "interval:{unit}:{count}"),
             AttachPoint::Software { event, period } | AttachPoint::Hardware { event, period } => {

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod expr;
 pub mod following;
 pub mod glob;
+pub mod interactive;
 pub mod kernel;
 pub mod library;
 pub mod listing;

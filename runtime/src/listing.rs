@@ -105,7 +105,7 @@ fn matching(pattern: &str, pid: Option<u32>, machine: &Machine) -> Result<Vec<St
 }
 
 /// The fields of one attach point, indented.
-fn fields(point: &str, pid: Option<u32>, machine: &Machine) -> String {
+pub fn fields(point: &str, pid: Option<u32>, machine: &Machine) -> String {
     let mut out = String::new();
     let Ok(parsed) = attach_point::parse(point) else { return out };
     if let AttachPoint::Tracepoint { category, name } = &parsed {

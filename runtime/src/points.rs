@@ -7,11 +7,11 @@ use crate::kernel::perf::Every;
 use crate::machine::Machine;
 use crate::resolve::{Arguments, Scope};
 use crate::slot::ir::{Current, Int, Memory, Place, Size};
-use crate::template::packets;
 use std::path::PathBuf;
 
 mod function;
 pub mod iterator;
+pub mod packets;
 mod perf;
 mod tracepoint;
 mod typed;
@@ -56,14 +56,14 @@ pub enum Mechanism {
         returns: bool,
         pid: Option<u32>,
     },
+    /// At every packet: by a link of its own, or a filter of tc.
+    Packets {
+        hook: Hook,
+        place: crate::template::packets::Place,
+    },
     /// One look at all objects of a kind.
     Iterator {
         target: String,
-    },
-    /// By a link of its own, or a filter of tc.
-    Packets {
-        hook: Hook,
-        place: packets::Place,
     },
     /// On every CPU, or on one.
     Perf {
@@ -131,6 +131,7 @@ pub fn expand(
             uprobe::expand(target, function, *returns, text, uses, pid)?
         }
         AttachPoint::Usdt { target, provider, name } => usdt::expand(target, provider, name, text, pid)?,
+        AttachPoint::Packets { hook, target, direction } => packets::expand(*hook, target, *direction, text)?,
         AttachPoint::Iterator { target } => iterator::expand(target, text, machine)?,
         AttachPoint::FirstOf(list) => first_of(list, text, uses, pid, machine)?,
         timed => vec![perf::point(timed)],
@@ -180,6 +181,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         described: Vec::new(),
         return_value: None,
         caller: None,
+        has_task: true,
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),

@@ -57,6 +57,9 @@ pub fn prepare(
             let expressions: Vec<&Expr> = entry.expressions().collect();
             let mut drafts = drafts(written, &expressions, uses(&expressions), (index as u64) << 16, here)
                 .map_err(|error| error.at(entry.position))?;
+            for draft in drafts.iter_mut().filter(|draft| !draft.scope.has_task) {
+                draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
+            }
             if let Some(longest) = copies {
                 drafts.iter_mut().try_for_each(|draft| way::copy_stacks(draft, longest, catalog))?;
             }

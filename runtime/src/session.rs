@@ -21,7 +21,7 @@ use crate::trust::{self, Trust};
 use crate::unwind::samples::Samples;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 mod functions;
@@ -291,6 +291,11 @@ impl Session {
     /// Frames that were shown, and those without a name among them; `None` where nothing asks for call chains.
     pub fn frames(&self) -> Option<(u64, u64)> {
         self.stacks.as_ref().map(|stacks| stacks.counts())
+    }
+
+    /// The programs that are loaded.
+    pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().flat_map(|running| &running.programs).map(AsFd::as_fd)
     }
 
     /// How many attachments there are.

@@ -11,7 +11,7 @@ use crate::resolve::{Argument, Arguments, Scope, Typed};
 use crate::slot::assembler::MapRef;
 use crate::slot::ir::{Int, Memory, Place, Size, Text};
 use crate::types::KernelTypes;
-use skep_templates::catalog::Catalog;
+use skep_templates::catalog::{Catalog, Template};
 use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
@@ -76,7 +76,9 @@ pub fn draft(
         left = Restrict::default();
         constants.extend(others(name, &manifest, settings, restrict, machine).map_err(|error| error.at(position))?);
     }
-    let programs = match packets::programs(&manifest, settings).map_err(|error| error.at(position))? {
+    let of_packets = packets::programs(&manifest, settings).map_err(|error| error.at(position))?;
+    let has_task = of_packets.is_none();
+    let programs = match of_packets {
         Some(programs) => programs,
         None => programs(name, &manifest, machine).map_err(|error| error.at(position))?,
     };
@@ -87,9 +89,10 @@ pub fn draft(
         described: Vec::new(),
         return_value: None,
         caller: None,
+        has_task,
         memory: Memory::Kernel,
         probe: Int::Constant(0),
-        fields: manifest.fields.iter().map(|one| field(one, &machine.types())).collect(),
+        fields: fields(template, &machine.types()).map_err(|error| error.at(position))?,
         namespace: machine.namespace(),
         types: Some(machine.types()),
     };
@@ -139,6 +142,20 @@ fn others(
     Ok(vec![(process.name.clone(), value)])
 }
 
+/// The names that a template's events give to expressions.
+///
+/// # Errors
+/// A machine diagnostic: it is no template.
+pub fn fields(template: &Template, types: &KernelTypes) -> Result<Vec<Argument>, Diagnostic> {
+    let manifest =
+        template.manifest().map_err(|error| Diagnostic::machine(format!("template `{}`: {error}", template.name)))?;
+    let mut fields: Vec<Argument> = manifest.fields.iter().map(|one| field(one, types)).collect();
+    if fields.iter().any(|field| field.name == "tcp_flags") {
+        fields.extend(crate::points::packets::flags());
+    }
+    Ok(fields)
+}
+
 /// A template's field as a name of expressions.
 pub fn field(field: &Field, types: &KernelTypes) -> Argument {
     let offset = field.offset as i16;
@@ -154,7 +171,11 @@ pub fn field(field: &Field, types: &KernelTypes) -> Argument {
             Typed::Text { text: Text::Event { offset, size: size as u16 }, size: (size as u16).next_multiple_of(8) }
         }
         Shape::Bytes { size } => {
-            let show = if field.unit.as_deref() == Some("ip") { BytesShow::Ip } else { BytesShow::Hex };
+            let show = match field.unit.as_deref() {
+                Some("ip") => BytesShow::Ip,
+                Some("mac") => BytesShow::Mac,
+                _ => BytesShow::Hex,
+            };
             Typed::Bytes { bytes: Text::Event { offset, size: size as u16 }, size: size as u16, show }
         }
     };

@@ -11,6 +11,7 @@
 
 pub mod c;
 pub mod folded;
+pub mod frames;
 pub mod golden;
 pub mod guest;
 pub mod hubble;
@@ -19,6 +20,7 @@ pub mod machine;
 pub mod network;
 pub mod output;
 pub mod peers;
+pub mod pty;
 pub mod skep;
 pub mod workload;
 

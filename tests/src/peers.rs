@@ -20,6 +20,13 @@ impl Way {
     }
 }
 
+/// The network that a file stands for.
+pub fn enter(file: &str) {
+    let file = std::fs::File::open(file).expect("there is such a network");
+    // SAFETY: moves this thread, which is the only one.
+    assert_eq!(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }, 0, "it enters");
+}
+
 /// A network of this process alone, with its `lo` up.
 pub fn alone() {
     // SAFETY: of the threads of this process there is one.

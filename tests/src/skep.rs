@@ -1,6 +1,7 @@
 //! The binary under test, run as a user runs it.
 
 use crate::Output;
+use crate::network::Namespace;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -95,11 +96,10 @@ impl Skep {
         self.inside(&["--pid", "--fork", "--mount-proc", "--kill-child"], commands)
     }
 
-    /// In the network that a file (`/proc/PID/ns/net`, `/run/netns/NAME`) stands for.
-    pub fn in_network(self, file: &str) -> Skep {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={file}")).arg(self.0.get_program()).args(self.0.get_args());
-        command.env_remove("SKEP_PATH").env("NO_COLOR", "1");
+    /// In a network namespace of the test's own.
+    pub fn in_network(self, network: &Namespace) -> Skep {
+        let mut command = network.command(&self.0.get_program().to_string_lossy());
+        command.args(self.0.get_args()).env_remove("SKEP_PATH").env("NO_COLOR", "1");
         Skep(command)
     }
 

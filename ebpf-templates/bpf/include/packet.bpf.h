@@ -70,7 +70,6 @@ enum { XDP_DROP = 1, XDP_PASS = 2 };
 enum { TC_ACT_UNSPEC = -1, TC_ACT_OK = 0, TC_ACT_SHOT = 2 };
 
 static long (*const bpf_skb_load_bytes)(const void *skb, u32 offset, void *to, u32 len) = (void *)26;
-static long (*const bpf_skb_pull_data)(struct __sk_buff *skb, u32 len) = (void *)39;
 
 enum ether_type { ETH_IPV4 = 0x0800, ETH_ARP = 0x0806, ETH_BRIDGED = 0x6558, ETH_VLAN = 0x8100, ETH_IPV6 = 0x86dd, ETH_QINQ = 0x88a8 };
 enum protocol {

@@ -22,8 +22,13 @@
 #define PARAM_AS(kind, type, name, preset, help)                                                                       \
 	const volatile type name SEC(".rodata.params") TAG("kind:", kind) DOC(help) = preset
 
+/* A parameter that is a text: of a kind too. */
+#define PARAM_TEXT(kind, name, size, preset, help)                                                                     \
+	const volatile char name[size] SEC(".rodata.params") TAG("kind:", kind) DOC(help) = preset
+
 /* A member of struct event: the unit is "ns", "bytes", "dev", "signal", … or "". */
 #define FIELD(type, name, unit, help) type name TAG("unit:", unit) DOC(help)
+#define FIELD_BYTES(name, size, unit, help) u8 name[size] TAG("unit:", unit) DOC(help)
 #define FIELD_TEXT(name, size, help) char name[size] DOC(help)
 
 /*

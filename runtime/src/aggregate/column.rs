@@ -143,6 +143,8 @@ pub enum BytesShow {
     Hex,
     /// 4 or 16 bytes in network order; an IPv4 address mapped into IPv6 is shown as IPv4.
     Ip,
+    /// An address of Ethernet: 02:00:00:00:00:01.
+    Mac,
     Text,
     /// An address and the number of its process, 8 bytes each: a symbol of that process.
     UserSymbol,

@@ -24,24 +24,23 @@ pub struct Cgroup {
     pub level: u32,
 }
 
-/// Finds a cgroup by its path, absolute or below the mount point.
-///
-/// # Errors
-/// No such folder; no cgroup v2.
-pub fn find(path: &str) -> io::Result<Cgroup> {
-    let root = mount_point()?;
-    let folder = folder(path)?;
-    let level = folder.strip_prefix(&root).map_or(0, |below| below.components().count());
-    Ok(Cgroup { id: fs::metadata(&folder)?.ino(), level: level as u32 })
-}
-
-/// The folder of a cgroup, by its path, absolute or below the mount point. Whether there is one is not asked.
+/// The folder of a cgroup by its path, absolute or below the mount point; it may not exist.
 ///
 /// # Errors
 /// No cgroup v2.
 pub fn folder(path: &str) -> io::Result<PathBuf> {
     let root = mount_point()?;
     Ok(if Path::new(path).starts_with(&root) { path.into() } else { root.join(path.trim_start_matches('/')) })
+}
+
+/// Finds a cgroup by its path, as [`folder`] does.
+///
+/// # Errors
+/// No such folder; no cgroup v2.
+pub fn find(path: &str) -> io::Result<Cgroup> {
+    let (root, folder) = (mount_point()?, folder(path)?);
+    let level = folder.strip_prefix(&root).map_or(0, |below| below.components().count());
+    Ok(Cgroup { id: fs::metadata(&folder)?.ino(), level: level as u32 })
 }
 
 /// Every cgroup's path below the mount point, by id.

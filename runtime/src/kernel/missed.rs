@@ -23,6 +23,11 @@ pub fn by_program(program: BorrowedFd<'_>) -> u64 {
     ask::<PROGRAM>(program).map_or(0, |info| info[PROGRAM - 1])
 }
 
+/// Nanoseconds that a program ran and how often, as far as the kernel was asked to count; see [`super::cost`].
+pub fn run_time(program: BorrowedFd<'_>) -> (u64, u64) {
+    ask::<PROGRAM>(program).map_or((0, 0), |info| (info[PROGRAM - 3], info[PROGRAM - 2]))
+}
+
 /// How often a link's kprobes were not heard; Linux 6.7. None for what is no link, or links something else.
 pub fn by_link(link: BorrowedFd<'_>) -> u64 {
     let Some(info) = ask::<LINK>(link) else { return 0 };

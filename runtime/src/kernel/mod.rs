@@ -6,6 +6,7 @@ pub mod btf;
 pub mod cgroup;
 pub mod clsact;
 pub mod core_relo;
+pub mod cost;
 pub mod functions;
 pub mod load;
 pub mod map;

@@ -30,6 +30,7 @@ pub enum Command {
     MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
+    EnableStats = 32,
     IteratorCreate = 33,
 }
 
@@ -58,6 +59,7 @@ attributes! {
     MapElement { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64 }
     MapFreeze { map_fd: u32 }
     IteratorCreate { link_fd: u32, flags: u32 }
+    EnableStats { kind: u32 }
     MapBatch { in_batch: u64, out_batch: u64, keys: u64, values: u64, count: u32, map_fd: u32, elem_flags: u64, flags: u64 }
     ProgramLoad { prog_type: u32, insn_cnt: u32, insns: u64, license: u64, log_level: u32, log_size: u32, log_buf: u64,
         kern_version: u32, prog_flags: u32, prog_name: [u8; 16], prog_ifindex: u32, expected_attach_type: u32,

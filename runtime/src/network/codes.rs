@@ -11,6 +11,10 @@ pub fn of(unit: &str) -> Option<&'static Enumeration> {
 type Names = &'static [(i64, &'static str)];
 
 const NAMES: &[(&str, Names)] = &[
+    ("family", &[(4, "ipv4"), (6, "ipv6")]),
+    ("direction", &[(0, "ingress"), (1, "egress")]),
+    ("fragment", &[(0, "whole"), (1, "first"), (2, "later")]),
+    ("ether_type", ETHER_TYPES),
     ("role", &[(0, "client"), (1, "server")]),
     ("dns_type", DNS_TYPES),
     ("dns_rcode", DNS_RCODES),
@@ -18,6 +22,17 @@ const NAMES: &[(&str, Names)] = &[
     ("tls_version", TLS_VERSIONS),
     ("tls_cipher", TLS_CIPHERS),
     ("tls_alert", TLS_ALERTS),
+];
+
+/// Source: IANA, IEEE 802 numbers.
+const ETHER_TYPES: Names = &[
+    (0x800, "ipv4"),
+    (0x806, "arp"),
+    (0x8100, "vlan"),
+    (0x86dd, "ipv6"),
+    (0x8847, "mpls"),
+    (0x88a8, "qinq"),
+    (0x88cc, "lldp"),
 ];
 
 /// Source: IANA, DNS parameters, resource record types.

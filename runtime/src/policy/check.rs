@@ -1,6 +1,7 @@
 //! A check: are policies what their author meant? Nothing is loaded; no privilege.
 
-use super::covers::{covers, meets, shadows};
+use super::comparison::{Compared, Comparison};
+use super::covers::covers;
 use super::inventory::Inventory;
 use super::model::{Kind, Policy, Subject, Treatment};
 use super::probe::{Outcome, Test};
@@ -38,9 +39,6 @@ pub struct Tested {
     pub outcome: Outcome,
     pub passed: bool,
 }
-
-/// Comparing each rule with each other one: beyond so many at one place it is left out, and said.
-const MOST_COMPARED: usize = 2000;
 
 impl Report {
     pub fn of(suite: Suite) -> Report {
@@ -145,6 +143,9 @@ impl Checked {
             let view = target.staged.as_ref().unwrap_or(&target.view);
             for (rule, origin, side) in each(view) {
                 let (Some(policy), Some(element)) = (origin.policy, origin.beyond) else { continue };
+                if rule.peers.are_nobody() {
+                    continue;
+                }
                 let origins = view.origins(side);
                 let plain = view.rules.side(side).rules.iter().zip(origins).find(|(other, origin)| {
                     origin.beyond.is_none()
@@ -192,31 +193,23 @@ impl Checked {
         }
     }
 
-    /// Rules that never decide, or say what others said.
+    /// Rules that never decide, or say what others said, and those that another policy takes a part from.
     fn comparisons(&mut self) {
         let mut clauses: BTreeMap<(usize, Option<Position>, bool), Compared> = BTreeMap::new();
         let mut conflicts: BTreeSet<(usize, Option<Position>, String)> = BTreeSet::new();
-        let mut skipped = BTreeSet::new();
         for target in &self.resolution.targets {
             for side in Direction::BOTH {
                 for (view, staged) in [(Some(&target.view), false), (target.staged.as_ref(), true)] {
                     let Some(view) = view else { continue };
-                    let (rules, origins) = (&view.rules.side(side).rules, view.origins(side));
-                    if rules.len() > MOST_COMPARED {
-                        skipped.insert((target.name.clone(), rules.len()));
-                        continue;
-                    }
-                    for (n, (rule, origin)) in rules.iter().zip(origins).enumerate() {
+                    let comparison = Comparison::of(&self.policies, view, side);
+                    for (n, origin) in view.origins(side).iter().enumerate() {
                         let Some(policy) = origin.policy.filter(|policy| self.policies[*policy].staged == staged)
                         else {
                             continue;
                         };
                         let key = (policy, origin.position, side == Direction::Ingress);
-                        let known = clauses.entry(key).or_default();
-                        known.add(self.compare(n, rules, origins));
-                        if let Some(other) = self.conflict(n, rules, origins) {
-                            let message =
-                                format!("`{}` overlaps with deny rule {other}: denied where both match", rule.name);
+                        clauses.entry(key).or_default().add(comparison.fate(n));
+                        if let Some(message) = comparison.conflict(n) {
                             conflicts.insert((policy, origin.position, message));
                         }
                     }
@@ -230,65 +223,6 @@ impl Checked {
         }
         for (policy, position, message) in conflicts {
             self.warn(policy, position, message);
-        }
-        for (name, count) in skipped {
-            let message =
-                format!("{count} rules at `{name}` are too many to compare each with each: shadowed ones are not told");
-            self.warnings.push(Diagnostic::script(message));
-        }
-    }
-
-    fn compare(&self, n: usize, rules: &[Rule], origins: &[Origin]) -> Fate {
-        let (rule, origin) = (&rules[n], &origins[n]);
-        let named = |other: &Rule| {
-            let index = rules.iter().position(|known| std::ptr::eq(known, other)).unwrap_or(n);
-            self.place(&rules[index], &origins[index])
-        };
-        if let Some(by) = shadows(rule, rules) {
-            return Fate::Shadowed(by.into_iter().map(named).collect());
-        }
-        // The later of two that say the same is the one too many.
-        let place = |origin: &Origin| (origin.policy, origin.position);
-        let twin = rules.iter().zip(origins).find(|(other, known)| {
-            place(known) != place(origin)
-                && known.policy.is_some()
-                && other.action == rule.action
-                && other.tier == rule.tier
-                && other.rate == rule.rate
-                && known.beyond.is_none()
-                && origin.beyond.is_none()
-                && covers(other, rule)
-                && (!covers(rule, other) || place(known) < place(origin))
-        });
-        match twin {
-            Some((other, known)) => Fate::Said(self.place(other, known)),
-            None => Fate::Needed,
-        }
-    }
-
-    /// Another policy's deny rule of the same tier that takes a part from this allow rule, and goes beyond it.
-    fn conflict(&self, n: usize, rules: &[Rule], origins: &[Origin]) -> Option<String> {
-        let (rule, origin) = (&rules[n], &origins[n]);
-        if rule.action == Action::Deny {
-            return None;
-        }
-        let denies = rules.iter().zip(origins).find(|(other, known)| {
-            other.action == Action::Deny
-                && other.tier == rule.tier
-                && known.policy != origin.policy
-                && meets(other, rule)
-                && !covers(other, rule)
-                && !covers(rule, other)
-        });
-        denies.map(|(rule, origin)| self.place(rule, origin))
-    }
-
-    /// `name` (file:line:column)
-    fn place(&self, rule: &Rule, origin: &Origin) -> String {
-        let file = origin.policy.and_then(|policy| self.policies[policy].source.as_ref());
-        match (file, origin.position) {
-            (Some(file), Some(place)) => format!("`{}` ({}:{}:{})", rule.name, file.name, place.line, place.column),
-            _ => format!("`{}`", rule.name),
         }
     }
 
@@ -313,39 +247,129 @@ fn each(view: &View) -> impl Iterator<Item = (&Rule, &Origin, Direction)> {
     })
 }
 
-/// What is left of one rule at one place.
-enum Fate {
-    Needed,
-    Shadowed(Vec<String>),
-    /// By another that does the same.
-    Said(String),
-}
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::MatchType;
+    use super::*;
+    use crate::library::Script;
+    use std::path::Path;
 
-/// What is left of a clause, over all rules that it became.
-#[derive(Default)]
-struct Compared {
-    needed: bool,
-    shadowed: BTreeSet<String>,
-    said: BTreeSet<String>,
-}
+    const FILES: [&str; 4] = ["deny-table", "networkpolicy", "cilium", "own"];
 
-impl Compared {
-    fn add(&mut self, fate: Fate) {
-        match fate {
-            Fate::Needed => self.needed = true,
-            Fate::Shadowed(by) => self.shadowed.extend(by),
-            Fate::Said(by) => {
-                self.said.insert(by);
+    fn fixture(name: &str) -> Script {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/policies/{name}.yaml"));
+        let text = std::fs::read_to_string(&path).expect("the fixture is there");
+        Script { name: format!("{name}.yaml"), text: text.into() }
+    }
+
+    fn report(files: &[Script]) -> Report {
+        let mut suite = Suite::new();
+        suite.add_inventory(&fixture("inventory"));
+        files.iter().cloned().for_each(|file| suite.add(file));
+        Report::of(suite)
+    }
+
+    fn said(text: &str) -> Vec<String> {
+        let file = Script { name: "a.yaml".into(), text: text.to_owned().into() };
+        let report = report(&[file]);
+        assert!(report.errors.is_empty(), "{:?}", report.errors);
+        report.cases.iter().flat_map(|case| &case.warnings).map(|warning| warning.message.clone()).collect()
+    }
+
+    #[test]
+    fn every_case_of_the_matrix_is_judged_as_it_says() {
+        let (mut cases, mut tests) = (0, 0);
+        for name in FILES {
+            let report = report(&[fixture(name)]);
+            assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
+            for case in &report.cases {
+                assert!(case.errors.is_empty() && !case.tests.is_empty(), "{name}, {}: {:?}", case.name, case.errors);
+                for Tested { test, outcome, passed } in &case.tests {
+                    assert!(passed, "{name}, {}: {test}: {outcome}", case.name);
+                }
+                cases += 1;
+                tests += case.tests.len();
+            }
+        }
+        assert!(cases >= 95 && tests >= 280, "{cases} cases, {tests} tests");
+    }
+
+    /// What is looked up first decides which of several allows is named; a deny beats them all.
+    #[test]
+    fn verdicts_agree_with_ciliums_order_of_lookups() {
+        for name in FILES {
+            for case in report(&[fixture(name)]).cases {
+                for target in &case.resolution.targets {
+                    for side in Direction::BOTH {
+                        let rules = &target.view.rules.side(side).rules;
+                        let ranks = rules
+                            .iter()
+                            .map(|rule| (rule.tier, rule.action == Action::Allow, rule.match_type().rank()));
+                        assert!(ranks.is_sorted(), "{name}, {}", case.name);
+                        assert!(rules.iter().all(|rule| rule.match_type() != MatchType::None));
+                    }
+                }
             }
         }
     }
 
-    fn said(self) -> Option<String> {
-        let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" and ");
-        match (self.needed, self.said.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some(format!("this rule never decides: {} comes first", list(self.shadowed))),
-            (false, false) => Some(format!("this rule says nothing new: {} says it already", list(self.said))),
-        }
+    #[test]
+    fn rules_that_never_decide_are_told_with_what_decides_instead() {
+        let warnings = said(
+            "interface: eth0\nrules:\n- deny: {src: 10.0.0.0/8}\n- allow: {src: [10.1.0.0/16, 10.2.0.0/16], proto: tcp, port: 80}\n\
+             - allow: {src: 11.0.0.0/8}\n- allow: {src: 11.1.0.0/16, proto: udp}\n",
+        );
+        assert_eq!(
+            warnings,
+            [
+                "this rule never decides: it stands behind `policy` (a.yaml:3:9)",
+                "this rule says nothing beyond `policy` (a.yaml:5:10)"
+            ]
+        );
+    }
+
+    #[test]
+    fn several_rules_together_leave_one_nothing() {
+        let rules = |last: &str| {
+            format!(
+                "interface: eth0\nrules:\n- deny: {{src: 10.1.0.0/16}}\n- allow: {{src: 10.2.0.0/16, proto: tcp, tier: 1}}\n- {last}\n"
+            )
+        };
+        let both = "allow: {src: [10.1.0.0/16, 10.2.3.0/24], proto: tcp, port: 80}";
+        let message = "this rule never decides: it stands behind `policy` (a.yaml:3:9) and `policy` (a.yaml:4:10)";
+        assert_eq!(said(&rules(both)), [message]);
+        assert_eq!(said(&rules("allow: {src: [10.1.0.0/16, 10.3.0.0/16], proto: tcp, port: 80}")), [""; 0]);
+        assert_eq!(
+            said(&rules("deny: {src: 10.2.0.0/16, tier: 0}")),
+            ["this rule never decides: it stands behind `policy` (a.yaml:5:9)"]
+        );
+    }
+
+    #[test]
+    fn overlap_with_another_policys_deny_is_told_unless_one_lies_inside_the_other() {
+        let policy = |rule: &str| format!("---\ninterface: eth0\nname: p\nrules:\n- {rule}\n");
+        let allow = policy("allow: {src: 10.0.0.0/8, proto: tcp, port: '80-90'}");
+        let warnings = said(&(allow.clone() + &*policy("deny: {src: 10.1.0.0/16, proto: tcp, port: '85-95'}")));
+        assert_eq!(warnings, ["`p` overlaps with deny rule `p` (a.yaml:10:9): denied where both match"]);
+        assert_eq!(said(&(allow + &*policy("deny: {src: 10.1.0.0/16, proto: tcp, port: 80}"))), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_inventory_cannot_answer_is_an_error() {
+        let check = |inventory: &str, peer: &str| {
+            let policy = format!("endpoints: {{}}\nname: p\nrules:\n- allow: {{src: {peer}}}\n");
+            let mut suite = Suite::new();
+            suite.add_inventory(&Script { name: "i".into(), text: inventory.to_owned().into() });
+            suite.add(Script { name: "a.yaml".into(), text: policy.into() });
+            let report = Report::of(suite);
+            report.cases[0].errors.first().map(|error| (error.message.clone(), error.position))
+        };
+        let inventory = "[{name: a, match: {netns: a}}, {name: b, match: {ip: 10.0.0.1}}]";
+        let (message, place) = check(inventory, "{matchLabels: {}}").expect("it has no address");
+        assert_eq!(message, "the inventory has no address of `a`, which this selects");
+        assert_eq!(place, Some(Position::new(4, 16)));
+        let labels = "{matchLabels: {io.cilium.k8s.namespace.labels.team: red}}";
+        let (message, _) = check(inventory, labels).expect("the namespace is not there");
+        assert_eq!(message, "the inventory does not say what labels the namespace `default` has");
     }
 }

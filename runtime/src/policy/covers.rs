@@ -5,14 +5,14 @@ use crate::network::cidr::Cidr;
 
 /// What one rule matches, taken apart: a rule matches what any of its atoms does.
 #[derive(Clone, Copy, Debug)]
-struct Atom<'a> {
+pub struct Atom<'a> {
     /// `None`: anybody.
-    prefix: Option<&'a Prefix>,
+    pub prefix: Option<&'a Prefix>,
     /// `None`: everything.
     service: Option<&'a Service>,
 }
 
-fn atoms(rule: &Rule) -> Vec<Atom<'_>> {
+pub fn atoms(rule: &Rule) -> Vec<Atom<'_>> {
     let prefixes: Vec<Option<&Prefix>> = match &rule.peers {
         Peers::Any => vec![None],
         Peers::Prefixes(prefixes) => prefixes.iter().map(Some).collect(),
@@ -27,18 +27,20 @@ fn atoms(rule: &Rule) -> Vec<Atom<'_>> {
         .collect()
 }
 
-/// Does every packet of the atom match the rule?
-fn holds(rule: &Rule, atom: Atom<'_>) -> bool {
-    let peers = match (&rule.peers, atom.prefix) {
-        (Peers::Any, _) => true,
-        (Peers::Prefixes(prefixes), Some(wanted)) => prefixes.iter().any(|prefix| within(wanted, prefix)),
-        (Peers::Prefixes(prefixes), None) => [Cidr::ALL_V4, Cidr::ALL_V6]
-            .iter()
-            .all(|all| prefixes.iter().any(|prefix| within(&Prefix::from(*all), prefix))),
-    };
-    peers
-        && (rule.services.is_empty()
-            || atom.service.is_some_and(|wanted| rule.services.iter().any(|service| serves(service, wanted))))
+impl Atom<'_> {
+    /// Does the rule match all of it?
+    pub fn lies_in(&self, rule: &Rule) -> bool {
+        let within_any = |wanted: &Prefix, prefixes: &[Prefix]| prefixes.iter().any(|prefix| within(wanted, prefix));
+        let peers = match (&rule.peers, self.prefix) {
+            (Peers::Any, _) => true,
+            (Peers::Prefixes(prefixes), Some(wanted)) => within_any(wanted, prefixes),
+            (Peers::Prefixes(prefixes), None) => {
+                [Cidr::ALL_V4, Cidr::ALL_V6].iter().all(|all| within_any(&Prefix::from(*all), prefixes))
+            }
+        };
+        let serves_any = |wanted| rule.services.iter().any(|service| serves(service, wanted));
+        peers && (rule.services.is_empty() || self.service.is_some_and(serves_any))
+    }
 }
 
 fn within(inner: &Prefix, outer: &Prefix) -> bool {
@@ -56,9 +58,15 @@ fn serves(outer: &Service, inner: &Service) -> bool {
         && inner.ports.end() <= outer.ports.end()
 }
 
+impl Peers {
+    pub fn are_nobody(&self) -> bool {
+        matches!(self, Peers::Prefixes(prefixes) if prefixes.is_empty())
+    }
+}
+
 /// Does `rule` match all that `other` does?
 pub fn covers(rule: &Rule, other: &Rule) -> bool {
-    atoms(other).into_iter().all(|atom| holds(rule, atom))
+    atoms(other).iter().all(|atom| atom.lies_in(rule))
 }
 
 /// Is there a packet that both match?
@@ -90,19 +98,6 @@ pub fn precedes(first: &Rule, second: &Rule) -> bool {
     key(first) < key(second)
 }
 
-/// The rules that leave `rule` nothing to decide, each of which decides before it; `None`: something is left, or it
-/// matches nothing at all.
-pub fn shadows<'a>(rule: &Rule, rules: &'a [Rule]) -> Option<Vec<&'a Rule>> {
-    let mut by: Vec<&Rule> = Vec::new();
-    for atom in atoms(rule) {
-        let shadow = rules.iter().find(|other| precedes(other, rule) && holds(other, atom))?;
-        if !by.iter().any(|known| std::ptr::eq(*known, shadow)) {
-            by.push(shadow);
-        }
-    }
-    (!by.is_empty()).then_some(by)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,16 +127,6 @@ mod tests {
         let holed = allow(&["10.0.0.0/8-10.1.0.0/16"], &[]);
         assert!(!covers(&holed, &allow(&["10.1.2.0/24"], &[])) && covers(&holed, &allow(&["10.2.0.0/16"], &[])));
         assert!(covers(&holed, &allow(&["10.0.0.0/8-10.0.0.0/7"], &[])) && covers(&holed, &holed));
-    }
-
-    #[test]
-    fn several_rules_together_shadow_one() {
-        let late = rule(Action::Allow, 1, &["10.1.0.0/16", "10.2.0.0/16"], &[(80, 80)]);
-        let first = rule(Action::Deny, 1, &["10.1.0.0/16"], &[]);
-        let second = rule(Action::Allow, 0, &["10.2.0.0/16"], &[(1, 100)]);
-        let weak = rule(Action::Allow, 2, &[], &[]);
-        assert_eq!(shadows(&late, &[first.clone(), second, late.clone()]).map(|by| by.len()), Some(2));
-        assert_eq!(shadows(&late, &[first, weak, late.clone()]), None);
     }
 
     #[test]

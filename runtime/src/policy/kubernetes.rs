@@ -182,6 +182,9 @@ fn port(node: &Node) -> Result<Port, Diagnostic> {
             }
         }
         (Some(_), Some(end)) => return Err(end.wrong("`endPort` needs a number as its `port`, not a name")),
+        (Some(port), None) if port.text("port")?.parse::<u16>().is_ok() => {
+            return Err(port.wrong("a port's number is not quoted here; quoted it would be a name"));
+        }
         (Some(port), None) => Number::Named(name(port)?),
     };
     Ok(Port { protocol, number, position: fields.place("port") })
@@ -199,12 +202,8 @@ pub fn name(node: &Node) -> Result<String, Diagnostic> {
         && !text.starts_with('-')
         && !text.ends_with('-')
         && !text.contains("--");
-    let number = text.parse::<i64>().is_ok();
     match right {
         true => Ok(text.to_ascii_lowercase()),
-        false if number => {
-            Err(node.wrong(format!("`{text}` is a text, not a port number")).help("a number without quotes"))
-        }
         false => Err(node.wrong(format!("`{text}` is no port, nor the name of one"))),
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod cilium;
+mod comparison;
 pub mod control;
 mod covers;
 pub mod enforcer;
@@ -28,6 +29,7 @@ pub mod native;
 mod outside;
 pub mod pinned;
 pub mod place;
+mod places;
 pub mod ports;
 pub mod probe;
 pub mod programs;
@@ -35,6 +37,7 @@ pub mod ranges;
 pub mod resolve;
 pub mod rules;
 pub mod status;
+pub mod suggest;
 pub mod suite;
 pub mod tables;
 pub mod trie;

@@ -149,7 +149,11 @@ fn reader(node: &Node, api: &str, kind: &str) -> Result<Reader, Diagnostic> {
         return Ok(*reader);
     }
     if let Some((wanted, ..)) = known.first() {
-        let error = Diagnostic::script(format!("a {kind} of `{api}` is not read here"));
+        let message = match api {
+            "" => format!("a {kind} needs its `apiVersion`"),
+            _ => format!("a {kind} of `{api}` is not read here"),
+        };
+        let error = Diagnostic::script(message);
         return Err(error.help(format!("apiVersion: {wanted}")).at(place("apiVersion").or(place("kind"))));
     }
     let names = KINDS.iter().map(|(_, name, _)| *name).chain([inventory::KIND, TEST, CASE]);
@@ -159,4 +163,43 @@ fn reader(node: &Node, api: &str, kind: &str) -> Result<Reader, Diagnostic> {
         Some(near) => format!("did you mean `{near}`?"),
         None => names.collect::<Vec<_>>().join(", "),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Report;
+    use super::*;
+
+    fn fixture(name: &str) -> String {
+        let path = format!("{}/../tests/fixtures/policies/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("the fixture is there")
+    }
+
+    /// Nothing that a file holds may end the program.
+    #[test]
+    fn files_cut_or_mangled_anywhere_are_read_or_refused() {
+        let inventory = Inventory::parse(&fixture("inventory")).expect("it is right");
+        let check = |text: String| {
+            let mut suite = Suite { inventory: Some(inventory.clone()), ..Suite::new() };
+            suite.add(Script { name: "a.yaml".into(), text: text.into() });
+            Report::of(suite)
+        };
+        for (name, step) in [("elements", 53), ("own", 83)] {
+            let text = fixture(name);
+            for cut in (0..text.len()).step_by(step).filter(|cut| text.is_char_boundary(*cut)) {
+                check(text[..cut].to_owned());
+                for with in ["", "-", ":", "{", "\0", "\u{fe0f}", "18446744073709551616", "&a *a"] {
+                    check(format!("{}{with}{}", &text[..cut], &text[(cut + 1).min(text.len())..]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_wrong_document_leaves_the_others() {
+        let mut suite = Suite::new();
+        let text = "kind: Nothing\n---\ninterface: eth0\notherwise: deny\n---\napiVersion: v1\nkind: List\nitems:\n- interface: eth1\n  otherwise: deny\n";
+        suite.add(Script { name: "a.yaml".into(), text: text.into() });
+        assert_eq!((suite.errors.len(), suite.cases[0].policies.len()), (1, 2), "{:?}", suite.errors);
+    }
 }

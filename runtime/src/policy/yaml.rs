@@ -34,7 +34,7 @@ pub struct Key {
 }
 
 /// What all aliases of a file may unfold to: beyond it somebody multiplies anchors.
-const MOST_NODES: usize = 1_000_000;
+const MOST_UNFOLDED: usize = 1_000_000;
 
 /// The documents of a file; empty ones are left out.
 ///
@@ -65,6 +65,8 @@ struct Builder {
     open: Vec<(Open, usize)>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    /// Those of them that aliases brought.
+    unfolded: usize,
 }
 
 struct Open {
@@ -93,6 +95,11 @@ impl Builder {
                 let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
                     return Err(Diagnostic::script("an alias stands inside of its own anchor").at(position));
                 };
+                self.unfolded += size;
+                if self.unfolded > MOST_UNFOLDED {
+                    let message = format!("the aliases of this file unfold to more than {MOST_UNFOLDED} values");
+                    return Err(Diagnostic::script(message).at(position));
+                }
                 return self.put(node, 0, size);
             }
             Event::SequenceStart(_, anchor, tag) => (Value::List(Vec::new()), anchor, tag.is_some()),
@@ -119,10 +126,6 @@ impl Builder {
     /// Adds a finished node of `size` nodes to the innermost list or map.
     fn put(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), Diagnostic> {
         self.nodes += size;
-        if self.nodes > MOST_NODES {
-            let message = format!("the aliases of this file unfold to more than {MOST_NODES} values");
-            return Err(Diagnostic::script(message).at(node.position));
-        }
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), size));
         }

@@ -9,7 +9,7 @@ use crate::expr::{Expr, Function, Node};
 use crate::kernel::{load, privilege};
 use crate::machine::Machine;
 use crate::plan::Entry;
-use crate::points::{self, Mechanism, Point, Uses};
+use crate::points::{self, Mechanism, Point, Uses, packets};
 use crate::resolve::Scope;
 use crate::slot::ir::{Current, Int};
 use skep_templates::catalog::{Catalog, Template};
@@ -51,6 +51,9 @@ pub fn drafts(
     let mut points: Vec<Point> = Vec::new();
     for (text, point) in written {
         points.extend(points::expand(&own_program(point, restrict), text, uses, restrict.pid, machine)?);
+    }
+    if let Some(point) = points.iter().find(|point| !point.scope.has_task) {
+        restrict.to_no_task(&point.shown)?;
     }
     let is_probe = |node: &Node| matches!(node, Node::Name(name) if name == "probe");
     number(&mut points, ids, expressions.iter().any(|expr| expr.any(&is_probe)), machine);
@@ -107,7 +110,7 @@ fn number(points: &mut [Point], ids: u64, uses_probe: bool, machine: &Machine) {
         // All chains share one table of names.
         // Sites of one usdt probe are one `probe`.
         point.id = *known.entry(point.shown.clone()).or_insert(ids + n as u64 + 1);
-        let own_program = matches!(point.mechanism, Mechanism::Trampoline { .. });
+        let own_program = matches!(point.mechanism, Mechanism::Trampoline { .. } | Mechanism::Packets { .. });
         let cookie = uses_probe && many && !own_program && machine.has_cookies(program_type(&point.mechanism));
         // Without cookies each point has a program of its own, with its number in it.
         point.scope.probe = if cookie { Int::Current(Current::Cookie) } else { Int::Constant(point.id) };
@@ -126,7 +129,7 @@ fn program_type(mechanism: &Mechanism) -> u32 {
 }
 
 /// The generic template for a mechanism.
-fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, Diagnostic> {
+fn generic(mut point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, Diagnostic> {
     let (template, program, load) = match &point.mechanism {
         Mechanism::Tracepoint { .. } => ("tracepoint", "hit", Load::Plain(load::TRACEPOINT)),
         Mechanism::RawTracepoint { .. } => ("rawtracepoint", "hit", Load::Plain(load::RAW_TRACEPOINT)),
@@ -152,7 +155,7 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
         Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),
-        Mechanism::Packets { .. } => return Err(Diagnostic::bug("packets are for templates of their own")),
+        Mechanism::Packets { hook, .. } => (packets::TEMPLATE, packets::program(*hook), Load::Packets(*hook)),
     };
     let template =
         catalog.get(template).ok_or_else(|| Diagnostic::bug(format!("template `{template}` is not in this binary")))?;
@@ -163,6 +166,9 @@ fn generic(point: Point, catalog: &Catalog, machine: &Machine) -> Result<Draft, 
         Mechanism::Trampoline { .. } => vec![(GUARDED.to_owned(), vec![(!machine.stops_recursion()).into()])],
         _ => Vec::new(),
     };
+    if let Mechanism::Packets { .. } = point.mechanism {
+        point.scope.fields = crate::template::fields(template, &machine.types())?;
+    }
     let by_cookie = point.scope.probe == Int::Current(Current::Cookie);
     let attach = vec![Attach { shown: point.shown, mechanism: point.mechanism, cookie: point.id, by_cookie }];
     let programs = vec![Program { name: program.to_owned(), load, attach }];

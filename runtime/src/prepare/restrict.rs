@@ -49,6 +49,23 @@ impl Restrict {
         Ok(tests)
     }
 
+    /// Where nothing is about a process, they would pass the wrong events.
+    ///
+    /// # Errors
+    /// A script diagnostic that names the first that was asked for.
+    pub fn to_no_task(&self, place: &str) -> Result<(), Diagnostic> {
+        let asked =
+            [("--pid", self.pid.is_some()), ("--comm", self.comm.is_some()), ("--cgroup", self.cgroup.is_some())];
+        match asked.iter().find(|(_, asked)| *asked) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Diagnostic::script(format!("`{place}` meets packets, which are of no process"))
+                .label(format!("{flag} cannot pass the right ones"))
+                .help(
+                    ".filter(saddr == \"10.0.0.1\"), or the packets of a control group: probe(\"cgroup_skb:/PATH\")",
+                )),
+        }
+    }
+
     /// Does the template itself ask whether the current process is followed? Not where `pid` is another task's.
     pub fn follows(&self, scope: &Scope) -> bool {
         self.follow && scope.fields.iter().all(|field| field.name != "pid")

@@ -61,6 +61,13 @@ pub fn text(text: &str) -> Json {
     object.into()
 }
 
+/// What is said of the run itself, where standard error is not read: on the line of a front end.
+pub fn note(text: &str) -> Json {
+    let mut object = object("note");
+    object.insert("text".into(), text.into());
+    object.into()
+}
+
 fn object(kind: &str) -> Map<String, Json> {
     Map::from_iter([("v".into(), VERSION.into()), ("type".into(), kind.into())])
 }

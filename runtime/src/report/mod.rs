@@ -4,6 +4,7 @@ pub mod graph;
 pub mod histogram;
 pub mod json;
 pub mod plan;
+pub mod policy;
 pub mod printf;
 pub mod profile;
 pub mod stacks;

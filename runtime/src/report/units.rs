@@ -147,6 +147,10 @@ pub fn show<'a>(value: &'a Value, column: Option<&ColumnType>, names: &dyn Names
         }
         (Value::Unsigned(bits), Some(ColumnKind::Int { show, .. })) => integer((*bits).into(), *bits, show, names),
         (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Ip, .. })) => Shown::Text(ip(bytes).into()),
+        (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Mac, .. })) => {
+            let parts: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Shown::Text(parts.join(":").into())
+        }
         (Value::Bytes(bytes), Some(ColumnKind::Bytes { show: BytesShow::Text, .. })) => {
             Shown::Text(column::text(bytes).into())
         }

@@ -12,6 +12,12 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
     if let Some(field) = scope.fields.iter().find(|field| field.name == name) {
         return Ok(field.typed.clone());
     }
+    if !scope.has_task && OF_A_TASK.contains(&name) {
+        return Err(Diagnostic::script(format!("`{name}` is of a process, and packets are met outside of all"))
+            .span(name)
+            .at(expr.position)
+            .help("saddr, sport, daddr, dport, cgroup   (all fields: skep doc flows)"));
+    }
     let current = |current| Int::Current(current);
     let numbered = || name.strip_prefix("arg").and_then(|digits| digits.parse::<usize>().ok());
     Ok(match name {
@@ -58,6 +64,9 @@ pub fn by_name(name: &str, expr: &Expr, scope: &Scope) -> Result<Typed, Diagnost
         }
     })
 }
+
+/// What only makes sense where a task is at work.
+const OF_A_TASK: [&str; 9] = ["pid", "tid", "comm", "uid", "gid", "curtask", "kstack", "ustack", "cgroup"];
 
 /// The number of the current process.
 pub fn process(scope: &Scope) -> Int {

@@ -149,6 +149,8 @@ pub struct Scope {
     pub return_value: Option<Typed>,
     /// Where a user function will return to, as it begins.
     pub caller: Option<Int>,
+    /// Is there a current task that the event has to do with? Packets have none.
+    pub has_task: bool,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
     /// `probe`

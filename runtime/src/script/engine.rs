@@ -6,11 +6,13 @@ use super::{event, fields, functions, graphs, params, probe, run, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
+use crate::points::packets;
 use crate::resolve::BUILTINS;
 use crate::script::errors::Failed;
 use crate::script::fields::Field;
 use crate::script::written::Written;
 use rhai::{AST, Dynamic, Engine, EvalAltResult, NativeCallContext, OptimizationLevel, Scope};
+use skep_templates::catalog::Catalog;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,8 +24,8 @@ const BUSY: Duration = Duration::from_secs(10);
 pub struct Runner {
     pub engine: Engine,
     pub host: Rc<Host>,
-    scope: Scope<'static>,
-    imports: Imports,
+    pub scope: Scope<'static>,
+    pub imports: Imports,
     known: Vec<String>,
 }
 
@@ -41,7 +43,7 @@ impl Runner {
         engine.set_max_modules(64).set_max_functions(2_000);
         let imports = Imports::default();
         engine.set_module_resolver(Resolver::new(library, imports.clone()));
-        let names = names(&host);
+        let names = names(&host.settings.catalog);
         known_names(&mut engine, &names);
         limits(&mut engine, &host);
         outputs(&mut engine, &host);
@@ -78,11 +80,12 @@ impl Runner {
             }
             other => other,
         };
-        self.host.active.borrow_mut().take();
+        self.host.active.borrow_mut().clear();
         outcome.map_err(|error| self.failed(script).of_run(&error))
     }
 
-    fn failed<'a>(&'a self, script: &'a Script) -> Failed<'a> {
+    /// What turns Rhai's errors in a script into ours.
+    pub fn failed<'a>(&'a self, script: &'a Script) -> Failed<'a> {
         let written = Written(&script.text);
         Failed { written, known: &self.known, engine: &self.engine, imports: &self.imports }
     }
@@ -108,14 +111,15 @@ fn is_exit(error: &EvalAltResult) -> bool {
 }
 
 /// Names of all sources' and all templates' fields.
-fn names(host: &Host) -> Vec<String> {
+pub fn names(catalog: &Catalog) -> Vec<String> {
     let mut names: Vec<String> = BUILTINS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    for template in host.settings.catalog.iter() {
+    for template in catalog.iter() {
         // A template that does not describe itself is an error where it is used.
         if let Ok(manifest) = template.manifest() {
             names.extend(manifest.fields.into_iter().map(|field| field.name));
         }
     }
+    names.extend(packets::flags().map(|flag| flag.name));
     names.sort();
     names.dedup();
     names
@@ -167,7 +171,7 @@ fn outputs(engine: &mut Engine, host: &Rc<Host>) {
 }
 
 /// An open `/*` swallows the rest of a script without an error of Rhai's.
-fn check_comments(text: &str) -> Result<(), Diagnostic> {
+pub fn check_comments(text: &str) -> Result<(), Diagnostic> {
     let bytes = text.as_bytes();
     let (mut at, mut line, mut start) = (0, 1, None);
     let mut column = 1;

@@ -175,6 +175,16 @@ pub fn endless() -> Diagnostic {
         .help("let the kernel wait: every(\"1s\", || …), or .run(\"10s\")")
 }
 
+/// Is it what an ended script is taken for?
+pub fn is_endless(diagnostic: &Diagnostic) -> bool {
+    diagnostic.message == endless().message
+}
+
+/// Ctrl-C while a line computes.
+pub fn interrupted() -> Diagnostic {
+    Diagnostic::script("interrupted")
+}
+
 /// Rhai's limits, see the engine.
 fn too_large(what: &str) -> Diagnostic {
     let message = match what.to_lowercase() {

@@ -43,7 +43,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
         let own = host.clone();
         let exit = move |context: &NativeCallContext, status: INT| -> Fallible<()> {
             own.exit.set(Some(status.clamp(0, 255) as i32));
-            if own.settings.mode == Mode::Plan && own.active.borrow().is_none() {
+            if own.settings.mode == Mode::Plan && own.active.borrow().is_empty() {
                 // A plan shows what comes behind it too.
                 own.exit.set(None);
                 return Ok(());

@@ -8,6 +8,7 @@ use super::params::Params;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
+use crate::interactive::Interactive;
 use crate::kernel::{load, signals};
 use crate::machine::Machine;
 use crate::plan::Entry;
@@ -20,7 +21,7 @@ use crate::trust::Trust;
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext, Position};
 use skep_flamegraphs::profile::Profile;
 use skep_templates::catalog::Catalog;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::process::Child;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub enum Mode {
     Run,
     /// `run` returns at once, with empty values.
     Plan,
+    /// Chains run in the background as soon as they are whole; `run` waits for one in the foreground.
+    Interactive,
 }
 
 /// How long a closure may go on after a signal: one that prints a report ends it.
@@ -65,9 +68,9 @@ pub enum State {
     Done,
 }
 
-/// The session that runs now, and which chains are in it.
+/// A session that runs now, and which chains are in it.
 pub struct Active {
-    pub session: Session,
+    pub session: RefCell<Session>,
     pub chains: Vec<usize>,
     pub prepared: Vec<Prepared>,
 }
@@ -101,7 +104,10 @@ pub struct Host {
     pub chains: RefCell<Vec<Chain>>,
     pub timers: RefCell<Vec<(Duration, Closure)>>,
     pub at_end: RefCell<Vec<Closure>>,
-    pub active: RefCell<Option<Active>>,
+    /// What runs now: one session at a time in a script, one for each job where somebody types.
+    pub active: RefCell<Vec<Rc<Active>>>,
+    /// What somebody who types has besides.
+    pub interactive: OnceCell<Interactive>,
     /// From the first run to the end: what is started between two runs is followed in the second.
     pub following: RefCell<Option<Following>>,
     pub params: RefCell<Params>,
@@ -136,6 +142,7 @@ impl Host {
             timers: RefCell::default(),
             at_end: RefCell::default(),
             active: RefCell::default(),
+            interactive: OnceCell::new(),
             following: RefCell::default(),
             params: RefCell::new(params),
             output: RefCell::new(output),
@@ -214,16 +221,21 @@ impl Host {
         stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
     }
 
+    /// The session that a chain runs in, and which of its entries the chain is.
+    pub fn running(&self, chain: usize) -> Option<(Rc<Active>, usize)> {
+        let active = self.active.borrow();
+        active.iter().find_map(|one| Some((one.clone(), one.chains.iter().position(|n| *n == chain)?)))
+    }
+
     /// The values of a chain as they are now, in the order that its view asks for; `None` for streams and before a run.
     ///
     /// # Errors
     /// The kernel's, and a view that names no column.
     pub fn table(&self, chain: usize) -> Result<Option<Table>, Diagnostic> {
-        let active = self.active.borrow();
-        let live = active.as_ref().and_then(|active| {
-            let n = active.chains.iter().position(|one| *one == chain)?;
-            Some(active.session.table(n))
-        });
+        if let Some(interactive) = self.interactive.get() {
+            interactive.looked.set(true);
+        }
+        let live = self.running(chain).map(|(active, n)| active.session.borrow().table(n));
         let chains = self.chains.borrow();
         let table = match live {
             Some(table) => table.map_err(|error| Diagnostic::machine(format!("failed to read values: {error}")))?,

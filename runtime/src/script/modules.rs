@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::library::{Library, Script};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The scripts that were imported so far; a place names one by its number, from 1.
@@ -13,7 +14,8 @@ use std::rc::Rc;
 pub struct Imports(Rc<RefCell<Vec<Script>>>);
 
 impl Imports {
-    fn add(&self, script: &Script) -> usize {
+    /// Notes a script and gives its number.
+    pub fn add(&self, script: &Script) -> usize {
         let mut scripts = self.0.borrow_mut();
         scripts.push(script.clone());
         scripts.len()
@@ -32,14 +34,21 @@ pub fn number(source: &str) -> Option<u16> {
     source.strip_prefix(SOURCE)?.parse().ok()
 }
 
+/// What Rhai is to call the source of a script with this number.
+pub fn source(number: usize) -> String {
+    format!("{SOURCE}{number}")
+}
+
 pub struct Resolver {
     library: Library,
     imports: Imports,
+    /// A script is run once, however often it is imported.
+    modules: RefCell<HashMap<String, Shared<Module>>>,
 }
 
 impl Resolver {
     pub fn new(library: Library, imports: Imports) -> Resolver {
-        Resolver { library, imports }
+        Resolver { library, imports, modules: RefCell::default() }
     }
 }
 
@@ -51,6 +60,9 @@ impl ModuleResolver for Resolver {
         path: &str,
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
+        if let Some(module) = self.modules.borrow().get(path) {
+            return Ok(module.clone());
+        }
         let not_found = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), position));
         let script = self.library.find(path).ok_or_else(not_found)?;
         let (known, scope) = super::engine::constants(engine);
@@ -61,9 +73,11 @@ impl ModuleResolver for Resolver {
         };
         let mut ast =
             engine.compile_with_scope(&scope, &script.text).map_err(|error| raise(failed.of_parse(&error)))?;
-        ast.set_source(format!("{SOURCE}{}", self.imports.add(&script)));
+        ast.set_source(source(self.imports.add(&script)));
         let module =
             Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(|error| raise(failed.of_run(&error)))?;
-        Ok(module.into())
+        let module = Shared::new(module);
+        self.modules.borrow_mut().insert(path.to_owned(), module.clone());
+        Ok(module)
     }
 }

@@ -3,9 +3,11 @@
 use super::names::Names;
 use crate::aggregate::column::{ColumnType, Value};
 use crate::aggregate::table::Table;
+use crate::interactive::screen::{Lines, Screen};
 use crate::report::{self, text::Style};
 use crate::trust::Trust;
 use std::io::{self, BufWriter, Write};
+use std::rc::Rc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -25,6 +27,8 @@ pub struct Output {
     /// A line of progress stands there.
     progressing: bool,
     line: String,
+    /// Where somebody types: both streams in one place.
+    screen: Option<Rc<Screen>>,
 }
 
 impl Output {
@@ -37,7 +41,27 @@ impl Output {
             talk: true,
             progressing: false,
             line: String::new(),
+            screen: None,
         }
+    }
+
+    /// Both streams on a screen, on which somebody types.
+    pub fn on_screen(screen: &Rc<Screen>, format: Format, style: Style) -> Output {
+        Output { screen: Some(screen.clone()), ..Output::new(Box::new(Lines(screen.clone())), format, style) }
+    }
+
+    /// Columns of the terminal, which may have changed.
+    pub fn set_width(&mut self, width: Option<usize>) {
+        self.style.width = width;
+    }
+
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// More is streamed than anybody reads: the next line would not be shown, and is counted here.
+    pub fn skips(&self) -> bool {
+        self.screen.as_ref().is_some_and(|screen| screen.skips())
     }
 
     /// From now on nothing is written: for plans, and for runs that only their values matter of.
@@ -137,6 +161,11 @@ impl Output {
 
     /// The trust line to standard error; in JSON also as the last object.
     pub fn trust(&mut self, trust: &Trust) {
+        self.trust_of("", trust);
+    }
+
+    /// The same, of one of several that run.
+    pub fn trust_of(&mut self, which: &str, trust: &Trust) {
         if self.format == Format::Json {
             let counts = [
                 ("seen", trust.seen),
@@ -161,7 +190,7 @@ impl Output {
             self.done(result);
         }
         self.flush();
-        self.tell(&trust.line());
+        self.tell(&format!("{which}{}", trust.line()));
     }
 
     /// What a graph was made of.
@@ -184,10 +213,19 @@ impl Output {
 
     /// A line about the run, to standard error.
     pub fn tell(&mut self, text: &str) {
-        if self.talk {
-            // Standard error may be closed; then nobody wants to know.
-            let _nobody = writeln!(io::stderr(), "{text}");
+        if !self.talk {
+            return;
         }
+        if self.screen.is_some() {
+            let result = match self.format {
+                Format::Text => writeln!(self.out, "{text}"),
+                Format::Json => report::json::line(&mut self.out, &report::json::note(text)),
+            };
+            self.done(result);
+            return self.flush();
+        }
+        // Standard error may be closed; then nobody wants to know.
+        let _nobody = writeln!(io::stderr(), "{text}");
     }
 
     pub fn flush(&mut self) {

@@ -386,14 +386,11 @@ fn runs(engine: &mut Engine) {
         }
     });
     engine.register_fn("clear", |context: NativeCallContext, probe: Probe| -> Fallible<Probe> {
-        let active = probe.host.active.borrow();
-        if let Some(active) = &*active
-            && let Some(n) = active.chains.iter().position(|chain| *chain == probe.chain)
-            && let Err(error) = active.session.clear(n)
+        if let Some((active, n)) = probe.host.running(probe.chain)
+            && let Err(error) = active.session.borrow().clear(n)
         {
             return raise(Diagnostic::machine(format!("failed to clear: {error}")), context.call_position());
         }
-        drop(active);
         probe.host.chains.borrow_mut()[probe.chain].table = None;
         Ok(probe)
     });

@@ -20,7 +20,7 @@ use crate::session::{self, Session, Shared};
 use crate::stacks::Stacks;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,11 +66,15 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
 /// The last part of [`finish`]; also after `exit()`.
 pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     for closure in host.at_end.take() {
-        call(context, host, &closure, Vec::new())?;
+        let _value = call(context, host, &closure, Vec::new())?;
     }
     // After a signal that is for both of them, it is about to end.
     if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
         host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
+    }
+    if host.interactive.get().is_some() {
+        // Whoever typed has looked at what there was to see.
+        return Ok(());
     }
     print_rest(host).or_else(|diagnostic| raise(diagnostic, context.call_position()))
 }
@@ -89,14 +93,14 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Calls a closure; `exit()` inside ends the run and is no error.
-fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<()> {
+/// Calls a closure and gives its value; `exit()` inside ends the run and is no error.
+pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<Dynamic> {
     host.busy_since.set(Instant::now());
     host.asked_to_end.set(None);
     match closure.function.call_raw(context, None, arguments) {
-        Ok(_) => Ok(()),
+        Ok(value) => Ok(value),
         Err(error) => match error.unwrap_inner() {
-            rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(()),
+            rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(Dynamic::UNIT),
             // Rhai forgets where: the closure is the nearest that is known.
             rhai::EvalAltResult::ErrorTerminated(value, _) if value.is_unit() => {
                 let error = errors::endless().label("its closure does not end").at(closure.position);
@@ -113,11 +117,11 @@ fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: 
 fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: Option<Duration>) -> Fallible<()> {
     let position = context.call_position();
     let fail = |diagnostic: Diagnostic| raise::<()>(diagnostic, position);
-    if host.active.borrow().is_some() {
-        return fail(
-            Diagnostic::script("`run` inside a run: closures may read values, not wait for others")
-                .help("run the chains one after the other"),
-        );
+    if let Some(interactive) = host.interactive.get() {
+        return interactive.foreground(context, host, chains, time);
+    }
+    if !host.active.borrow().is_empty() {
+        return fail(inside_a_run());
     }
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
@@ -127,53 +131,80 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
     host.ran.set(true);
-    let mut prepared = Vec::with_capacity(chains.len());
-    for chain in &chains {
-        match host.prepare(*chain) {
-            Ok(one) => prepared.push(one),
-            Err(diagnostic) => return fail(diagnostic),
-        }
-    }
     if host.settings.mode == Mode::Plan {
-        for (chain, prepared) in chains.iter().zip(&prepared) {
-            let chain = &mut host.chains.borrow_mut()[*chain];
+        for chain in chains {
+            let prepared = match host.prepare(chain) {
+                Ok(prepared) => prepared,
+                Err(diagnostic) => return fail(diagnostic),
+            };
+            let chain = &mut host.chains.borrow_mut()[chain];
             chain.state = State::Done;
             let streams = matches!(chain.entry.output, Output::Stream { .. });
-            chain.table = (!streams)
-                .then(|| Table::from_entries(session::spec(&chain.entry, prepared), Vec::<(Vec<u8>, Vec<u64>)>::new()));
+            chain.table = (!streams).then(|| {
+                Table::from_entries(session::spec(&chain.entry, &prepared), Vec::<(Vec<u8>, Vec<u64>)>::new())
+            });
         }
         return Ok(());
     }
-    let stacks = match host.stacks(&prepared) {
-        Ok(stacks) => stacks,
-        Err(diagnostic) => return fail(diagnostic),
-    };
-    let mut consumers = Vec::with_capacity(chains.len());
-    for (chain, prepared) in chains.iter().zip(&prepared) {
-        host.names.add_probes(&prepared.probes);
-        if prepared.columns.iter().any(|column| column.kind == ColumnKind::USER_SYMBOL) {
-            host.names.watch(host.settings.restrict.pid);
-        }
-        consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
-    }
-    match attach(host, &chains, prepared, stacks.as_ref(), time) {
-        Ok(pump) => {
-            let mut driver = Driver { context, host, consumers, pump, began: (SystemTime::now(), Instant::now()) };
+    match Running::start(host, chains, time, None) {
+        Ok(running) => {
+            let mut driver = Driver { context, host, running };
             let outcome = driver.drive();
-            let closed = driver.close();
+            let closed = driver.running.close(context, host).map(drop);
             outcome.and(closed)
         }
         Err(diagnostic) => fail(diagnostic),
     }
 }
 
+pub fn inside_a_run() -> Diagnostic {
+    Diagnostic::script("`run` inside a run: closures may read values, not wait for others")
+        .help("run the chains one after the other")
+}
+
+/// Chains that are in the kernel, and what becomes of their events here.
+pub struct Running {
+    pub active: Rc<Active>,
+    pub pump: RefCell<Pump>,
+    consumers: RefCell<Vec<Consumer>>,
+    pub began: (SystemTime, Instant),
+}
+
+impl Running {
+    /// Brings chains into the kernel. `until` is what ends them, where neither a time nor Ctrl-C does.
+    ///
+    /// # Errors
+    /// As preparing and [`Session::start`].
+    pub fn start(
+        host: &Rc<Host>,
+        chains: Vec<usize>,
+        time: Option<Duration>,
+        until: Option<&str>,
+    ) -> Result<Running, Diagnostic> {
+        let prepared = chains.iter().map(|chain| host.prepare(*chain)).collect::<Result<Vec<_>, _>>()?;
+        let stacks = host.stacks(&prepared)?;
+        let mut consumers = Vec::with_capacity(chains.len());
+        for (chain, prepared) in chains.iter().zip(&prepared) {
+            host.names.add_probes(&prepared.probes);
+            if prepared.columns.iter().any(|column| column.kind == ColumnKind::USER_SYMBOL) {
+                host.names.watch(host.settings.restrict.pid);
+            }
+            consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
+        }
+        let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
+        let began = (SystemTime::now(), Instant::now());
+        Ok(Running { active, pump: RefCell::new(pump), consumers: RefCell::new(consumers), began })
+    }
+}
+
 fn attach(
     host: &Rc<Host>,
-    numbers: &[usize],
+    numbers: Vec<usize>,
     prepared: Vec<Prepared>,
     stacks: Option<&Rc<Stacks>>,
     time: Option<Duration>,
-) -> Result<Pump, Diagnostic> {
+    until: Option<&str>,
+) -> Result<(Rc<Active>, Pump), Diagnostic> {
     let settings = &host.settings;
     let mut chains = host.chains.borrow_mut();
     let entries: Vec<_> = numbers.iter().zip(&prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
@@ -196,7 +227,7 @@ fn attach(
         (time, longest) => time.or(longest),
     };
     let until = match deadline {
-        None => "Ctrl-C to end".to_owned(),
+        None => until.unwrap_or("Ctrl-C to end").to_owned(),
         Some(Duration::ZERO) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
         Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
     };
@@ -213,15 +244,16 @@ fn attach(
         host.output.borrow_mut().tell(&line);
     }
     drop(entries);
-    for n in numbers {
+    for n in &numbers {
         chains[*n].state = State::Running;
     }
-    *host.active.borrow_mut() = Some(Active { session, chains: numbers.to_vec(), prepared });
+    let active = Rc::new(Active { session: RefCell::new(session), chains: numbers, prepared });
+    host.active.borrow_mut().push(active.clone());
     host.command_end.tell(pump.sender());
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
         host.command_end.of(release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?);
     }
-    Ok(pump)
+    Ok((active, pump))
 }
 
 /// Are there iterators only?
@@ -238,7 +270,7 @@ fn samples(active: &Active, batch: &[u8]) {
             let own = |record: &&[u8]| source(record) == Some(*chain);
             let records: Vec<&[u8]> = ring::records(batch).filter(own).collect();
             let behind = records.iter().filter_map(|record| record.get(RECORD_HEADER as usize..)).collect::<Vec<_>>();
-            active.session.take(n, &behind);
+            active.session.borrow().take(n, &behind);
         }
     }
 }
@@ -298,9 +330,7 @@ fn width(column: &ColumnType) -> usize {
 struct Driver<'a> {
     context: &'a NativeCallContext<'a>,
     host: &'a Rc<Host>,
-    consumers: Vec<Consumer>,
-    pump: Pump,
-    began: (SystemTime, Instant),
+    running: Running,
 }
 
 impl Driver<'_> {
@@ -311,12 +341,13 @@ impl Driver<'_> {
             return Ok(());
         }
         loop {
-            let happening = match self.pump.happenings.try_recv() {
+            let pump = self.running.pump.get_mut();
+            let happening = match pump.happenings.try_recv() {
                 Ok(happening) => happening,
                 Err(_) => {
                     // Nothing waits: time to show what was written so far.
                     self.host.output.borrow_mut().flush();
-                    match self.pump.happenings.blocking_recv() {
+                    match pump.happenings.blocking_recv() {
                         Some(happening) => happening,
                         None => return Ok(()),
                     }
@@ -324,11 +355,11 @@ impl Driver<'_> {
             };
             self.host.busy_since.set(Instant::now());
             match happening {
-                Happening::Events(batch) => self.deliver(&batch)?,
+                Happening::Events(batch) => self.running.deliver(self.context, self.host, &batch)?,
                 Happening::Tick(n) => {
                     let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
                     match timer {
-                        Some(closure) => call(self.context, self.host, &closure, Vec::new())?,
+                        Some(closure) => drop(call(self.context, self.host, &closure, Vec::new())?),
                         None => self.progress(),
                     }
                 }
@@ -351,24 +382,26 @@ impl Driver<'_> {
 
     /// How far the run is, on the terminal's last line.
     fn progress(&self) {
-        let active = self.host.active.borrow();
-        let Some(active) = active.as_ref() else { return };
+        let Running { active, began, .. } = &self.running;
+        let session = active.session.borrow();
         // What cannot be read now is read at the end, and an error then.
-        let counters = (0..active.chains.len()).filter_map(|n| active.session.trust(n).ok());
+        let counters = (0..active.chains.len()).filter_map(|n| session.trust(n).ok());
         let passed: u64 = counters.map(|trust| trust.seen - trust.filtered).sum();
-        let time = crate::report::units::duration(self.began.1.elapsed().as_nanos() as i128);
+        let time = crate::report::units::duration(began.1.elapsed().as_nanos() as i128);
         self.host.output.borrow_mut().progress(&format!("{time}: {} events", crate::report::units::grouped(passed)));
     }
+}
 
-    fn deliver(&mut self, batch: &[u8]) -> Fallible<()> {
-        let Driver { context, host, consumers, .. } = self;
-        let active = host.active.borrow();
-        let numbers: Vec<usize> = active.as_ref().map(|active| active.chains.clone()).unwrap_or_default();
-        drop(active);
+impl Running {
+    /// Hands a batch of records to closures and to the output.
+    ///
+    /// # Errors
+    /// What a closure fails with.
+    pub fn deliver(&self, context: &NativeCallContext, host: &Rc<Host>, batch: &[u8]) -> Fallible<()> {
+        let numbers = &self.active.chains;
+        let mut consumers = self.consumers.borrow_mut();
         let mut values: Vec<Value> = Vec::new();
-        if let Some(active) = &*host.active.borrow() {
-            samples(active, batch);
-        }
+        samples(&self.active, batch);
         for record in ring::records(batch) {
             let Some((header, columns)) = record.split_at_checked(RECORD_HEADER as usize) else { continue };
             let source = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
@@ -381,8 +414,11 @@ impl Driver<'_> {
                 // After `exit()` events are still counted, so that the trust line holds.
                 if host.exit.get().is_none() {
                     let event = Event { schema: consumer.schema.clone(), record: columns.into() };
-                    call(context, host, closure, vec![Dynamic::from(event)])?;
+                    drop(call(context, host, closure, vec![Dynamic::from(event)])?);
                 }
+                continue;
+            }
+            if host.output.borrow().skips() {
                 continue;
             }
             consumer.schema.values(columns, &mut values);
@@ -400,32 +436,35 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Detaches, delivers what is left, reads the values, and adds up the counters.
-    fn close(mut self) -> Fallible<()> {
-        let host = self.host;
-        if let Some(active) = host.active.borrow_mut().as_mut() {
-            active.session.detach();
-        }
+    /// Detaches, delivers what is left, reads the values, and adds up the counters: those of these chains are given.
+    ///
+    /// # Errors
+    /// What a closure fails with; values that cannot be read or written to their files.
+    pub fn close(&self, context: &NativeCallContext, host: &Rc<Host>) -> Fallible<Trust> {
+        let active = &self.active;
+        active.session.borrow_mut().detach();
         let ran = (self.began.0, self.began.1.elapsed());
         host.output.borrow_mut().progress("");
-        self.pump.finish();
+        let mut pump = self.pump.borrow_mut();
+        pump.finish();
         let mut failed = Ok(());
-        while let Some(happening) = self.pump.happenings.blocking_recv() {
+        while let Some(happening) = pump.happenings.blocking_recv() {
             if let Happening::Events(batch) = happening
                 && failed.is_ok()
             {
-                failed = self.deliver(&batch);
+                failed = self.deliver(context, host, &batch);
             }
         }
-        let Some(active) = host.active.borrow_mut().take() else { return failed };
-        let position = self.context.call_position();
-        let mut total = host.trust.get();
+        host.active.borrow_mut().retain(|one| !Rc::ptr_eq(one, active));
+        let session = active.session.borrow();
+        let position = context.call_position();
+        let mut total = Trust::default();
         let timed = |mut table: Table| {
             table.ran = Some(ran);
             table
         };
-        for (n, (chain, consumer)) in active.chains.iter().zip(&self.consumers).enumerate() {
-            let read = active.session.table(n).and_then(|table| Ok((table, active.session.trust(n)?)));
+        for (n, (chain, consumer)) in active.chains.iter().zip(&*self.consumers.borrow()).enumerate() {
+            let read = session.table(n).and_then(|table| Ok((table, session.trust(n)?)));
             let (table, trust) = match read {
                 Ok(read) => read,
                 Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
@@ -449,12 +488,15 @@ impl Driver<'_> {
                 Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
             }
         }
-        if let Some((frames, unresolved)) = active.session.frames() {
+        if let Some((frames, unresolved)) = session.frames() {
             total.frames += frames;
             total.unresolved += unresolved;
         }
-        host.trust.set(total);
-        failed
+        // Who found no room is counted from the beginning.
+        let mut all = Trust { left_out: 0, ..host.trust.get() };
+        all.add(&total);
+        host.trust.set(all);
+        failed.map(|()| total)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Templates about packets: which of their programs serve what a script asks for, those of a cgroup's sockets or those of
 //! an interface. Needs no privilege.
 
+use crate::attach_point::Bound;
 use crate::diagnostic::{Diagnostic, Position};
-use crate::kernel::cgroup;
 use crate::kernel::network::{Hook, Interface};
 use crate::plan::Setting;
-use crate::points::Mechanism;
+use crate::points::{Mechanism, packets};
 use crate::prepare::{Attach, Load, Program};
 use skep_templates::manifest::Manifest;
 use std::path::PathBuf;
@@ -31,13 +31,14 @@ impl Place {
     }
 }
 
-/// The hook of a program's section: `classifier/ingress`, `cgroup_skb/egress`.
+/// The hook of a program's section: `xdp`, `classifier/ingress`, `cgroup_skb/egress`.
 fn hook(attach: &str, target: Option<&str>) -> Option<Hook> {
-    Some(match (attach, target?) {
-        ("classifier", "ingress") => Hook::TcIngress,
-        ("classifier", "egress") => Hook::TcEgress,
-        ("cgroup_skb", "ingress") => Hook::CgroupIngress,
-        ("cgroup_skb", "egress") => Hook::CgroupEgress,
+    Some(match (attach, target) {
+        ("xdp", None) => Hook::Xdp,
+        ("classifier", Some("ingress")) => Hook::TcIngress,
+        ("classifier", Some("egress")) => Hook::TcEgress,
+        ("cgroup_skb", Some("ingress")) => Hook::CgroupIngress,
+        ("cgroup_skb", Some("egress")) => Hook::CgroupEgress,
         _ => return None,
     })
 }
@@ -45,7 +46,7 @@ fn hook(attach: &str, target: Option<&str>) -> Option<Hook> {
 /// The programs that go where the settings say, each attached everywhere; `None`: the template is not about packets.
 ///
 /// # Errors
-/// A script diagnostic: no such interface, or a cgroup is named too; a machine diagnostic: no cgroup v2 here.
+/// A script diagnostic: no such interface or cgroup, or both are named; a machine diagnostic: no cgroup v2 here.
 pub fn programs(
     manifest: &Manifest,
     settings: &[(String, Setting, Option<Position>)],
@@ -59,9 +60,19 @@ pub fn programs(
         return Ok(None);
     }
     let places = places(manifest, settings)?;
+    let (xdp, direction) = (is_xdp(manifest, settings)?, direction(manifest, settings)?);
     let mut programs = Vec::new();
-    for (name, hook) in hooks {
-        let of_interfaces = matches!(hook, Hook::TcIngress | Hook::TcEgress);
+    let wanted = |hook: &Hook| {
+        let leaves = matches!(hook, Hook::TcEgress | Hook::CgroupEgress);
+        direction.is_none_or(|direction| leaves == (direction == Bound::Egress))
+            && match hook {
+                Hook::Xdp => xdp,
+                Hook::TcIngress | Hook::TcEgress => !xdp,
+                _ => true,
+            }
+    };
+    for (name, hook) in hooks.into_iter().filter(|(_, hook)| wanted(hook)) {
+        let of_interfaces = matches!(hook, Hook::Xdp | Hook::TcIngress | Hook::TcEgress);
         let attach: Vec<Attach> = places
             .iter()
             .filter(|place| matches!(place, Place::Interface(_)) == of_interfaces)
@@ -79,42 +90,67 @@ pub fn programs(
     Ok(Some(programs))
 }
 
-fn shown(hook: Hook, place: &Place) -> String {
+/// As an attach point spells it.
+pub fn shown(hook: Hook, place: &Place) -> String {
     let (kind, direction) = match hook {
-        Hook::TcIngress => ("tc", "ingress"),
-        Hook::TcEgress => ("tc", "egress"),
-        Hook::CgroupIngress => ("cgroup_skb", "ingress"),
-        _ => ("cgroup_skb", "egress"),
+        Hook::Xdp => ("xdp", ""),
+        Hook::TcIngress => ("tc", ":ingress"),
+        Hook::TcEgress => ("tc", ":egress"),
+        Hook::CgroupIngress => ("cgroup_skb", ":ingress"),
+        _ => ("cgroup_skb", ":egress"),
     };
-    format!("{kind}:{}:{direction}", place.name())
+    format!("{kind}:{}{direction}", place.name())
 }
 
-fn places(manifest: &Manifest, settings: &[(String, Setting, Option<Position>)]) -> Result<Vec<Place>, Diagnostic> {
-    let given = |kind: &str| {
-        let is = |name: &str| manifest.parameter(name).is_some_and(|parameter| parameter.kind.as_deref() == Some(kind));
-        settings.iter().find_map(|(name, setting, at)| match setting {
-            Setting::Text(text) if is(name) && !text.is_empty() => Some((text.as_str(), *at)),
-            _ => None,
-        })
-    };
-    match (given(INTERFACE), given(CGROUP)) {
+type Settings<'a> = &'a [(String, Setting, Option<Position>)];
+
+/// The text that a parameter of this kind was given.
+fn given<'a>(kind: &str, manifest: &Manifest, settings: Settings<'a>) -> Option<(&'a str, Option<Position>)> {
+    let is = |name: &str| manifest.parameter(name).is_some_and(|parameter| parameter.kind.as_deref() == Some(kind));
+    settings.iter().find_map(|(name, setting, at)| match setting {
+        Setting::Text(text) if is(name) && !text.is_empty() => Some((text.as_str(), *at)),
+        _ => None,
+    })
+}
+
+fn is_xdp(manifest: &Manifest, settings: Settings<'_>) -> Result<bool, Diagnostic> {
+    match given("hook", manifest, settings) {
+        None | Some(("tc", _)) => Ok(false),
+        Some(("xdp", at)) if given("direction", manifest, settings).is_some_and(|(way, _)| way == "egress") => {
+            Err(Diagnostic::script("XDP meets packets that come in alone").span("xdp").help("hook: \"tc\"").at(at))
+        }
+        Some(("xdp", _)) => Ok(true),
+        Some((other, at)) => Err(Diagnostic::script(format!("`{other}` is no hook for packets"))
+            .span(other)
+            .help("hook: \"tc\" or \"xdp\"")
+            .at(at)),
+    }
+}
+
+fn direction(manifest: &Manifest, settings: Settings<'_>) -> Result<Option<Bound>, Diagnostic> {
+    match given("direction", manifest, settings) {
+        None | Some(("both", _)) => Ok(None),
+        Some(("ingress", _)) => Ok(Some(Bound::Ingress)),
+        Some(("egress", _)) => Ok(Some(Bound::Egress)),
+        Some((other, at)) => Err(Diagnostic::script(format!("`{other}` is no direction"))
+            .span(other)
+            .help("direction: \"ingress\", \"egress\" or \"both\"")
+            .at(at)),
+    }
+}
+
+fn places(manifest: &Manifest, settings: Settings<'_>) -> Result<Vec<Place>, Diagnostic> {
+    match (given(INTERFACE, manifest, settings), given(CGROUP, manifest, settings)) {
         (Some((interface, at)), Some(_)) => {
             Err(Diagnostic::script("packets are those of an interface or those of a cgroup's sockets, not both")
                 .span(interface)
                 .help("one template(…) for each")
                 .at(at))
         }
-        (Some((names, at)), None) => names
-            .split(',')
-            .map(|name| Interface::named(name.trim()).map(Place::Interface).map_err(|error| error.at(at)))
-            .collect(),
+        (Some((names, at)), None) => packets::matching(names).map_err(|error| error.at(at)),
         (None, path) => {
-            let (path, _) = path.unwrap_or(("/", None));
-            let folder = cgroup::folder(path).map_err(|_| {
-                Diagnostic::machine("cgroup v2 is not mounted here")
-                    .help("interface: \"eth0\"   (mount | grep cgroup2)")
-            })?;
-            Ok(vec![Place::Cgroup(folder)])
+            let (path, at) = path.unwrap_or(("/", None));
+            Ok(vec![packets::cgroup(path).map_err(|error| error.at(at))?])
         }
     }
 }

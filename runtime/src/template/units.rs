@@ -2,6 +2,7 @@
 
 use crate::aggregate::column::{Enumeration, Show, StackShow};
 use crate::network::{codes, names};
+use crate::points::packets;
 use crate::resolve::DEEPEST;
 use crate::types::{KernelTypes, Type};
 use skep_templates::btf::Kind;
@@ -22,10 +23,10 @@ pub fn show(unit: &str, types: &KernelTypes) -> Show {
         "ksym" => Show::KernelSymbol,
         "tcp_state" => Show::Enum(names::tcp_states()),
         "protocol" => Show::Enum(names::protocols()),
-        _ => {
-            let of_kernel = || unit.strip_prefix("enum:").and_then(|name| enumeration(name, types));
-            codes::of(unit).map(Show::Enum).or_else(of_kernel).unwrap_or(Show::Decimal)
-        }
+        _ => match unit.strip_prefix("enum:") {
+            Some(name) => enumeration(name, types).unwrap_or(Show::Decimal),
+            None => packets::show(unit).or_else(|| codes::of(unit).map(Show::Enum)).unwrap_or(Show::Decimal),
+        },
     }
 }
 

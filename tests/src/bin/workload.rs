@@ -97,6 +97,7 @@ serve ADDRESS       takes TCP connections at ADDRESS:PORT, one after the other, 
 connect ADDRESS MS  makes one and waits for its answer; ends with status 1 if none comes in time
 pause N             threads call pause(), all of them at once, until each has a signal
 alone               in a network of its own from here on
+enter FILE          that stands for a network, /run/netns/NAME
 join FOLDER         of a control group
 dns WAY N NAME TYPE MS            queries; WAY is udp4, udp6, tcp4 or tcp6; answered after MS
 http WAY N METHOD PATH STATUS MS  requests on one connection
@@ -153,6 +154,7 @@ fn work(words: &[&str]) -> ExitCode {
                 panic!("it becomes nothing: {error}");
             }
             "alone" => peers::alone(),
+            "enter" => peers::enter(word()),
             "join" => std::fs::write(format!("{}/cgroup.procs", word()), "0").expect("it joins the control group"),
             "dns" => peers::dns(word(), short(word()), word(), short(word()), milliseconds(word())),
             "http" => peers::http(word(), short(word()), word(), word(), short(word()), milliseconds(word())),

@@ -110,9 +110,6 @@ pub fn read(spec: &Spec<'_>, policy: &mut Policy, place: &Place<'_>) -> Result<W
             policy.warn(position, format!("an empty `{key}` selects nobody"));
         }
         if let Read::Refused(why) = kind.read {
-            if place.action == Action::Deny && kind.name == "FQDNs" {
-                return Err(Diagnostic::script("a deny rule takes no names").at(position));
-            }
             policy.note(position, path, Treatment::Refused, why);
             continue;
         }

@@ -1,15 +1,15 @@
 //! skep's own policies: the same fields whether a file says them or a script.
 
-use super::cilium::{Family, icmp_type};
+mod services;
+
+use self::services::{rate, services};
 use super::fields::Fields;
 use super::labels::Selector;
-use super::model::{Choice, Clause, Id, Kind, Mode, Peer, Point, Policy, Port, Scope, Subject, TIER, Who};
-use super::rules::{Action, Direction, Prefix, Rate, Service};
+use super::model::{Choice, Clause, Id, Kind, Mode, Peer, Point, Policy, Scope, Subject, TIER, Who};
+use super::rules::{Action, Direction, Prefix};
 use super::yaml::{Node, Value};
 use crate::diagnostic::Diagnostic;
-use crate::network::protocol::{NAMES, Protocol};
 use crate::report::units::parse_duration;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub const POLICY: &[&str] = &[
@@ -61,6 +61,9 @@ pub fn read(node: &Node) -> Result<Policy, Diagnostic> {
             set(&mut draft, node)?;
             draft.policy.enforced(fields.place(key), key);
         }
+    }
+    if fields.get("rules").is_some() {
+        draft.policy.enforced(fields.place("rules"), "rules");
     }
     draft.policy.log = fields.text("log")?.map(str::to_owned);
     for item in fields.list("rules")? {
@@ -184,8 +187,6 @@ impl Draft {
                 .collect();
             clause.only = Some(subject(&Fields::of(&only, "a rule", RULE)?)?.0);
         }
-        let number = self.policy.ingress.clauses.len() + self.policy.egress.clauses.len();
-        self.policy.enforced(node.position, format!("rules[{number}]"));
         for direction in directions {
             self.policy.part_mut(direction).clauses.push(clause.clone());
         }
@@ -257,80 +258,70 @@ impl Draft {
     }
 }
 
-/// Protocols and their ports; `None`: everything.
-fn services(fields: &Fields<'_>) -> Result<Option<Vec<Port>>, Diagnostic> {
-    if fields.get("port").is_some() && fields.get("dport").is_some() {
-        return Err(Diagnostic::script("`port` and `dport` are the same").at(fields.place("dport")));
-    }
-    let key = if fields.get("port").is_some() { "port" } else { "dport" };
-    let (ports, types) = (fields.get(key), fields.get("icmp_type"));
-    let Some(protocols) = fields.get("proto") else {
-        return match (ports, types) {
-            (Some(node), _) => Err(node.wrong("a port needs its protocol").help("proto: tcp")),
-            (_, Some(node)) => Err(node.wrong("an ICMP type needs its protocol").help("proto: icmp")),
-            (None, None) => Ok(None),
+#[cfg(test)]
+mod tests {
+    use super::super::inventory::Inventory;
+    use super::super::model::Settings;
+    use super::super::resolve::resolve;
+    use super::super::rules::Packet;
+    use super::*;
+    use crate::network::protocol::Protocol;
+
+    /// As a script says it: `policy("xdp", "eth0").deny(#{ src: "10.0.0.0/8", proto: "tcp", dport: 22 }).otherwise("allow")`.
+    #[test]
+    fn script_says_the_same_fields_as_a_file() {
+        let mut draft = Draft::new("guard", Subject::Interfaces(vec!["eth0".into()]));
+        draft.at(&"xdp".into()).expect("it is a place");
+        let fields = [("src", "10.0.0.0/8".into()), ("proto", "tcp".into()), ("dport", 22.into())];
+        draft.rule(Action::Deny, &fields.into_iter().collect()).expect("it is a rule");
+        draft.otherwise(&"allow".into()).expect("it is an action");
+        draft.mode(&"enforce".into()).expect("it is a mode");
+        draft.ttl(&"10m".into()).expect("it is a time");
+        let policy = draft.finish().expect("it says something");
+        let wanted =
+            Settings { point: Some(Point::Xdp), mode: Some(Mode::Enforce), ttl: Some(Duration::from_secs(600)) };
+        assert_eq!(policy.settings, wanted);
+        let resolution = resolve(&[policy], &Inventory::default()).expect("it resolves");
+        let rules = &resolution.targets[0].view.rules;
+        let judge = |peer: &str, port| {
+            let peer = peer.parse().expect("it is an address");
+            rules
+                .judge(&Packet { direction: Direction::Ingress, peer, protocol: Protocol::TCP, port: Some(port) })
+                .action
         };
-    };
-    let mut services = Vec::new();
-    for item in protocols.one_or_more() {
-        let text = item.text("proto")?;
-        let protocol = Protocol::named(text).ok_or_else(|| {
-            let near = crate::diagnostic::nearest(text, NAMES.iter().map(|(name, _)| *name));
-            let help = near.map_or("tcp, udp, icmp, icmpv6, sctp or a number".to_owned(), |near| {
-                format!("did you mean `{near}`?")
-            });
-            item.wrong(format!("there is no protocol `{text}`")).help(help)
-        })?;
-        if let Some(node) = ports.filter(|_| !protocol.has_ports()) {
-            return Err(node.wrong(format!("{protocol} has no ports")));
-        }
-        if let Some(node) = types.filter(|_| !protocol.is_icmp()) {
-            return Err(node.wrong(format!("{protocol} has no ICMP types")));
-        }
-        match (ports, types) {
-            (Some(node), _) => {
-                for item in node.one_or_more() {
-                    services.push(Port::range(protocol, range(item)?, item.position));
-                }
-            }
-            (_, Some(node)) => {
-                let family = if protocol == Protocol::ICMP { Family::V4 } else { Family::V6 };
-                for item in node.one_or_more() {
-                    let code = icmp_type(item, family)?;
-                    services.push(Port::range(protocol, code..=code, item.position));
-                }
-            }
-            (None, None) => services.push(Port::range(protocol, Service::EVERY_PORT, item.position)),
-        }
+        assert_eq!((judge("10.1.2.3", 22), judge("10.1.2.3", 23)), (Action::Deny, Action::Allow));
+        assert_eq!(judge("11.1.2.3", 22), Action::Allow);
     }
-    Ok(Some(services))
-}
 
-/// `80`, or `8000-8080`.
-fn range(node: &Node) -> Result<RangeInclusive<u16>, Diagnostic> {
-    let text = node.text("port")?;
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
-    match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        (Some(_), Some(_)) => Err(node.wrong(format!("`{text}` ends below its beginning"))),
-        _ => Err(node.wrong(format!("`{text}` is no port")).help("80, or \"8000-8080\"")),
+    #[test]
+    fn errors_of_a_script_name_the_field() {
+        let mut draft = Draft::new("guard", Subject::Interfaces(vec!["eth0".into()]));
+        let fields = [("source", "10.0.0.0/8".into())];
+        let error = draft.rule(Action::Deny, &fields.into_iter().collect::<Node>()).expect_err("it is unknown");
+        assert_eq!((error.message.as_str(), error.position), ("a rule has no `source`", None));
+        let fields = [("src", "10.0.0.1/8".into())];
+        let error = draft.rule(Action::Deny, &fields.into_iter().collect::<Node>()).expect_err("it has host bits");
+        assert_eq!(error.help.as_deref(), Some("10.0.0.0/8"));
     }
-}
 
-/// `100/s`, or how many a second and at once.
-fn rate(node: &Node) -> Result<Rate, Diagnostic> {
-    const MOST: u64 = 1_000_000_000;
-    if let Value::Map(_) = node.value {
-        let fields = Fields::of(node, "a rate", &["packets", "burst"])?;
-        let packets = fields.need("packets")?.number("packets", 1..=MOST)?;
-        let burst = fields.get("burst").map_or(Ok(packets), |node| node.number("burst", 1..=MOST))?;
-        return Ok(Rate { packets, burst });
-    }
-    let text = node.text("rate")?;
-    let packets = text.strip_suffix("/s").and_then(|number| number.trim().parse().ok());
-    match packets.filter(|packets| (1..=MOST).contains(packets)) {
-        Some(packets) => Ok(Rate { packets, burst: packets }),
-        None => Err(node.wrong(format!("`{text}` is no rate")).help("100/s, or {packets: 100, burst: 20}")),
+    #[test]
+    fn bare_deny_is_for_the_directions_that_have_rules() {
+        let isolates = |at: Option<&str>, rule: Option<(&'static str, &'static str)>| {
+            let mut draft = Draft::new("p", Subject::Interfaces(vec!["eth0".into()]));
+            if let Some(at) = at {
+                draft.at(&at.into()).expect("it is a place");
+            }
+            if let Some((key, value)) = rule {
+                draft.rule(Action::Allow, &[(key, value.into())].into_iter().collect()).expect("it is a rule");
+            }
+            draft.otherwise(&"deny".into()).expect("it is an action");
+            let policy = draft.finish().expect("it says something");
+            (policy.ingress.isolates, policy.egress.isolates)
+        };
+        assert_eq!(isolates(None, Some(("src", "10.0.0.0/8"))), (true, false));
+        assert_eq!(isolates(None, Some(("dst", "10.0.0.0/8"))), (false, true));
+        assert_eq!(isolates(None, Some(("proto", "tcp"))), (true, true));
+        assert_eq!(isolates(None, None), (true, true));
+        assert_eq!(isolates(Some("xdp"), None), (true, false));
     }
 }
