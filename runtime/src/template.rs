@@ -16,7 +16,6 @@ use skep_templates::manifest::{Field, Manifest, Parameter, Shape};
 
 pub mod fit;
 mod kinds;
-mod names;
 pub mod packets;
 mod units;
 mod walk;

@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod machine;
 pub mod network;
 pub mod output;
+pub mod peers;
 pub mod pty;
 pub mod skep;
 pub mod workload;

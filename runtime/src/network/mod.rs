@@ -2,6 +2,7 @@
 //! privilege.
 
 pub mod cidr;
+pub mod codes;
 pub mod container;
 pub mod digest;
 pub mod drop_reason;

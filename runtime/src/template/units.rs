@@ -1,7 +1,7 @@
 //! Units of fields: how a number of that unit is shown.
 
 use crate::aggregate::column::{Enumeration, Show, StackShow};
-use crate::network::names;
+use crate::network::{codes, names};
 use crate::points::packets;
 use crate::resolve::DEEPEST;
 use crate::types::{KernelTypes, Type};
@@ -25,7 +25,7 @@ pub fn show(unit: &str, types: &KernelTypes) -> Show {
         "protocol" => Show::Enum(names::protocols()),
         _ => match unit.strip_prefix("enum:") {
             Some(name) => enumeration(name, types).unwrap_or(Show::Decimal),
-            None => packets::show(unit).or_else(|| super::names::of(unit).map(Show::Enum)).unwrap_or(Show::Decimal),
+            None => packets::show(unit).or_else(|| codes::of(unit).map(Show::Enum)).unwrap_or(Show::Decimal),
         },
     }
 }

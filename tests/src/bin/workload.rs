@@ -3,6 +3,7 @@
 //! Exact counts need system calls that neither the loader nor Rust's start makes by itself (`getpgid`, `getppid`), or a
 //! `stop` first: the process then waits, started and quiet, until somebody has attached and sends SIGCONT.
 
+use skep_tests::peers;
 use std::ffi::CString;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
@@ -95,6 +96,13 @@ sleep MS            waits
 serve ADDRESS       takes TCP connections at ADDRESS:PORT, one after the other, and answers each; never ends
 connect ADDRESS MS  makes one and waits for its answer; ends with status 1 if none comes in time
 pause N             threads call pause(), all of them at once, until each has a signal
+alone               in a network of its own from here on
+enter FILE          that stands for a network, /run/netns/NAME
+join FOLDER         of a control group
+dns WAY N NAME TYPE MS            queries; WAY is udp4, udp6, tcp4 or tcp6; answered after MS
+http WAY N METHOD PATH STATUS MS  requests on one connection
+hello WAY N NAME MS               beginnings of TLS connections
+noise N             packets that are hardly DNS, HTTP or TLS
 exit STATUS         at once";
 
 fn main() -> ExitCode {
@@ -145,6 +153,13 @@ fn work(words: &[&str]) -> ExitCode {
                 let error = std::process::Command::new("/proc/self/exe").args(words).exec();
                 panic!("it becomes nothing: {error}");
             }
+            "alone" => peers::alone(),
+            "enter" => peers::enter(word()),
+            "join" => std::fs::write(format!("{}/cgroup.procs", word()), "0").expect("it joins the control group"),
+            "dns" => peers::dns(word(), short(word()), word(), short(word()), milliseconds(word())),
+            "http" => peers::http(word(), short(word()), word(), word(), short(word()), milliseconds(word())),
+            "hello" => peers::hello(word(), short(word()), word(), milliseconds(word())),
+            "noise" => peers::noise(short(word())),
             "exit" => return ExitCode::from(number(word()) as u8),
             _ => act(verb, number(word()), &mut word),
         }
@@ -176,6 +191,14 @@ fn fork(n: i64) -> Forked {
 
 fn number(word: &str) -> i64 {
     word.parse().unwrap_or_else(|_| panic!("`{word}` is no number"))
+}
+
+fn short(word: &str) -> u16 {
+    word.parse().unwrap_or_else(|_| panic!("`{word}` is no small number"))
+}
+
+fn milliseconds(word: &str) -> Duration {
+    Duration::from_millis(short(word).into())
 }
 
 fn text(word: &str) -> CString {

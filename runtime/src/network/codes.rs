@@ -1,4 +1,4 @@
-//! Names of numbers in packets, by the unit of the field that has them.
+//! Names that the numbers of DNS, HTTP and TLS have, by the unit of the field that holds them.
 
 use crate::aggregate::column::Enumeration;
 
@@ -8,7 +8,6 @@ pub fn of(unit: &str) -> Option<&'static Enumeration> {
     Some(Enumeration::shared(unit, names.iter().map(|(value, name)| ((*name).to_owned(), *value)).collect()))
 }
 
-/// The first name of a number is the one it is shown by.
 type Names = &'static [(i64, &'static str)];
 
 const NAMES: &[(&str, Names)] = &[
@@ -173,7 +172,6 @@ mod tests {
     fn unit_finds_its_names() {
         assert_eq!(of("dns_type").and_then(|known| known.name_of(28)), Some("AAAA"));
         assert_eq!(of("dns_rcode").and_then(|known| known.value_of("NXDOMAIN")), Some(3));
-        assert_eq!(of("protocol").and_then(|known| known.name_of(17)), Some("udp"));
         assert!(of("ns").is_none());
     }
 }
