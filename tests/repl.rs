@@ -348,7 +348,10 @@ fn keys_of_vi_edit_the_line() {
 fn key_is_echoed_within_ten_milliseconds_while_50_000_events_a_second_arrive() {
     privileged!();
     let mut terminal = session();
-    terminal.answers("let n = 0; probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"work-more\").each(|e| print(e.pid))", "; job 1\n");
+    terminal.answers(
+        "let n = 0; probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"work-more\").each(|e| print(e.pid))",
+        "; job 1\n",
+    );
     let busy = Busy::start("work-more");
     // The flood has begun.
     terminal.until(" more lines in ");
@@ -379,8 +382,9 @@ struct Busy(std::process::Child);
 
 impl Busy {
     fn start(name: &str) -> Busy {
-        let pace = ["getpgid", "75", "sleep", "1"].repeat(10_000);
-        let child = Command::new(workload::path()).args(["name", name]).args(pace).spawn().expect("the workload starts");
+        let pace = ["getpgid", "150", "sleep", "1"].repeat(10_000);
+        let child =
+            Command::new(workload::path()).args(["name", name]).args(pace).spawn().expect("the workload starts");
         Busy(child)
     }
 }

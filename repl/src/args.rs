@@ -192,7 +192,12 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("repl")
                 .about("A session: probes run while you type (what `skep` alone is on a terminal)")
-                .arg(Arg::new("json").long("json").help("for front ends: requests and answers as JSON lines (docs/repl.md)").action(ArgAction::SetTrue))
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .help("for front ends: requests and answers as JSON lines (docs/repl.md)")
+                        .action(ArgAction::SetTrue),
+                )
                 .arg(Arg::new("vi").long("vi").help("keys as in vi").action(ArgAction::SetTrue)),
         )
         .subcommand(

@@ -45,7 +45,8 @@ impl Completer for Helper {
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let found = complete(line, at, &self.known(), &self.sources);
-        let pair = |one: skep_runtime::interactive::complete::Candidate| Pair { display: one.shown, replacement: one.text };
+        let pair =
+            |one: skep_runtime::interactive::complete::Candidate| Pair { display: one.shown, replacement: one.text };
         Ok((found.start, found.candidates.into_iter().map(pair).collect()))
     }
 }

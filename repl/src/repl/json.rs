@@ -107,7 +107,8 @@ fn request(line: &str, sender: &UnboundedSender<Request>) -> Result<(), Wrong> {
         Some("jobs") => Request::Jobs { reply },
         Some("subscribe") => {
             const HELP: &str = r#"{"id": 1, "do": "subscribe", "job": 1, "every": "1s"}"#;
-            let job = asked.get("job").and_then(Json::as_u64).ok_or_else(|| wrong("`subscribe` takes a `job`", HELP))?;
+            let job =
+                asked.get("job").and_then(Json::as_u64).ok_or_else(|| wrong("`subscribe` takes a `job`", HELP))?;
             let every = text("every").unwrap_or_else(|| "1s".to_owned());
             let every = units::parse_duration(&every).filter(|nanos| *nanos >= 50_000_000);
             let every = every.ok_or_else(|| wrong("`every` is a duration of at least 50ms", HELP))?;

@@ -59,21 +59,71 @@ impl Argument {
 
 pub const COMMANDS: &[Command] = &[
     Command { name: "help", argument: Argument::Name, help: "this list, or what a name means", run: help },
-    Command { name: "tutorial", argument: Argument::Lesson, help: "twelve lessons, each tried here; again to leave it", run: tutorial },
-    Command { name: "list", argument: Argument::Pattern, help: "attach points; `:list templates`, `:list scripts`", run: list },
-    Command { name: "fields", argument: Argument::Point, help: "the fields of an attach point, with their types", run: fields },
+    Command {
+        name: "tutorial",
+        argument: Argument::Lesson,
+        help: "twelve lessons, each tried here; again to leave it",
+        run: tutorial,
+    },
+    Command {
+        name: "list",
+        argument: Argument::Pattern,
+        help: "attach points; `:list templates`, `:list scripts`",
+        run: list,
+    },
+    Command {
+        name: "fields",
+        argument: Argument::Point,
+        help: "the fields of an attach point, with their types",
+        run: fields,
+    },
     Command { name: "doc", argument: Argument::Name, help: "a script, a template, or `functions`", run: doc },
     Command { name: "jobs", argument: Argument::None, help: "what runs in the background", run: jobs },
     Command { name: "stop", argument: Argument::Job, help: "ends a job; its values stay", run: stop },
-    Command { name: "plan", argument: Argument::Chain, help: "what runs in the kernel and what here, of a chain or of all that run", run: plan },
-    Command { name: "cost", argument: Argument::None, help: "what share of a CPU each job's programs take, counted for a second", run: |console, _| cost::run(console) },
-    Command { name: "load", argument: Argument::Script, help: "runs a script of the library or a file in this session", run: load },
+    Command {
+        name: "plan",
+        argument: Argument::Chain,
+        help: "what runs in the kernel and what here, of a chain or of all that run",
+        run: plan,
+    },
+    Command {
+        name: "cost",
+        argument: Argument::None,
+        help: "what share of a CPU each job's programs take, counted for a second",
+        run: |console, _| cost::run(console),
+    },
+    Command {
+        name: "load",
+        argument: Argument::Script,
+        help: "runs a script of the library or a file in this session",
+        run: load,
+    },
     Command { name: "save", argument: Argument::File, help: "writes what this session did as a script", run: save },
-    Command { name: "edit", argument: Argument::None, help: "the last line in $EDITOR, which is run when it is saved", run: edit },
-    Command { name: "time", argument: Argument::Line, help: "how long a line takes; without one, of each line from now on", run: time },
-    Command { name: "ttl", argument: Argument::Time, help: "when nobody types for so long, everything is detached", run: ttl },
+    Command {
+        name: "edit",
+        argument: Argument::None,
+        help: "the last line in $EDITOR, which is run when it is saved",
+        run: edit,
+    },
+    Command {
+        name: "time",
+        argument: Argument::Line,
+        help: "how long a line takes; without one, of each line from now on",
+        run: time,
+    },
+    Command {
+        name: "ttl",
+        argument: Argument::Time,
+        help: "when nobody types for so long, everything is detached",
+        run: ttl,
+    },
     Command { name: "doctor", argument: Argument::None, help: "what works on this machine", run: doctor },
-    Command { name: "quit", argument: Argument::None, help: "detaches everything and leaves, as Ctrl-D does", run: quit },
+    Command {
+        name: "quit",
+        argument: Argument::None,
+        help: "detaches everything and leaves, as Ctrl-D does",
+        run: quit,
+    },
 ];
 
 /// Runs a command, without its colon.
@@ -108,8 +158,25 @@ pub fn help_text() -> String {
     for (signature, help) in functions::REFERENCE {
         out += &format!("  {signature:<33} {help}\n");
     }
-    out += "\n  t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
-    out += "  Ctrl-C ends what the line waits for, Ctrl-D the session; Tab completes; :doc functions has all of Rhai's\n";
+    out +=
+        "\n  t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
+    out +=
+        "  Ctrl-C ends what the line waits for, Ctrl-D the session; Tab completes; :doc functions has all of Rhai's\n";
+    out
+}
+
+/// The table of docs/repl.md.
+#[cfg(test)]
+pub fn markdown() -> String {
+    let mut out = String::from("| command | what it does |\n|---|---|\n");
+    for one in COMMANDS {
+        let line = format!("{} {}", one.name, one.argument.spelling()).trim_end().replace('|', "\\|");
+        out += &format!("| `:{line}` | {} |\n", one.help);
+    }
+    out += "\n| function | what it does |\n|---|---|\n";
+    for (signature, help) in functions::REFERENCE {
+        out += &format!("| `{signature}` | {help} |\n");
+    }
     out
 }
 
@@ -123,8 +190,10 @@ fn help(console: &mut Console, name: &str) -> Result<(), Diagnostic> {
         return Ok(());
     }
     let all = crate::script::reference::SECTIONS.iter().flat_map(|(_, list)| *list).chain(functions::REFERENCE);
-    let own = |signature: &str| signature.trim_start_matches('.').split('(').next() == Some(name.trim_start_matches('.'));
-    let found: Vec<String> = all.filter(|(signature, _)| own(signature)).map(|(signature, help)| format!("{signature}\n  {help}")).collect();
+    let own =
+        |signature: &str| signature.trim_start_matches('.').split('(').next() == Some(name.trim_start_matches('.'));
+    let found: Vec<String> =
+        all.filter(|(signature, _)| own(signature)).map(|(signature, help)| format!("{signature}\n  {help}")).collect();
     if found.is_empty() {
         return doc(console, name);
     }
@@ -139,9 +208,12 @@ fn tutorial(console: &mut Console, lesson: &str) -> Result<(), Diagnostic> {
     }
     let number = match lesson {
         "" => 1,
-        lesson => lesson.parse().ok().filter(|n| (1..=super::tutorial::LESSONS.len()).contains(n)).ok_or_else(|| {
-            Diagnostic::script(format!("there is no lesson `{lesson}`")).help(format!(":tutorial 1   (of {})", super::tutorial::LESSONS.len()))
-        })?,
+        lesson => {
+            lesson.parse().ok().filter(|n| (1..=super::tutorial::LESSONS.len()).contains(n)).ok_or_else(|| {
+                Diagnostic::script(format!("there is no lesson `{lesson}`"))
+                    .help(format!(":tutorial 1   (of {})", super::tutorial::LESSONS.len()))
+            })?
+        }
     };
     let tutorial = Tutorial::from(number);
     tutorial.show(console);
@@ -154,7 +226,12 @@ fn list(console: &mut Console, pattern: &str) -> Result<(), Diagnostic> {
     let text = match pattern {
         "templates" => listing::templates(&settings.catalog, false),
         "scripts" => listing::scripts(Library::embedded()),
-        pattern => listing::attach_points(Some(pattern).filter(|text| !text.is_empty()), settings.restrict.pid, &settings.machine, false)?,
+        pattern => listing::attach_points(
+            Some(pattern).filter(|text| !text.is_empty()),
+            settings.restrict.pid,
+            &settings.machine,
+            false,
+        )?,
     };
     console.print(&text);
     Ok(())
@@ -162,7 +239,9 @@ fn list(console: &mut Console, pattern: &str) -> Result<(), Diagnostic> {
 
 fn fields(console: &mut Console, point: &str) -> Result<(), Diagnostic> {
     if point.is_empty() {
-        return Err(Diagnostic::script("`:fields` takes an attach point").help(":fields tracepoint:syscalls:sys_enter_openat"));
+        return Err(
+            Diagnostic::script("`:fields` takes an attach point").help(":fields tracepoint:syscalls:sys_enter_openat")
+        );
     }
     let settings = &console.host().settings;
     let text = listing::attach_points(Some(point), settings.restrict.pid, &settings.machine, true)?;
@@ -222,7 +301,8 @@ fn plan(console: &mut Console, name: &str) -> Result<(), Diagnostic> {
             running.iter().enumerate().filter(|(_, chain)| chain.state == State::Running).map(|(n, _)| n).collect()
         }
         name => vec![console.chain(name).ok_or_else(|| {
-            Diagnostic::script(format!("`{name}` is no chain of this session")).help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()")
+            Diagnostic::script(format!("`{name}` is no chain of this session"))
+                .help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()")
         })?],
     };
     if chains.is_empty() {
@@ -231,7 +311,8 @@ fn plan(console: &mut Console, name: &str) -> Result<(), Diagnostic> {
     for n in chains {
         let prepared = host.prepare(n)?;
         let number = host.interactive.get().and_then(|one| one.jobs.of_chain(n)).map_or(n + 1, |job| job.number);
-        let text = report::plan::text(number, &host.chains.borrow()[n].entry, &prepared, &host.settings.restrict, cpus, false);
+        let text =
+            report::plan::text(number, &host.chains.borrow()[n].entry, &prepared, &host.settings.restrict, cpus, false);
         console.print(&text);
     }
     Ok(())
@@ -264,7 +345,8 @@ fn save(console: &mut Console, file: &str) -> Result<(), Diagnostic> {
         return Err(Diagnostic::script("`:save` takes a file").help(":save opens.rhai"));
     }
     if console.saved.is_empty() {
-        return Err(Diagnostic::script("there is nothing to save: no line has made or changed anything yet").help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()"));
+        return Err(Diagnostic::script("there is nothing to save: no line has made or changed anything yet")
+            .help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()"));
     }
     let path = if file.ends_with(".rhai") { file.to_owned() } else { format!("{file}.rhai") };
     let name = path.rsplit('/').next().unwrap_or(&path).trim_end_matches(".rhai").to_owned();
@@ -273,7 +355,8 @@ fn save(console: &mut Console, file: &str) -> Result<(), Diagnostic> {
         None => "",
     };
     let text = console.saved.script(&name, restrict);
-    std::fs::write(&path, &text).map_err(|error| Diagnostic::machine(format!("failed to write `{path}`: {}", load::text(&error))))?;
+    std::fs::write(&path, &text)
+        .map_err(|error| Diagnostic::machine(format!("failed to write `{path}`: {}", load::text(&error))))?;
     console.tell(&format!("wrote {path}; skep run {path}"));
     let script = Script { name: path, text: text.into() };
     if let Some(planner) = &console.planner
@@ -285,11 +368,13 @@ fn save(console: &mut Console, file: &str) -> Result<(), Diagnostic> {
 }
 
 fn edit(console: &mut Console, _: &str) -> Result<(), Diagnostic> {
-    let failed = |what: &str, error: std::io::Error| Diagnostic::machine(format!("failed to {what}: {}", load::text(&error)));
+    let failed =
+        |what: &str, error: std::io::Error| Diagnostic::machine(format!("failed to {what}: {}", load::text(&error)));
     if console.interactive().screen.size().is_none() {
         return Err(Diagnostic::script("`:edit` needs a terminal").help(":load FILE"));
     }
-    let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let editor =
+        ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
     let path = std::env::temp_dir().join(format!("skep-{}.rhai", std::process::id()));
     let show = path.display().to_string();
@@ -319,7 +404,11 @@ fn edit(console: &mut Console, _: &str) -> Result<(), Diagnostic> {
 fn time(console: &mut Console, line: &str) -> Result<(), Diagnostic> {
     if line.is_empty() {
         console.timing = !console.timing;
-        let now = if console.timing { "from now on each line says how long it took" } else { "lines do not say any more how long they took" };
+        let now = if console.timing {
+            "from now on each line says how long it took"
+        } else {
+            "lines do not say any more how long they took"
+        };
         console.tell(now);
         return Ok(());
     }
@@ -343,7 +432,9 @@ fn ttl(console: &mut Console, time: &str) -> Result<(), Diagnostic> {
         },
     }
     console.tell(&match ttl.get() {
-        Some(ttl) => format!("when nobody types for {}, everything is detached", units::duration(ttl.as_nanos() as i128)),
+        Some(ttl) => {
+            format!("when nobody types for {}, everything is detached", units::duration(ttl.as_nanos() as i128))
+        }
         None => "what is attached stays until you leave".to_owned(),
     });
     Ok(())

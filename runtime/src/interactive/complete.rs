@@ -31,7 +31,8 @@ pub struct Candidate {
 
 impl Found {
     pub fn json(&self) -> Json {
-        let all: Vec<Json> = self.candidates.iter().map(|one| json!({ "text": one.text, "shown": one.shown })).collect();
+        let all: Vec<Json> =
+            self.candidates.iter().map(|one| json!({ "text": one.text, "shown": one.shown })).collect();
         json!({ "start": self.start, "candidates": all })
     }
 }
@@ -64,30 +65,36 @@ fn grouped_by_part(candidates: Vec<Candidate>, typed: &str) -> Vec<Candidate> {
     if candidates.len() <= MOST {
         return candidates;
     }
-    let mut groups: Vec<(String, usize)> = Vec::new();
-    for one in &candidates {
-        let rest = &one.text[typed.len()..];
-        let end = rest.char_indices().skip(1).find(|(_, c)| matches!(c, '_' | ':' | '.')).map_or(rest.len(), |(n, c)| n + c.len_utf8());
-        let part = &one.text[..typed.len() + end];
-        match groups.last_mut() {
-            Some((name, count)) if name == part => *count += 1,
-            _ => groups.push((part.to_owned(), 1)),
+    let texts: Vec<&str> = candidates.iter().map(|one| one.text.as_str()).collect();
+    groups(&texts, typed.len()).into_iter().map(|(text, count)| group("", text, count)).collect()
+}
+
+fn group(before: &str, text: &str, count: usize) -> Candidate {
+    let note = if count > 1 { format!("({})", grouped(count as u64)) } else { String::new() };
+    candidate(format!("{before}{text}"), &note)
+}
+
+/// Sorted names by what comes next behind their first `typed` bytes, which all have in common: a part up to `_`, `:` or
+/// `.`; where those are many, a letter. Looks at few of the names.
+fn groups<T: AsRef<str>>(names: &[T], typed: usize) -> Vec<(&str, usize)> {
+    let ends = |c: char| matches!(c, '_' | ':' | '.');
+    let by = |part: &dyn Fn(&str) -> usize| {
+        let mut found = Vec::new();
+        let mut rest = names;
+        while let Some(first) = rest.first() {
+            let first = first.as_ref();
+            let prefix = &first[..typed + part(&first[typed..])];
+            let count = rest.partition_point(|name| name.as_ref().starts_with(prefix)).max(1);
+            found.push((prefix, count));
+            rest = &rest[count..];
         }
-    }
-    let note = |count: usize| if count > 1 { format!("({})", grouped(count as u64)) } else { String::new() };
-    if groups.len() > MOST {
-        // The first letters, then.
-        let mut letters: Vec<(String, usize)> = Vec::new();
-        for one in &candidates {
-            let part: String = one.text.chars().take(typed.chars().count() + 1).collect();
-            match letters.last_mut() {
-                Some((name, count)) if *name == part => *count += 1,
-                _ => letters.push((part, 1)),
-            }
-        }
-        groups = letters;
-    }
-    groups.into_iter().map(|(text, count)| candidate(text, &note(count))).collect()
+        found
+    };
+    let parts = by(&|rest| {
+        let end = rest.char_indices().skip(1).find(|(_, c)| ends(*c));
+        end.map_or(rest.len(), |(n, c)| n + c.len_utf8())
+    });
+    if parts.len() <= MOST { parts } else { by(&|rest| rest.chars().next().map_or(0, char::len_utf8)) }
 }
 
 /// Where the text begins that the cursor is in.
@@ -117,8 +124,15 @@ fn of_command(command: &str, known: &Known, sources: &Sources) -> Found {
     let Some(command) = COMMANDS.iter().find(|one| one.name == name) else { return Found::default() };
     let mut candidates = match command.argument {
         Argument::None | Argument::Line | Argument::Time => Vec::new(),
-        Argument::Job => known.jobs.iter().map(ToString::to_string).chain(["all".to_owned()]).map(|one| candidate(one, "")).collect(),
-        Argument::Chain => known.variables.iter().filter(|(_, nature)| matches!(nature, Nature::Chain { .. })).map(|(name, _)| candidate(name, "")).collect(),
+        Argument::Job => {
+            known.jobs.iter().map(ToString::to_string).chain(["all".to_owned()]).map(|one| candidate(one, "")).collect()
+        }
+        Argument::Chain => known
+            .variables
+            .iter()
+            .filter(|(_, nature)| matches!(nature, Nature::Chain { .. }))
+            .map(|(name, _)| candidate(name, ""))
+            .collect(),
         Argument::Point | Argument::Pattern => of_point(argument, sources),
         Argument::File => files(argument),
         Argument::Script => scripts(sources).chain(files(argument)).collect(),
@@ -146,7 +160,8 @@ fn files(typed: &str) -> Vec<Candidate> {
         let slash = if entry.path().is_dir() { "/" } else { "" };
         Some(format!("{folder}{name}{slash}"))
     });
-    let mut all: Vec<Candidate> = named.filter(|name| name.starts_with(typed)).map(|name| candidate(name, "")).collect();
+    let mut all: Vec<Candidate> =
+        named.filter(|name| name.starts_with(typed)).map(|name| candidate(name, "")).collect();
     all.sort();
     all
 }
@@ -160,7 +175,20 @@ fn of_point(typed: &str, sources: &Sources) -> Vec<Candidate> {
     let Some(provider) = Sources::provider(short) else { return Vec::new() };
     if matches!(provider, "uprobe" | "uretprobe" | "usdt") && rest.contains('/') && !rest.contains(':') {
         let all = files(rest).into_iter();
-        return all.map(|one| candidate(format!("{short}:{}{}", one.text, if one.text.ends_with('/') { "" } else { ":" }), "")).collect();
+        return all
+            .map(|one| candidate(format!("{short}:{}{}", one.text, if one.text.ends_with('/') { "" } else { ":" }), ""))
+            .collect();
+    }
+    if matches!(provider, "kprobe" | "kretprobe" | "fentry" | "fexit") {
+        let names = sources.functions();
+        let from = names.partition_point(|name| name.as_str() < rest);
+        let names = &names[from..];
+        let names = &names[..names.partition_point(|name| name.starts_with(rest))];
+        let before = format!("{short}:");
+        return match names.len() {
+            0..=MOST => names.iter().map(|name| candidate(format!("{before}{name}"), "")).collect(),
+            _ => groups(names, rest.len()).into_iter().map(|(text, count)| group(&before, text, count)).collect(),
+        };
     }
     let note = |count: Option<usize>| count.map(|count| format!("({count})")).unwrap_or_default();
     let named = sources.points(provider, rest).into_iter();
@@ -172,7 +200,12 @@ fn of_text(before: &str, inside: &str, start: usize, known: &Known, sources: &So
     let (call, _) = call(before).unwrap_or_default();
     let candidates = match call {
         "probe" | "span" | "first_of" => of_point(inside, sources),
-        "template" => sources.catalog.iter().filter(|one| one.manifest().is_ok_and(|manifest| !manifest.is_generic())).map(|one| candidate(&*one.name, "")).collect(),
+        "template" => sources
+            .catalog
+            .iter()
+            .filter(|one| one.manifest().is_ok_and(|manifest| !manifest.is_generic()))
+            .map(|one| candidate(&*one.name, ""))
+            .collect(),
         "flamegraph" | "folded" | "pprof" | "speedscope" | "flamediff" | "csv" | "flame" => files(inside),
         "sort_by" | "sort_by_ascending" => vec![candidate("value", "")],
         _ if before.trim_end().ends_with("import") => scripts(sources).collect(),
@@ -224,17 +257,25 @@ fn of_code(text: &str, known: &Known, sources: &Sources) -> (usize, Vec<Candidat
     if let Nature::Chain { template: Some(name), .. } = source(text, known)
         && let Some(manifest) = sources.catalog.get(&name).and_then(|one| one.manifest().ok())
     {
-        all.extend(manifest.fields.iter().map(|field| candidate(&*field.name, field.unit.as_deref().unwrap_or_default())));
+        all.extend(
+            manifest.fields.iter().map(|field| candidate(&*field.name, field.unit.as_deref().unwrap_or_default())),
+        );
     }
     all.extend(known.variables.iter().map(|(name, _)| candidate(name, "")));
     all.extend(known.functions.iter().map(|name| candidate(format!("{name}("), "")));
     all.extend(BUILTINS.iter().map(|(name, _)| candidate(*name, "")));
     for (signature, _) in SECTIONS.iter().flat_map(|(_, list)| *list).chain(functions::REFERENCE) {
-        if let Some((name, _)) = signature.split_once('(').filter(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')) {
+        if let Some((name, _)) = signature
+            .split_once('(')
+            .filter(|(name, _)| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        {
             all.push(Candidate { text: format!("{name}("), shown: (*signature).to_owned() });
         }
     }
-    all.extend(["let", "for", "in", "if", "else", "while", "fn", "return", "import", "and", "or", "args", "true", "false"].map(|name| candidate(name, "")));
+    all.extend(
+        ["let", "for", "in", "if", "else", "while", "fn", "return", "import", "and", "or", "args", "true", "false"]
+            .map(|name| candidate(name, "")),
+    );
     (start, all)
 }
 
@@ -270,7 +311,9 @@ fn source(text: &str, known: &Known) -> Nature {
         Some((at, call)) if at >= text.len() - statement.len() => {
             let texts: Vec<String> = text[at..].split('"').skip(1).step_by(2).map(str::to_owned).collect();
             match (call, texts.as_slice()) {
-                ("template(", [name, ..]) => Nature::Chain { points: Vec::new(), template: Some(name.clone()), columns: Vec::new() },
+                ("template(", [name, ..]) => {
+                    Nature::Chain { points: Vec::new(), template: Some(name.clone()), columns: Vec::new() }
+                }
                 ("span(", [_, end, ..]) => chain_of(end, text),
                 (_, [point, ..]) => chain_of(point, text),
                 _ => Nature::Other,
@@ -370,7 +413,9 @@ fn members(receiver: &str, text: &str, known: &Known, sources: &Sources) -> Vec<
     let ours = functions::REFERENCE.iter().filter(|_| matches!(nature, Nature::Chain { .. }));
     let mut all = Vec::new();
     for (signature, _) in lists.chain(ours) {
-        let Some((name, arguments)) = signature.strip_prefix('.').and_then(|rest| rest.split_once('(')) else { continue };
+        let Some((name, arguments)) = signature.strip_prefix('.').and_then(|rest| rest.split_once('(')) else {
+            continue;
+        };
         let text = if arguments.starts_with(')') { format!("{name}()") } else { format!("{name}(") };
         all.push(Candidate { text, shown: (*signature).to_owned() });
     }

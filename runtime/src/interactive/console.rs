@@ -213,7 +213,11 @@ impl Console {
             Some(command) => {
                 // `:tutorial` itself is no answer to a lesson.
                 let lesson = self.tutorial.is_some() && !command.starts_with("tut");
-                commands::run(self, command).map(|()| if lesson { self.check_lesson(text, &Done::default()) })
+                commands::run(self, command).map(|()| {
+                    if lesson {
+                        self.check_lesson(text, &Done::default())
+                    }
+                })
             }
             None => self.evaluate(text, true).map(|done| self.check_lesson(text, &done)),
         };
@@ -280,7 +284,8 @@ impl Console {
             (_, Ok(value)) => {
                 self.functions = self.functions.merge(&ast.clone_functions_only());
                 self.keep_imports(&text);
-                let mut done = Done { chains: (chains..self.host().chains.borrow().len()).collect(), value, showed: false };
+                let mut done =
+                    Done { chains: (chains..self.host().chains.borrow().len()).collect(), value, showed: false };
                 let started = self.interactive().start(&self.host().clone());
                 let started = started.map_err(|diagnostic| self.placed(diagnostic))?;
                 done.chains.extend(started.iter().filter(|n| **n < chains));
@@ -306,9 +311,7 @@ impl Console {
     fn compiled(&self, script: &Script, number: usize) -> Result<AST, Diagnostic> {
         let Runner { engine, scope, .. } = &self.runner;
         let compiled = catch_unwind(AssertUnwindSafe(|| engine.compile_with_scope(scope, &*script.text)));
-        let mut ast = compiled
-            .map_err(|_| bug())?
-            .map_err(|error| self.runner.failed(script).of_parse(&error))?;
+        let mut ast = compiled.map_err(|_| bug())?.map_err(|error| self.runner.failed(script).of_parse(&error))?;
         check_comments(&script.text)?;
         ast.set_source(modules::source(number));
         Ok(ast)
@@ -379,7 +382,8 @@ impl Console {
         let ours: std::collections::HashSet<&str> = self.runner.known().iter().map(String::as_str).collect();
         let variables = self.runner.scope.iter().filter(|(name, _, _)| !ours.contains(name));
         known.variables = variables.map(|(name, _, value)| (name.to_owned(), Nature::of(&value, &chains))).collect();
-        known.functions = self.functions.iter_functions().map(|one| one.name.to_owned()).filter(|name| !name.contains('$')).collect();
+        known.functions =
+            self.functions.iter_functions().map(|one| one.name.to_owned()).filter(|name| !name.contains('$')).collect();
         known.jobs = self.interactive().jobs.numbers();
     }
 
@@ -417,7 +421,7 @@ fn rendered(diagnostic: &Diagnostic, name: &str, text: &str) -> (Kind, String) {
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// A panic is shown as one of our bugs, and not in the middle of what is being typed.
-fn quiet_panics() {
+pub(super) fn quiet_panics() {
     let own = std::thread::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

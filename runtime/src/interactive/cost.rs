@@ -24,7 +24,10 @@ pub fn run(console: &mut Console) -> Result<(), Diagnostic> {
             Ok(counting) => counting,
             Err(error) => {
                 let message = format!("the kernel does not count what programs cost: {}", load::text(&error));
-                return raise(Diagnostic::machine(message).help("it takes root, and Linux 5.8").nowhere(), context.call_position());
+                return raise(
+                    Diagnostic::machine(message).help("it takes root, and Linux 5.8").nowhere(),
+                    context.call_position(),
+                );
             }
         };
         let (before, began) = (costs(host), Instant::now());
@@ -51,10 +54,10 @@ fn costs(host: &Rc<Host>) -> Vec<(usize, Cost, String)> {
     let list = interactive.jobs.list.borrow();
     let of = |job: &Rc<super::jobs::Job>| {
         let session = job.running.active.session.borrow();
-        let sum = session.programs().map(cost::of).fold(Cost::default(), |sum, one| Cost {
-            nanos: sum.nanos + one.nanos,
-            runs: sum.runs + one.runs,
-        });
+        let sum = session
+            .programs()
+            .map(cost::of)
+            .fold(Cost::default(), |sum, one| Cost { nanos: sum.nanos + one.nanos, runs: sum.runs + one.runs });
         (job.number, sum, job.what.clone())
     };
     list.iter().map(of).collect()

@@ -66,7 +66,10 @@ fn watch(context: &NativeCallContext, host: &Rc<Host>, probe: &Probe, every: Dur
     }
     if let Ok(None) = host.table(probe.chain) {
         let error = Diagnostic::script("this chain has no table to watch");
-        return raise(error.help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()"), context.call_position());
+        return raise(
+            error.help("let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()"),
+            context.call_position(),
+        );
     }
     let keys = interactive.screen.keys();
     let mut over = 0;
@@ -122,7 +125,8 @@ fn plot(context: &NativeCallContext, host: &Rc<Host>, value: &Dynamic) -> Fallib
         .iter()
         .map(|row| {
             let key = row.key.iter().zip(&table.spec.key);
-            let key: Vec<String> = key.map(|(value, column)| report::text::value(value, column, &*host.names)).collect();
+            let key: Vec<String> =
+                key.map(|(value, column)| report::text::value(value, column, &*host.names)).collect();
             (key.join(" "), number(&row.value), report::text::measured(&row.value, table.spec.show))
         })
         .collect();
@@ -162,7 +166,8 @@ fn number(value: &Measure) -> f64 {
 fn flame(host: &Host, value: &Dynamic) -> Result<String, Diagnostic> {
     let table = table(host, value)?;
     if !profile::has_stacks(&table) {
-        return Err(Diagnostic::script("this table has no call chains").help("probe(\"profile:hz:99\").by(comm, kstack, ustack).count()"));
+        return Err(Diagnostic::script("this table has no call chains")
+            .help("probe(\"profile:hz:99\").by(comm, kstack, ustack).count()"));
     }
     let free = |n: &usize| !Path::new(&format!("flame-{n}.svg")).exists();
     let path = format!("flame-{}.svg", (1..10_000).find(free).unwrap_or(10_000));
@@ -177,7 +182,10 @@ mod tests {
 
     #[test]
     fn bars_fit_the_terminal() {
-        let rows = [("bash".to_owned(), 10.0, "10".to_owned()), ("a-very-long-name-of-a-thread".to_owned(), 5.0, "5".to_owned())];
+        let rows = [
+            ("bash".to_owned(), 10.0, "10".to_owned()),
+            ("a-very-long-name-of-a-thread".to_owned(), 5.0, "5".to_owned()),
+        ];
         let text = bars(&rows, 40, 10);
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert_eq!(text.lines().next().unwrap().matches('█').count(), 22, "{text}");

@@ -83,18 +83,37 @@ pub struct Sources {
     /// Names of fields.
     pub fields: Vec<String>,
     tracepoints: std::cell::OnceCell<BTreeMap<String, Vec<String>>>,
+    functions: std::cell::OnceCell<Vec<String>>,
     binaries: RefCell<HashMap<(String, bool), Rc<Vec<String>>>>,
 }
 
 impl Sources {
     pub fn new(machine: Machine, catalog: Catalog) -> Sources {
         let fields = crate::script::engine::names(&catalog);
-        Sources { machine, catalog, fields, tracepoints: Default::default(), binaries: RefCell::default() }
+        Sources {
+            machine,
+            catalog,
+            fields,
+            tracepoints: Default::default(),
+            functions: Default::default(),
+            binaries: RefCell::default(),
+        }
     }
 
     pub fn tracepoints(&self) -> &BTreeMap<String, Vec<String>> {
         // Where this process may not look there is nothing to complete.
         self.tracepoints.get_or_init(|| self.machine.tracepoints().unwrap_or_default())
+    }
+
+    /// Functions of the kernel that can be traced, sorted.
+    pub fn functions(&self) -> &[String] {
+        self.functions.get_or_init(|| {
+            let Ok(functions) = self.machine.functions() else { return Vec::new() };
+            let mut names: Vec<String> = functions.map(|function| function.name.to_owned()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        })
     }
 
     pub fn scripts(&self) -> Vec<String> {
@@ -107,20 +126,25 @@ impl Sources {
         let plain = |names: Vec<String>| names.into_iter().map(|name| (name, None)).collect::<Vec<_>>();
         match provider {
             "tracepoint" => match rest.split_once(':') {
-                None => self.tracepoints().iter().map(|(category, names)| (format!("{category}:"), Some(names.len()))).collect(),
+                None => self
+                    .tracepoints()
+                    .iter()
+                    .map(|(category, names)| (format!("{category}:"), Some(names.len())))
+                    .collect(),
                 Some((category, _)) => {
                     let names = self.tracepoints().get(category).map_or(&[][..], Vec::as_slice);
                     plain(names.iter().map(|name| format!("{category}:{name}")).collect())
                 }
             },
             "rawtracepoint" => {
-                let mut names: Vec<String> = self.tracepoints().iter().filter(|(category, _)| *category != "syscalls").flat_map(|(_, names)| names.clone()).collect();
+                let mut names: Vec<String> = self
+                    .tracepoints()
+                    .iter()
+                    .filter(|(category, _)| *category != "syscalls")
+                    .flat_map(|(_, names)| names.clone())
+                    .collect();
                 names.sort();
                 plain(names)
-            }
-            "kprobe" | "kretprobe" | "fentry" | "fexit" => {
-                let Ok(functions) = self.machine.functions() else { return Vec::new() };
-                functions.filter(|function| function.name.starts_with(rest)).map(|function| (function.name.to_owned(), None)).collect()
             }
             "uprobe" | "uretprobe" | "usdt" => match rest.split_once(':') {
                 None => self.libraries(),
@@ -142,7 +166,7 @@ impl Sources {
     pub fn count(&self, provider: &str) -> Option<usize> {
         match provider {
             "tracepoint" => Some(self.tracepoints().values().map(Vec::len).sum()),
-            "kprobe" | "kretprobe" | "fentry" | "fexit" => self.machine.functions().ok().map(Iterator::count),
+            "kprobe" | "kretprobe" | "fentry" | "fexit" => Some(self.functions().len()),
             _ => None,
         }
         .filter(|count| *count > 0)
@@ -160,7 +184,11 @@ impl Sources {
         let read = || -> Option<Vec<String>> {
             let found = Target::default().resolve(target).ok()?;
             let mut names: Vec<String> = match usdt {
-                true => usdt::sites(&found.path).ok()?.into_iter().map(|site| format!("{}:{}", site.provider, site.name)).collect(),
+                true => usdt::sites(&found.path)
+                    .ok()?
+                    .into_iter()
+                    .map(|site| format!("{}:{}", site.provider, site.name))
+                    .collect(),
                 false => Binary::open(&found.path).ok()?.functions().iter().map(|one| one.name.clone()).collect(),
             };
             names.sort();

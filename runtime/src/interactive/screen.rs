@@ -98,7 +98,8 @@ impl Screen {
         let left_out = self.left_out.take();
         if left_out > 0 {
             let time = units::duration(passed.as_nanos() as i128);
-            let line = format!("… {} more lines in {time} (.filter(…) them, or .count() them)\n", units::grouped(left_out));
+            let line =
+                format!("… {} more lines in {time} (.filter(…) them, or .count() them)\n", units::grouped(left_out));
             if self.typing.get() {
                 self.front.borrow_mut().above(&line);
             } else {
@@ -133,7 +134,7 @@ impl Screen {
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.shown.get() >= READABLE {
-                self.left_out.set(self.left_out.get() + 1);
+                self.left_out.set(self.left_out.get() + u64::from(line.ends_with(b"\n")));
                 continue;
             }
             self.shown.set(self.shown.get() + u64::from(line.ends_with(b"\n")));

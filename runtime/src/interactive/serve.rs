@@ -305,7 +305,9 @@ impl Interactive {
             return;
         }
         let time = units::duration(ttl.as_nanos() as i128);
-        host.output.borrow_mut().tell(&format!("nothing was typed for {time}: everything is detached (:ttl changes that)"));
+        host.output
+            .borrow_mut()
+            .tell(&format!("nothing was typed for {time}: everything is detached (:ttl changes that)"));
         self.stop_all();
         self.reap(context, host);
     }
@@ -400,11 +402,11 @@ impl Interactive {
             let next = Cell::new(Instant::now() + period);
             let line = self.line.get();
             let number = self.jobs.next();
-            let timer = Timer { number, period, next, closure, stop: Cell::default(), line, history: RefCell::default() };
-            host.output.borrow_mut().tell(&format!(
-                "every {}; job {number}",
-                units::duration(period.as_nanos() as i128)
-            ));
+            let timer =
+                Timer { number, period, next, closure, stop: Cell::default(), line, history: RefCell::default() };
+            host.output
+                .borrow_mut()
+                .tell(&format!("every {}; job {number}", units::duration(period.as_nanos() as i128)));
             self.jobs.timers.borrow_mut().push(Rc::new(timer));
         }
     }
@@ -432,7 +434,10 @@ impl Interactive {
         }
         if let Some(job) = chains.iter().find_map(|chain| self.jobs.of_chain(*chain)) {
             let error = Diagnostic::script(format!("this chain runs already, as job {}", job.number));
-            return raise(error.help(format!(".value() has what it counted so far; :stop {} ends it", job.number)), position);
+            return raise(
+                error.help(format!(".value() has what it counted so far; :stop {} ends it", job.number)),
+                position,
+            );
         }
         self.start_timers(host);
         let what = chains.iter().map(|chain| what(&host.chains.borrow()[*chain].entry)).collect::<Vec<_>>().join("; ");

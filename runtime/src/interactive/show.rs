@@ -23,7 +23,8 @@ pub fn value(host: &Rc<Host>, value: &Dynamic, started: &[usize]) -> bool {
         // A Vec takes whatever is written.
         let _infallible = report::histogram::draw(&mut text, &histogram.histogram, &output.style());
         output.print(String::from_utf8_lossy(&text).trim_end());
-    } else if let Some(list) = value.read_lock::<rhai::Array>().filter(|list| list.iter().any(Dynamic::is::<RowValue>)) {
+    } else if let Some(list) = value.read_lock::<rhai::Array>().filter(|list| list.iter().any(Dynamic::is::<RowValue>))
+    {
         list.iter().for_each(|row| output.print(&row.to_string()));
     } else if value.is_array() || value.is_map() {
         output.print(&format!("{value:?}"));
@@ -44,7 +45,9 @@ fn chain(host: &Rc<Host>, chain: usize) -> bool {
         Ok(None) => {
             let text = match state {
                 State::Running => "its events are shown as they come; .stop() ends it",
-                State::Waiting => "nothing is attached yet: say what is wanted of its events: .count(), .hist(…), .each(|e| …)",
+                State::Waiting => {
+                    "nothing is attached yet: say what is wanted of its events: .count(), .hist(…), .each(|e| …)"
+                }
                 State::Done => "it has no values",
             };
             host.output.borrow_mut().tell(text);

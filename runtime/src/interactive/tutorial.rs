@@ -95,9 +95,7 @@ pub const LESSONS: &[Lesson] = &[
         text: "`profile:hz:99` looks 99 times a second at what each CPU does; `kstack` and `ustack` are call chains. `flame(s)`\n\
                then draws a flame graph.",
         example: "let s = probe(\"profile:hz:99\").by(comm, kstack).count()",
-        is_done: |seen| {
-            seen.any(|entry| entry.key.iter().any(|column| column.expr.to_string().contains("stack")))
-        },
+        is_done: |seen| seen.any(|entry| entry.key.iter().any(|column| column.expr.to_string().contains("stack"))),
     },
     Lesson {
         title: "A language",
@@ -130,7 +128,10 @@ impl Tutorial {
         if let Some(lesson) = LESSONS.get(self.lesson) {
             let number = self.lesson + 1;
             let count = LESSONS.len();
-            console.print(&format!("\nLesson {number} of {count}: {}\n{}\n\n    {}\n", lesson.title, lesson.text, lesson.example));
+            console.print(&format!(
+                "\nLesson {number} of {count}: {}\n{}\n\n    {}\n",
+                lesson.title, lesson.text, lesson.example
+            ));
         }
     }
 

@@ -39,7 +39,10 @@ pub fn is_unfinished(text: &str) -> bool {
         }
     }
     // More closed than opened is an error already.
-    depth > 0 || depth == 0 && matches!(last, Some('.' | ',' | '=' | '+' | '-' | '*' | '&' | '|' | '<' | '>')) && !text.trim_end().ends_with("||")
+    depth > 0
+        || depth == 0
+            && matches!(last, Some('.' | ',' | '=' | '+' | '-' | '*' | '&' | '|' | '<' | '>'))
+            && !text.trim_end().ends_with("||")
 }
 
 enum End {

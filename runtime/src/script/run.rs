@@ -94,12 +94,7 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
 }
 
 /// Calls a closure and gives its value; `exit()` inside ends the run and is no error.
-pub fn call(
-    context: &NativeCallContext,
-    host: &Host,
-    closure: &Closure,
-    arguments: Vec<Dynamic>,
-) -> Fallible<Dynamic> {
+pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<Dynamic> {
     host.busy_since.set(Instant::now());
     host.asked_to_end.set(None);
     match closure.function.call_raw(context, None, arguments) {
@@ -145,8 +140,9 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
             let chain = &mut host.chains.borrow_mut()[chain];
             chain.state = State::Done;
             let streams = matches!(chain.entry.output, Output::Stream { .. });
-            chain.table = (!streams)
-                .then(|| Table::from_entries(session::spec(&chain.entry, &prepared), Vec::<(Vec<u8>, Vec<u64>)>::new()));
+            chain.table = (!streams).then(|| {
+                Table::from_entries(session::spec(&chain.entry, &prepared), Vec::<(Vec<u8>, Vec<u64>)>::new())
+            });
         }
         return Ok(());
     }
