@@ -251,6 +251,62 @@ fn tutorial_is_done_by_its_own_examples() {
 }
 
 #[test]
+fn parameters_of_a_running_template_change() {
+    privileged!();
+    let mut terminal = session();
+    terminal.answers("let t = template(\"killsnoop\").filter(comm == \"work-signal\").by(signal).count()", "; job 1\n");
+    terminal.answers("t.set(#{ only_signal: 10 })", "was attached anew");
+    terminal.answers(":jobs", "  1  template killsnoop");
+    let error = terminal.answers("t.set(#{ only_sigal: 1 })", "did you mean `only_signal`?\n");
+    assert!(error.contains("error: "), "{error}");
+    terminal.answers(":plan t", "set     only_signal 10");
+}
+
+#[test]
+fn editor_runs_what_it_saved() {
+    let mut terminal = Terminal::with(&["repl"], |command, folder| {
+        let editor = folder.file("editor", "#!/bin/sh\nsed -i 's/1 + 1/40 + 2/' \"$1\"\n");
+        command.env("VISUAL", format!("sh {editor}"));
+    })
+    .ready();
+    terminal.answers("1 + 1", "2\n");
+    terminal.answers(":edit", "40 + 2\n42\n");
+}
+
+#[test]
+fn watch_draws_in_place_until_a_key() {
+    privileged!();
+    let mut terminal = session();
+    terminal.answers(&count("work-watch"), "; job 1\n");
+    terminal.line("watch(t, \"100ms\")");
+    terminal.until("no samples\n");
+    work("work-watch", "getpgid 23");
+    terminal.until("count: 23\n");
+    terminal.keys(b" ");
+    terminal.until("skep> ");
+    assert!(terminal.raw().windows(4).any(|bytes| bytes == b"\x1b[1A"));
+    terminal.answers("1 + 1", "2\n");
+}
+
+#[test]
+fn plot_cost_and_csv_are_of_what_runs() {
+    privileged!();
+    let mut terminal = session();
+    terminal.answers(
+        "let t = probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"work-plot\").by(comm).count()",
+        "; job 1\n",
+    );
+    work("work-plot", "getpgid 23");
+    terminal.answers("plot(t)", "work-plot  ██");
+    terminal.answers(":cost", "of a CPU");
+    terminal.answers("t.csv(\"t.csv\")", "");
+    assert_eq!(
+        std::fs::read_to_string(terminal.folder.0.join("t.csv")).unwrap_or_default(),
+        "comm,count\nwork-plot,23\n"
+    );
+}
+
+#[test]
 fn table_is_cut_to_the_width_that_the_terminal_has_now() {
     privileged!();
     let mut terminal = session();

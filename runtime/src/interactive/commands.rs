@@ -158,8 +158,7 @@ pub fn help_text() -> String {
     for (signature, help) in functions::REFERENCE {
         out += &format!("  {signature:<33} {help}\n");
     }
-    out +=
-        "\n  t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
+    out += "\n  let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
     out +=
         "  Ctrl-C ends what the line waits for, Ctrl-D the session; Tab completes; :doc functions has all of Rhai's\n";
     out

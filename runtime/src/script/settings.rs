@@ -48,6 +48,7 @@ pub fn register(engine: &mut Engine) {
                 let text = format!(
                     "`{name}` was attached anew: its parameters are constants of its programs; counts begin anew"
                 );
+                interactive.changed.set(true);
                 probe.host.output.borrow_mut().tell(&text);
                 Ok(probe)
             }
