@@ -76,6 +76,9 @@ impl Nature {
     }
 }
 
+/// Of a program's functions or USDT probes.
+type Names = Rc<Vec<String>>;
+
 /// What does not change while a session lasts; looked up when it is first asked for.
 pub struct Sources {
     pub machine: Machine,
@@ -84,7 +87,7 @@ pub struct Sources {
     pub fields: Vec<String>,
     tracepoints: std::cell::OnceCell<BTreeMap<String, Vec<String>>>,
     functions: std::cell::OnceCell<Vec<String>>,
-    binaries: RefCell<HashMap<(String, bool), Rc<Vec<String>>>>,
+    binaries: RefCell<HashMap<(String, bool), Names>>,
 }
 
 impl Sources {
@@ -180,7 +183,7 @@ impl Sources {
         names.into_iter().map(|name| (name, None)).collect()
     }
 
-    fn binary(&self, target: &str, usdt: bool) -> Rc<Vec<String>> {
+    fn binary(&self, target: &str, usdt: bool) -> Names {
         let read = || -> Option<Vec<String>> {
             let found = Target::default().resolve(target).ok()?;
             let mut names: Vec<String> = match usdt {
