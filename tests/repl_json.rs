@@ -114,15 +114,15 @@ fn completions_have_a_place_and_what_they_stand_for() {
 fn jobs_are_listed_subscribed_to_and_interrupted() {
     privileged!();
     let mut session = Session::start();
-    let count = "let t = probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"skep-workload\").count()";
+    let count = "let t = probe(\"t:syscalls:sys_enter_getpgid\").filter(comm == \"json-work\").count()";
     assert_eq!(session.evaluate(count).1["ok"], true);
-    let status = Command::new(workload::path()).args(["getpgid", "23"]).status();
+    let status = Command::new(workload::path()).args(["name", "json-work", "getpgid", "23"]).status();
     assert!(status.is_ok_and(|status| status.success()));
     let (_, jobs) = session.ask(json!({ "do": "jobs" }));
     assert_eq!((&jobs["data"][0]["job"], &jobs["data"][0]["events"]), (&json!(1), &json!(23)), "{jobs}");
     assert_eq!(session.ask(json!({ "do": "subscribe", "job": 1, "every": "100ms" })).1["ok"], true);
     let table = session.next();
-    assert_eq!((&table["type"], &table["value"]), (&json!("table"), &json!(23)), "{table}");
+    assert_eq!((&table["type"], &table["rows"][0]["value"]), (&json!("table"), &json!(23)), "{table}");
     assert_eq!(session.ask(json!({ "do": "subscribe", "job": 7 })).1["ok"], false);
     // A run without an end is ended by a request.
     session.last += 1;

@@ -141,6 +141,9 @@ pub fn read(typing: Typing) {
 
 fn lines(typing: Typing) {
     let Typing { sender, known, catalog, vi, printer } = typing;
+    // Keys come before events, however many those are. Without the privilege they take turns.
+    // SAFETY: no memory is involved; 0 is this thread.
+    let _unprivileged = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -10) };
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let config = Config::builder()
         .max_history_size(history::LENGTH)

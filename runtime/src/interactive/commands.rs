@@ -158,10 +158,24 @@ pub fn help_text() -> String {
     for (signature, help) in functions::REFERENCE {
         out += &format!("  {signature:<33} {help}\n");
     }
-    out +=
-        "\n  t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
+    out += "\n  let t = probe(\"t:syscalls:sys_enter_openat\").by(comm).count()   attaches; `t` alone shows its table now\n";
     out +=
         "  Ctrl-C ends what the line waits for, Ctrl-D the session; Tab completes; :doc functions has all of Rhai's\n";
+    out
+}
+
+/// The table of docs/repl.md.
+#[cfg(test)]
+pub fn markdown() -> String {
+    let mut out = String::from("| command | what it does |\n|---|---|\n");
+    for one in COMMANDS {
+        let line = format!("{} {}", one.name, one.argument.spelling()).trim_end().replace('|', "\\|");
+        out += &format!("| `:{line}` | {} |\n", one.help);
+    }
+    out += "\n| function | what it does |\n|---|---|\n";
+    for (signature, help) in functions::REFERENCE {
+        out += &format!("| `{signature}` | {help} |\n");
+    }
     out
 }
 

@@ -65,34 +65,36 @@ fn grouped_by_part(candidates: Vec<Candidate>, typed: &str) -> Vec<Candidate> {
     if candidates.len() <= MOST {
         return candidates;
     }
-    let mut groups: Vec<(String, usize)> = Vec::new();
-    for one in &candidates {
-        let rest = &one.text[typed.len()..];
-        let end = rest
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| matches!(c, '_' | ':' | '.'))
-            .map_or(rest.len(), |(n, c)| n + c.len_utf8());
-        let part = &one.text[..typed.len() + end];
-        match groups.last_mut() {
-            Some((name, count)) if name == part => *count += 1,
-            _ => groups.push((part.to_owned(), 1)),
+    let texts: Vec<&str> = candidates.iter().map(|one| one.text.as_str()).collect();
+    groups(&texts, typed.len()).into_iter().map(|(text, count)| group("", text, count)).collect()
+}
+
+fn group(before: &str, text: &str, count: usize) -> Candidate {
+    let note = if count > 1 { format!("({})", grouped(count as u64)) } else { String::new() };
+    candidate(format!("{before}{text}"), &note)
+}
+
+/// Sorted names by what comes next behind their first `typed` bytes, which all have in common: a part up to `_`, `:` or
+/// `.`; where those are many, a letter. Looks at few of the names.
+fn groups<T: AsRef<str>>(names: &[T], typed: usize) -> Vec<(&str, usize)> {
+    let ends = |c: char| matches!(c, '_' | ':' | '.');
+    let by = |part: &dyn Fn(&str) -> usize| {
+        let mut found = Vec::new();
+        let mut rest = names;
+        while let Some(first) = rest.first() {
+            let first = first.as_ref();
+            let prefix = &first[..typed + part(&first[typed..])];
+            let count = rest.partition_point(|name| name.as_ref().starts_with(prefix)).max(1);
+            found.push((prefix, count));
+            rest = &rest[count..];
         }
-    }
-    let note = |count: usize| if count > 1 { format!("({})", grouped(count as u64)) } else { String::new() };
-    if groups.len() > MOST {
-        // The first letters, then.
-        let mut letters: Vec<(String, usize)> = Vec::new();
-        for one in &candidates {
-            let part: String = one.text.chars().take(typed.chars().count() + 1).collect();
-            match letters.last_mut() {
-                Some((name, count)) if *name == part => *count += 1,
-                _ => letters.push((part, 1)),
-            }
-        }
-        groups = letters;
-    }
-    groups.into_iter().map(|(text, count)| candidate(text, &note(count))).collect()
+        found
+    };
+    let parts = by(&|rest| {
+        let end = rest.char_indices().skip(1).find(|(_, c)| ends(*c));
+        end.map_or(rest.len(), |(n, c)| n + c.len_utf8())
+    });
+    if parts.len() <= MOST { parts } else { by(&|rest| rest.chars().next().map_or(0, char::len_utf8)) }
 }
 
 /// Where the text begins that the cursor is in.
@@ -176,6 +178,17 @@ fn of_point(typed: &str, sources: &Sources) -> Vec<Candidate> {
         return all
             .map(|one| candidate(format!("{short}:{}{}", one.text, if one.text.ends_with('/') { "" } else { ":" }), ""))
             .collect();
+    }
+    if matches!(provider, "kprobe" | "kretprobe" | "fentry" | "fexit") {
+        let names = sources.functions();
+        let from = names.partition_point(|name| name.as_str() < rest);
+        let names = &names[from..];
+        let names = &names[..names.partition_point(|name| name.starts_with(rest))];
+        let before = format!("{short}:");
+        return match names.len() {
+            0..=MOST => names.iter().map(|name| candidate(format!("{before}{name}"), "")).collect(),
+            _ => groups(names, rest.len()).into_iter().map(|(text, count)| group(&before, text, count)).collect(),
+        };
     }
     let note = |count: Option<usize>| count.map(|count| format!("({count})")).unwrap_or_default();
     let named = sources.points(provider, rest).into_iter();

@@ -263,6 +263,7 @@ impl Console {
         self.interactive().line.set(self.lines.len());
         self.interactive().looked.set(false);
         self.interactive().played.set(false);
+        self.interactive().changed.set(false);
         let chains = self.host().chains.borrow().len();
         let ast = self.compiled(&script, number)?;
         let outcome = self.caught(&script, &ast);
@@ -289,7 +290,7 @@ impl Console {
                 let started = self.interactive().start(&self.host().clone());
                 let started = started.map_err(|diagnostic| self.placed(diagnostic))?;
                 done.chains.extend(started.iter().filter(|n| **n < chains));
-                done.showed = show::value(self.host(), &done.value, &started);
+                done.showed = !self.interactive().changed.get() && show::value(self.host(), &done.value, &started);
                 if keep {
                     let interactive = self.interactive();
                     let look = done.showed && done.chains.is_empty() || interactive.played.get();
@@ -421,7 +422,7 @@ fn rendered(diagnostic: &Diagnostic, name: &str, text: &str) -> (Kind, String) {
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// A panic is shown as one of our bugs, and not in the middle of what is being typed.
-fn quiet_panics() {
+pub(super) fn quiet_panics() {
     let own = std::thread::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

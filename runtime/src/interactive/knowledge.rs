@@ -76,6 +76,9 @@ impl Nature {
     }
 }
 
+/// Of a program's functions or USDT probes.
+type Names = Rc<Vec<String>>;
+
 /// What does not change while a session lasts; looked up when it is first asked for.
 pub struct Sources {
     pub machine: Machine,
@@ -83,18 +86,37 @@ pub struct Sources {
     /// Names of fields.
     pub fields: Vec<String>,
     tracepoints: std::cell::OnceCell<BTreeMap<String, Vec<String>>>,
-    binaries: RefCell<HashMap<(String, bool), Rc<Vec<String>>>>,
+    functions: std::cell::OnceCell<Vec<String>>,
+    binaries: RefCell<HashMap<(String, bool), Names>>,
 }
 
 impl Sources {
     pub fn new(machine: Machine, catalog: Catalog) -> Sources {
         let fields = crate::script::engine::names(&catalog);
-        Sources { machine, catalog, fields, tracepoints: Default::default(), binaries: RefCell::default() }
+        Sources {
+            machine,
+            catalog,
+            fields,
+            tracepoints: Default::default(),
+            functions: Default::default(),
+            binaries: RefCell::default(),
+        }
     }
 
     pub fn tracepoints(&self) -> &BTreeMap<String, Vec<String>> {
         // Where this process may not look there is nothing to complete.
         self.tracepoints.get_or_init(|| self.machine.tracepoints().unwrap_or_default())
+    }
+
+    /// Functions of the kernel that can be traced, sorted.
+    pub fn functions(&self) -> &[String] {
+        self.functions.get_or_init(|| {
+            let Ok(functions) = self.machine.functions() else { return Vec::new() };
+            let mut names: Vec<String> = functions.map(|function| function.name.to_owned()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        })
     }
 
     pub fn scripts(&self) -> Vec<String> {
@@ -127,13 +149,6 @@ impl Sources {
                 names.sort();
                 plain(names)
             }
-            "kprobe" | "kretprobe" | "fentry" | "fexit" => {
-                let Ok(functions) = self.machine.functions() else { return Vec::new() };
-                functions
-                    .filter(|function| function.name.starts_with(rest))
-                    .map(|function| (function.name.to_owned(), None))
-                    .collect()
-            }
             "uprobe" | "uretprobe" | "usdt" => match rest.split_once(':') {
                 None => self.libraries(),
                 Some((target, _)) => {
@@ -154,7 +169,7 @@ impl Sources {
     pub fn count(&self, provider: &str) -> Option<usize> {
         match provider {
             "tracepoint" => Some(self.tracepoints().values().map(Vec::len).sum()),
-            "kprobe" | "kretprobe" | "fentry" | "fexit" => self.machine.functions().ok().map(Iterator::count),
+            "kprobe" | "kretprobe" | "fentry" | "fexit" => Some(self.functions().len()),
             _ => None,
         }
         .filter(|count| *count > 0)
@@ -168,7 +183,7 @@ impl Sources {
         names.into_iter().map(|name| (name, None)).collect()
     }
 
-    fn binary(&self, target: &str, usdt: bool) -> Rc<Vec<String>> {
+    fn binary(&self, target: &str, usdt: bool) -> Names {
         let read = || -> Option<Vec<String>> {
             let found = Target::default().resolve(target).ok()?;
             let mut names: Vec<String> = match usdt {

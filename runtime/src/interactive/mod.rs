@@ -24,4 +24,7 @@ mod show;
 pub mod tutorial;
 pub mod unfinished;
 
+#[cfg(test)]
+mod tests;
+
 pub use serve::Interactive;

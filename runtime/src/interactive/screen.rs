@@ -134,7 +134,7 @@ impl Screen {
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.shown.get() >= READABLE {
-                self.left_out.set(self.left_out.get() + 1);
+                self.left_out.set(self.left_out.get() + u64::from(line.ends_with(b"\n")));
                 continue;
             }
             self.shown.set(self.shown.get() + u64::from(line.ends_with(b"\n")));

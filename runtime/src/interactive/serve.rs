@@ -48,6 +48,8 @@ pub struct Interactive {
     pub failures: RefCell<Vec<(usize, Box<EvalAltResult>)>>,
     /// The line looked at the values of what runs.
     pub looked: Cell<bool>,
+    /// The line changed a chain that runs, and said so.
+    pub changed: Cell<bool>,
     /// The line called a function that is for sessions only.
     pub played: Cell<bool>,
     /// Tables that a front end wants again and again: of which job, how often, and when next.
@@ -110,6 +112,7 @@ impl Interactive {
             calling: Cell::new(false),
             failures: RefCell::default(),
             looked: Cell::new(false),
+            changed: Cell::new(false),
             played: Cell::new(false),
             subscribed: RefCell::default(),
         })

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::modules::{Imports, Resolver};
-use super::{event, fields, functions, graphs, params, probe, run, values};
+use super::{csv, event, fields, functions, graphs, params, probe, run, settings, values};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
@@ -54,6 +54,8 @@ impl Runner {
         params::register(&mut engine, &host);
         probe::register(&mut engine, &host);
         functions::register(&mut engine, &host);
+        settings::register(&mut engine);
+        csv::register(&mut engine);
         for (name, finish) in [(FINISH, run::finish as fn(&NativeCallContext, &Rc<Host>) -> _), (END, run::end)] {
             let own = host.clone();
             engine.register_fn(name, move |context: NativeCallContext| finish(&context, &own));

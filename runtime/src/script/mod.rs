@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod child;
+mod csv;
 pub mod engine;
 pub mod errors;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod params;
 pub mod probe;
 pub mod reference;
 pub mod run;
+mod settings;
 mod spans;
 pub mod unsigned;
 pub mod values;

@@ -91,24 +91,7 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
         add(&own, &points.iter().map(ToString::to_string).collect::<Vec<_>>(), &context)
     });
     let template = |host: &Rc<Host>, name: &str, settings: &Map, context: &NativeCallContext| -> Fallible<Probe> {
-        let mut parameters = Vec::new();
-        for (name, value) in settings {
-            let setting = match value {
-                value if value.is::<INT>() => Setting::Int(value.as_int().unwrap_or_default().into()),
-                value if value.is::<bool>() => Setting::Bool(value.as_bool().unwrap_or_default()),
-                value if value.is::<ImmutableString>() => Setting::Text(value.to_string()),
-                value if value.is::<values::Unsigned>() => {
-                    Setting::Int(value.clone_cast::<values::Unsigned>().0.into())
-                }
-                other => {
-                    let what = arguments::in_words(context.engine().map_type_name(other.type_name()));
-                    let message = format!("parameter `{name}` cannot hold {what}");
-                    return raise(Diagnostic::script(message).span(name.as_str()), context.call_position());
-                }
-            };
-            parameters.push((name.to_string(), setting, called(context)));
-        }
-        parameters.sort_by(|a, b| a.0.cmp(&b.0));
+        let parameters = parameters(settings, context)?;
         let chain = host.add(Entry::new(Source::Template { name: name.to_owned(), parameters }, called(context)));
         Ok(Probe { host: host.clone(), chain })
     };
@@ -121,6 +104,29 @@ fn sources(engine: &mut Engine, host: &Rc<Host>) {
         template(&own, &name, &settings, &context)
     });
 }
+
+/// A template's parameters from `#{ name: value }`, by name.
+pub fn parameters(settings: &Map, context: &NativeCallContext) -> Fallible<Vec<Parameter>> {
+    let mut parameters = Vec::new();
+    for (name, value) in settings {
+        let setting = match value {
+            value if value.is::<INT>() => Setting::Int(value.as_int().unwrap_or_default().into()),
+            value if value.is::<bool>() => Setting::Bool(value.as_bool().unwrap_or_default()),
+            value if value.is::<ImmutableString>() => Setting::Text(value.to_string()),
+            value if value.is::<values::Unsigned>() => Setting::Int(value.clone_cast::<values::Unsigned>().0.into()),
+            other => {
+                let what = arguments::in_words(context.engine().map_type_name(other.type_name()));
+                let message = format!("parameter `{name}` cannot hold {what}");
+                return raise(Diagnostic::script(message).span(name.as_str()), context.call_position());
+            }
+        };
+        parameters.push((name.to_string(), setting, called(context)));
+    }
+    parameters.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(parameters)
+}
+
+type Parameter = (String, Setting, Option<crate::diagnostic::Position>);
 
 pub fn parsed(points: &[String], position: Position) -> Fallible<Vec<(String, AttachPoint)>> {
     let parse = |text: &String| match attach_point::parse(text) {

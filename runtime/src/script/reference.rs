@@ -22,6 +22,10 @@ pub const SECTIONS: &[Section] = &[
             ),
             ("template(name)", "a dedicated template: `skep list templates`"),
             ("template(name, #{ parameter: value })", "with its parameters set"),
+            (
+                ".set(#{ parameter: value })",
+                "changes parameters of a template; one that runs in a session is attached anew, and says so",
+            ),
         ],
     ),
     (
@@ -179,7 +183,8 @@ pub const SECTIONS: &[Section] = &[
             (".total()", "all values together"),
             ("table[key]", "the value of a key, or `()`"),
             (".get([key, …])", "the same for several columns"),
-            (".json()", "as a text in JSON"),
+            (".json()", "as a text in JSON; of a chain what it has by now"),
+            (".csv(path)", "writes the rows as comma-separated values; of a chain what it has by now"),
         ],
     ),
     (
