@@ -35,6 +35,14 @@ pub fn decide(
     otherwise: Verdict,
     verdict: impl Fn(u32) -> Verdict,
 ) -> Decisions {
+    let constant = |verdict| Decisions { no_port: verdict, starts: vec![PortStart { first: 0, verdict }] };
+    // The first rule that says anything often says all.
+    let first = |number: &u32| Some((*number, ports_of(&side.rules[*number as usize], protocol).next()?));
+    match rules.iter().find_map(first) {
+        None => return constant(otherwise),
+        Some((number, ports)) if *ports == Service::EVERY_PORT => return constant(verdict(number)),
+        Some(_) => {}
+    }
     // Ports that no rule has decided yet: first -> last.
     let mut open = BTreeMap::from([(0, u16::MAX)]);
     let mut decided: Vec<(u16, Verdict)> = Vec::new();
