@@ -397,3 +397,6 @@ fn refused(hook: Hook, target: Target<'_>, error: &io::Error) -> Diagnostic {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod parser_tests;
