@@ -2,6 +2,7 @@
 //! privilege.
 
 pub mod cidr;
+pub mod columns;
 pub mod container;
 pub mod digest;
 pub mod drop_reason;
