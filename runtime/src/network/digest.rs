@@ -187,14 +187,14 @@ mod tests {
         for line in include_str!("../../../tests/fixtures/hubble/flows.jsonl").lines() {
             digest.count(&Response::parse(line, &mut Vec::new()).expect("it is a line"));
         }
-        let text = digest.text(3);
+        assert!(digest.text(3).lines().any(|line| line == "and 2 more"));
+        let text = digest.text(10);
         for line in [
             "8 flows, 12 events lost, from Nov 21 02:00:00.123 to Nov 21 02:00:08.000 (7.9 s)",
-            "verdict    flows",
-            "FORWARDED      3",
-            "and 2 more",
-            "drops by reason           of the kernel  flows",
-            "Policy denied by denylist                    1",
+            "verdict     flows",
+            "FORWARDED       3",
+            "drops by reason            of the kernel  flows",
+            "Policy denied by denylist                     1",
             "talkers   sent  received  dropped",
             "10.9.0.2     5         2        2",
             "HTTP 503      1  3.0 ms  3.0 ms",

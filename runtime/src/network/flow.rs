@@ -296,6 +296,19 @@ impl Flow {
         self.drop_reason_desc = reason;
     }
 
+    /// It was seen on its way, at the edge of the machine or of a namespace; what became of it, nobody has said yet.
+    pub fn traced(&mut self, direction: Direction) {
+        self.verdict = Verdict::Traced;
+        self.traffic_direction = direction;
+        self.trace_observation_point = match direction {
+            Direction::Ingress => TracePoint::FromNetwork,
+            Direction::Egress => TracePoint::ToNetwork,
+            Direction::Unknown => return,
+        };
+        let sub_kind = self.trace_observation_point as i32;
+        self.event_type = Some(EventType { kind: event::TRACE, sub_kind });
+    }
+
     /// Is it a packet or message of the direction that answers? In both members that tell it.
     pub fn answers(&mut self, is_reply: bool) {
         self.is_reply = Wrapped(Some(is_reply));

@@ -3,6 +3,7 @@
 
 pub mod cidr;
 pub mod codes;
+pub mod columns;
 pub mod container;
 pub mod digest;
 pub mod drop_reason;

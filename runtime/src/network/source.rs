@@ -1,10 +1,9 @@
 //! Sources: where flows come from, one after the other.
 
 use crate::diagnostic::Diagnostic;
-use crate::network::drop_reason::DropReason;
-use crate::network::flow::{Direction, EventType, Flow, Interface, TracePoint, Verdict, event};
+use crate::network::flow::{EventType, Flow, Interface, TracePoint, Verdict, event};
 use crate::network::hubble::Response;
-use crate::network::message::{Text, Value};
+use crate::network::message::Text;
 use crate::network::packet;
 use crate::network::pcapng::{self, Frame};
 use std::collections::BTreeSet;
@@ -154,28 +153,18 @@ impl<R: Read> Source for Capture<R> {
 fn of_frame(frame: &Frame) -> Flow {
     let mut flow = packet::parse(&frame.data, frame.link).flow();
     flow.time = Text(Some(frame.time));
-    flow.verdict = Verdict::Traced;
-    flow.traffic_direction = frame.direction;
+    flow.traced(frame.direction);
     if !frame.interface.is_empty() {
         flow.interface = Some(Interface { index: 0, name: frame.interface.clone() });
     }
     for comment in &frame.comments {
         pcapng::apply(comment, &mut flow);
     }
-    let (point, sub_kind) = match frame.direction {
-        Direction::Ingress => (TracePoint::FromNetwork, 10),
-        Direction::Egress => (TracePoint::ToNetwork, 11),
-        Direction::Unknown => (TracePoint::Unknown, -1),
-    };
-    let DropReason(reason) = flow.drop_reason_desc;
-    flow.event_type = match flow.verdict {
-        Verdict::Dropped => Some(EventType { kind: event::DROP, sub_kind: reason.try_into().unwrap_or_default() }),
-        _ if point.is_zero() => None,
-        _ => {
-            flow.trace_observation_point = point;
-            Some(EventType { kind: event::TRACE, sub_kind })
-        }
-    };
+    if flow.verdict == Verdict::Dropped {
+        let sub_kind = flow.drop_reason.try_into().unwrap_or_default();
+        flow.event_type = Some(EventType { kind: event::DROP, sub_kind });
+        flow.trace_observation_point = TracePoint::Unknown;
+    }
     flow
 }
 
