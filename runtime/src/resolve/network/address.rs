@@ -32,7 +32,7 @@ pub fn in_cidr(address: &Expr, prefix: &str, scope: &Scope) -> Result<Test, Diag
     let prefix: Cidr = prefix.parse().map_err(|error: Diagnostic| error.at(address.position))?;
     let typed = resolve(address, scope)?;
     let Some((high, low)) = words(&typed) else {
-        if scope.arguments == Arguments::Unchecked {
+        if scope.arguments == Arguments::Unchecked || scope.types.is_none() {
             return Ok(Test::Constant(true));
         }
         return Err(Diagnostic::script(format!("`{address}` is {}, no IP address", typed.what()))
