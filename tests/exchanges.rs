@@ -202,6 +202,53 @@ fn noise_harms_nothing_and_sound_exchanges_are_counted_all_the_same() {
 }
 
 #[test]
+fn templates_load_with_every_output_and_parameter() {
+    privileged!();
+    let (group, network) = (Group::new(), Namespace::new());
+    let templates = [
+        (
+            "dns",
+            "name",
+            "address, qtype, rcode, answers, retries, size, protocol, truncated",
+            ["port: 5353", "port: 1"],
+        ),
+        ("http", "path", "method, status, sent, length, host, path, role, cgroup", ["port: 8080", "query: true"]),
+        (
+            "tls_hello",
+            "sni",
+            "alert, version, offered, legacy, cipher, ciphers, partial, alpn",
+            ["port: 8443", "port: 1"],
+        ),
+    ];
+    for (template, text, fields, parameters) in templates {
+        let ends = "client, server, client_port, server_port, role, netns, cgroup, elapsed";
+        let mut chains: Vec<String> = ["sum", "avg", "min", "max", "stats", "hist", "quantiles"]
+            .map(|kind| format!(".by({text}, cpu).{kind}(elapsed)"))
+            .into();
+        chains.extend([format!(".by({fields}).count()"), format!(".fields({ends})")]);
+        chains.extend([
+            ".lhist(elapsed, 0, 100, 10)".into(),
+            format!(".filter({text} != \"x\" and role == \"client\").fields({fields})"),
+        ]);
+        for parameter in parameters {
+            let places = [
+                (format!("cgroup: {:?}", group.0.display().to_string()), &chains[..]),
+                ("interface: \"lo\"".to_owned(), &chains[6..9]),
+            ];
+            for (place, chains) in places {
+                for some in chains.chunks(6) {
+                    let chain = |chain: &String| {
+                        format!("template(\"{template}\", #{{ {place}, {parameter} }}){chain}.quiet();\n")
+                    };
+                    let script = some.iter().map(chain).collect::<String>() + "run(\"10ms\");";
+                    Skep::new(&["-e", &script]).in_network(&network).run().ok();
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn wrong_places_are_errors() {
     privileged!();
     let script = |place: &str| Skep::new(&["plan", "-e", &format!("template(\"dns\", #{{ {place} }}).count()")]).run();

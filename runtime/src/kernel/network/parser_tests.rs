@@ -195,9 +195,19 @@ impl Random {
             frame.extend(self.bytes(2));
         }
         let ipv6 = self.below(2) == 1;
-        frame.extend(if self.below(16) == 0 { [8, 6] } else if ipv6 { [0x86, 0xdd] } else { [8, 0] });
+        frame.extend(if self.below(16) == 0 {
+            [8, 6]
+        } else if ipv6 {
+            [0x86, 0xdd]
+        } else {
+            [8, 0]
+        });
         let protocol = self.one(&[6u8, 17, 17, 17, 132, 1, 58, 89]);
-        if ipv6 { self.ipv6(protocol, &mut frame) } else { self.ipv4(protocol, &mut frame) }
+        if ipv6 {
+            self.ipv6(protocol, &mut frame)
+        } else {
+            self.ipv4(protocol, &mut frame)
+        }
         let port = self.one(&[80u16, 4789, 6081]).to_be_bytes();
         let mut header = self.bytes(20);
         header[2..4].copy_from_slice(&port);
