@@ -443,6 +443,7 @@ impl Interactive {
             );
         }
         self.start_timers(host);
+        host.ran.set(true);
         let what = chains.iter().map(|chain| what(&host.chains.borrow()[*chain].entry)).collect::<Vec<_>>().join("; ");
         if host.ended.get().is_some() {
             // Ctrl-C ended the run before this one: the line is over.
