@@ -285,7 +285,10 @@ impl Interactive {
                 self.failures.borrow_mut().push((job.line, error));
             }
         }
-        self.jobs.timers.borrow_mut().retain(|timer| !timer.stop.get());
+        let timers = self.jobs.timers.borrow_mut().extract_if(.., |timer| timer.stop.get()).collect::<Vec<_>>();
+        for timer in timers {
+            host.output.borrow_mut().tell(&format!("job {} ended", timer.number));
+        }
     }
 
     /// Detaches a job, and says how complete its result is.
