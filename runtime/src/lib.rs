@@ -5,7 +5,8 @@
 //!           pure    which template, which code     verified, linked       maps, ring buffer
 //! ```
 //!
-//! [`script::engine::Runner`] runs a script; everything up to [`prepare`] needs no privilege and no kernel.
+//! [`script::engine::Runner`] runs a script, [`interactive::console::Console`] one line after another; everything up to
+//! [`prepare`] needs no privilege and no kernel.
 
 pub mod aggregate;
 pub mod attach_point;

@@ -325,14 +325,12 @@ fn load(console: &mut Console, words: &str) -> Result<(), Diagnostic> {
     let script = console.library.open(&name)?;
     let words: Vec<String> = words.collect();
     *console.host().params.borrow_mut() = Params::parse(&words)?;
-    let text = script.text.clone();
     let done = console.evaluate_script(script, true);
     let unknown = console.host().params.take().unknown();
     let done = done?;
     if let Some(unknown) = unknown {
         return Err(unknown);
     }
-    let _ = text;
     if done.chains.is_empty() && !done.showed {
         console.tell(&format!("`{name}` was run; it left nothing running"));
     }

@@ -327,9 +327,7 @@ fn source(text: &str, known: &Known) -> Nature {
 }
 
 fn chain_of(point: &str, text: &str) -> Nature {
-    let columns = text.rsplit_once(".fields(").map(|(_, list)| list.split(')').next().unwrap_or_default());
     let list = text.rsplit_once(".fields(").map_or("", |(_, list)| list.split(").").next().unwrap_or_default());
-    let _ = columns;
     let name = |column: &str| last_word(column.trim_end_matches([')', ' '])).to_owned();
     let columns = list.split(',').map(name).filter(|name| !name.is_empty()).collect();
     Nature::Chain { points: vec![point.to_owned()], template: None, columns }

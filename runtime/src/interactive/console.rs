@@ -256,7 +256,6 @@ impl Console {
     /// # Errors
     /// As [`Console::evaluate`].
     pub fn evaluate_script(&mut self, script: Script, keep: bool) -> Result<Done, Diagnostic> {
-        let text = script.text.clone();
         let typed = script.name.starts_with("line ");
         self.lines.push(script.clone());
         let number = self.runner.imports.add(&script);
@@ -264,9 +263,27 @@ impl Console {
         self.interactive().looked.set(false);
         self.interactive().played.set(false);
         self.interactive().changed.set(false);
+        self.host().ran.set(false);
         let chains = self.host().chains.borrow().len();
         let ast = self.compiled(&script, number)?;
-        let outcome = self.caught(&script, &ast);
+        let variables = self.runner.scope.len();
+        let done = self.evaluated(&script, &ast, chains, typed, keep);
+        if done.is_err() {
+            // A line that failed defines nothing.
+            self.runner.scope.rewind(variables);
+        }
+        done
+    }
+
+    fn evaluated(
+        &mut self,
+        script: &Script,
+        ast: &AST,
+        chains: usize,
+        typed: bool,
+        keep: bool,
+    ) -> Result<Done, Diagnostic> {
+        let outcome = self.caught(script, ast);
         let (exit, interrupted) = (self.host().exit.take(), self.host().asked_to_end.take().is_some());
         let ended = self.host().ended.take();
         self.left = ended.filter(|status| *status != 0).or(self.left);
@@ -284,7 +301,7 @@ impl Console {
             (_, Err(diagnostic)) => Err(diagnostic),
             (_, Ok(value)) => {
                 self.functions = self.functions.merge(&ast.clone_functions_only());
-                self.keep_imports(&text);
+                self.keep_imports(&script.text);
                 let mut done =
                     Done { chains: (chains..self.host().chains.borrow().len()).collect(), value, showed: false };
                 let started = self.interactive().start(&self.host().clone());
@@ -293,10 +310,12 @@ impl Console {
                 done.showed = !self.interactive().changed.get() && show::value(self.host(), &done.value, &started);
                 if keep {
                     let interactive = self.interactive();
-                    let look = done.showed && done.chains.is_empty() || interactive.played.get();
+                    // A value that was looked at, and nothing that began or changed.
+                    let changed = !done.chains.is_empty() || interactive.changed.get() || self.host().ran.get();
+                    let look = !done.value.is_unit() && !changed || interactive.played.get();
                     let reads = interactive.looked.get();
                     if !look {
-                        self.saved.add(&text, reads);
+                        self.saved.add(&script.text, reads);
                     }
                 }
                 Ok(done)

@@ -285,7 +285,10 @@ impl Interactive {
                 self.failures.borrow_mut().push((job.line, error));
             }
         }
-        self.jobs.timers.borrow_mut().retain(|timer| !timer.stop.get());
+        let timers = self.jobs.timers.borrow_mut().extract_if(.., |timer| timer.stop.get()).collect::<Vec<_>>();
+        for timer in timers {
+            host.output.borrow_mut().tell(&format!("job {} ended", timer.number));
+        }
     }
 
     /// Detaches a job, and says how complete its result is.
@@ -443,6 +446,7 @@ impl Interactive {
             );
         }
         self.start_timers(host);
+        host.ran.set(true);
         let what = chains.iter().map(|chain| what(&host.chains.borrow()[*chain].entry)).collect::<Vec<_>>().join("; ");
         if host.ended.get().is_some() {
             // Ctrl-C ended the run before this one: the line is over.

@@ -114,12 +114,12 @@ fn large_machine() -> (PathBuf, Sources) {
 fn completion_of_50_000_functions_takes_less_than_50_milliseconds() {
     let (folder, sources) = large_machine();
     let known = Known::default();
-    // The first one reads and sorts the list; code for debugging takes ten times as long for that.
+    // The first one reads and sorts the list, for which code without optimisation takes ten times as long.
     let began = Instant::now();
     assert_eq!(sources.functions().len(), 50_000);
     let first = began.elapsed();
     println!("first: {first:?}");
-    assert!(first < Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 }), "{first:?}");
+    assert!(cfg!(debug_assertions) || first < Duration::from_millis(50), "{first:?}");
     for (line, wanted) in [
         ("probe(\"kprobe:", "kprobe:vfs_"),
         ("probe(\"kprobe:vfs_", "kprobe:vfs_0_"),
