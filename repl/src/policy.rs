@@ -42,27 +42,25 @@ pub enum Wish {
 const EXAMPLES: &str = "\
 Examples:
   skep policy check web.yaml --inventory endpoints.yaml          what it would do, and the tests written in it
-  sudo skep policy apply tc:eth0 --rules web.json --ttl 1h       an audit: what it would drop is counted, and passes
-  sudo skep policy status tc:eth0
-  sudo skep policy enforce tc:eth0 --confirm-within 60s          goes back by itself
-  sudo skep policy confirm tc:eth0
-  sudo skep policy rollback tc:eth0                              one step back; from the audit, to nothing
+  sudo skep policy apply web.yaml --inventory endpoints.yaml --ttl 1h
+                                                                 an audit: what it would drop is counted, and passes
+  sudo skep policy status web                                    of one endpoint, by its name or its place
+  sudo skep policy enforce all --confirm-within 60s              goes back by itself
+  sudo skep policy confirm all
+  sudo skep policy rollback all                                  one step back; from the audit, to nothing
 See docs/enforcement.md.";
 
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
-    let place = || Arg::new("place").value_name("PLACE").help("xdp:IF, tc:IF or cgroup:PATH");
+    let place =
+        || Arg::new("place").value_name("PLACE").help("xdp:IF, tc:IF, veth:IF, cgroup:PATH, an endpoint, or all");
     let time = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("TIME").help(help).value_parser(duration)
     };
     let within = || time("confirm-within", "go back by itself unless it is confirmed within this time");
     let rules = || {
-        Arg::new("rules")
-            .long("rules")
-            .value_name("FILE")
-            .help("the rules, as JSON")
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
+        let rules = Arg::new("rules").long("rules").value_name("FILE").value_parser(value_parser!(PathBuf));
+        rules.help("the rules, as JSON, for one place")
     };
     Command::new("policy")
         .about("Rules for packets at XDP, tc and control groups: audit, enforce, go back")
@@ -72,9 +70,11 @@ pub fn command() -> Command {
         .subcommands(check::commands())
         .subcommand(
             Command::new("apply")
-                .about("Put rules in place, for as long as this runs; as an audit unless --enforce is given")
-                .arg(place().required(true))
-                .arg(rules())
+                .about("Put policies in place, for as long as this runs; as an audit unless --enforce is given")
+                .arg(check::file("files", "policies; with --rules, the place").num_args(1..))
+                .arg(check::inventory())
+                .arg(rules().conflicts_with("inventory"))
+                .arg(flag("partial", "leave out what nothing here enforces").conflicts_with("rules"))
                 .arg(flag("enforce", "drop what the rules deny"))
                 .arg(within().requires("enforce"))
                 .arg(time("ttl", "end after this time"))
@@ -105,7 +105,7 @@ pub fn command() -> Command {
             Command::new("swap")
                 .about("Exchange the rules at once: each packet meets the old or the new ones")
                 .arg(place().required(true))
-                .arg(rules())
+                .arg(rules().required(true))
                 .arg(within()),
         )
 }
@@ -120,7 +120,7 @@ impl Wish {
         let rules = || matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default();
         let wish = match verb {
             "check" | "suggest" => Wish::Written(check::Wish::of(verb, matches)),
-            "apply" => Wish::Apply(apply::Wish::of(place, matches)),
+            "apply" => Wish::Apply(apply::Wish::of(matches)),
             "enforce" => Wish::Enforce { place, within },
             "confirm" => Wish::Confirm { place },
             "rollback" => Wish::Rollback { place, all: matches.get_flag("all") },

@@ -1,17 +1,21 @@
-//! `skep policy apply`: holds a policy until it ends.
+//! `skep policy apply`: puts policies in place, and holds them until they end.
 
+use super::check::{Files, open};
 use crate::args::Cli;
 use crate::list::put;
-use crate::run::catalog;
+use crate::run::{catalog, show};
 use clap::ArgMatches;
 use skep_runtime::diagnostic::Diagnostic;
-use skep_runtime::kernel::load::text;
 use skep_runtime::kernel::signals;
+use skep_runtime::policy::check::{Checked, Report};
 use skep_runtime::policy::enforcer::Options;
-use skep_runtime::policy::holder::{self, End, Holder};
-use skep_runtime::policy::place::Place;
+use skep_runtime::policy::model::Treatment;
+use skep_runtime::policy::resolve::View;
+use skep_runtime::policy::rollout::{self, Ended, Rollout};
 use skep_runtime::policy::rules::Rules;
+use skep_runtime::policy::site::{Site, sites, stage_audits};
 use skep_runtime::policy::{form, guard, pinned, status};
+use skep_runtime::report;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
@@ -20,8 +24,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
-    place: String,
-    rules: PathBuf,
+    what: What,
     enforce: bool,
     confirm_within: Option<Duration>,
     ttl: Option<Duration>,
@@ -31,13 +34,96 @@ pub struct Wish {
     no_guard: bool,
 }
 
+/// What is put where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// Policies, at all places that they select.
+    Policies {
+        files: Files,
+        partial: bool,
+    },
+    Rules {
+        place: String,
+        path: PathBuf,
+    },
+}
+
+impl What {
+    fn of(matches: &ArgMatches) -> What {
+        match matches.get_one::<PathBuf>("rules").cloned() {
+            Some(path) => {
+                let place = matches.get_one::<PathBuf>("files").map(|place| place.display().to_string());
+                What::Rules { place: place.unwrap_or_default(), path }
+            }
+            None => What::Policies { files: Files::of(matches), partial: matches.get_flag("partial") },
+        }
+    }
+
+    /// # Errors
+    /// What is wrong with the policies: as [`Files::read`], [`sites`], what they ask for and nothing here enforces.
+    fn sites(&self, cli: &Cli) -> Result<Vec<Site>, Diagnostic> {
+        match self {
+            What::Rules { place, path } => {
+                let view = View { rules: rules(path)?, ..View::default() };
+                Ok(vec![Site::at(place, view)])
+            }
+            What::Policies { files, partial } => {
+                let mut suite = files.read()?;
+                suite.cases.iter_mut().for_each(|case| stage_audits(&mut case.policies));
+                let report = Report::of(suite);
+                let found = report.errors.iter().chain(report.cases.iter().flat_map(|case| &case.errors));
+                let errors: Vec<&Diagnostic> = found.collect();
+                if let [first, others @ ..] = errors.as_slice() {
+                    // The last one is told by who gets it.
+                    others.iter().for_each(|error| drop(show(error, None)));
+                    return Err((*first).clone());
+                }
+                let cases: Vec<&Checked> = report.cases.iter().filter(|case| !case.policies.is_empty()).collect();
+                let mut found = Vec::new();
+                for case in cases {
+                    if !case.name.is_empty() {
+                        let message = format!("the case `{}` is there to be checked, not to be applied", case.name);
+                        return Err(Diagnostic::script(message).help("skep policy check"));
+                    }
+                    elements(cli, case, *partial)?;
+                    if case.tests.iter().any(|test| !test.passed) {
+                        let message = "the policies do not do what the tests beside them expect";
+                        return Err(Diagnostic::script(message).help(format!("skep policy check {files}")));
+                    }
+                    found.extend(sites(case)?);
+                }
+                match found.is_empty() {
+                    true => Err(Diagnostic::script("no policy selects anything: nothing would be enforced")),
+                    false => Ok(found),
+                }
+            }
+        }
+    }
+}
+
+/// Tells what is not enforced as it is written.
+fn elements(cli: &Cli, case: &Checked, partial: bool) -> Result<(), Diagnostic> {
+    for policy in &case.policies {
+        for element in policy.elements.iter().filter(|element| element.treatment != Treatment::Enforced) {
+            if !cli.quiet {
+                tell(&report::policy::element(policy, element));
+            }
+        }
+    }
+    let refused = case.policies.iter().find(|policy| policy.is_refused() && !partial);
+    refused.map_or(Ok(()), |policy| {
+        let message = format!("`{}` asks for what nothing here enforces", policy.id);
+        let error = Diagnostic::script(message).at(policy.position);
+        Err(policy.locate(error.help("--partial      (the rest of it is enforced)")))
+    })
+}
+
 impl Wish {
-    pub fn of(place: String, matches: &ArgMatches) -> Wish {
+    pub fn of(matches: &ArgMatches) -> Wish {
         let time = |name: &str| matches.get_one::<Duration>(name).copied();
         let choice = (matches.get_flag("stateful"), matches.get_flag("stateless"));
         Wish {
-            place,
-            rules: matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default(),
+            what: What::of(matches),
             enforce: matches.get_flag("enforce"),
             confirm_within: time("confirm-within"),
             ttl: time("ttl"),
@@ -54,24 +140,21 @@ impl Wish {
 /// # Errors
 /// A script diagnostic: no such file, or what is wrong in it.
 pub fn rules(path: &Path) -> Result<Rules, Diagnostic> {
-    let failed = |error| Diagnostic::script(format!("failed to read `{}`: {}", path.display(), text(&error)));
-    form::read(&std::fs::read_to_string(path).map_err(failed)?)
+    form::read(&open(path)?.text)
 }
 
-/// Puts a policy in place, and holds it until it ends; prints what it has done.
+/// Puts policies in place, and holds them until each has ended; prints what they have done.
 ///
 /// # Errors
-/// As [`Holder::start`] and [`Holder::hold`].
+/// As [`What::sites`] and [`Rollout::start`].
 pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
-    let rules = rules(&wish.rules)?;
-    let place = Place::find(&wish.place)?;
+    let sites = wish.what.sites(cli)?;
     pinned::clean_up();
     let mut guarded: BTreeSet<IpAddr> = wish.guard.iter().copied().collect();
     if !wish.no_guard {
         guarded.extend(guard::session());
     }
-    let wanted = holder::Wish {
-        rules,
+    let wanted = rollout::Wish {
         enforce: wish.enforce,
         confirm_within: wish.confirm_within,
         ttl: wish.ttl,
@@ -79,23 +162,30 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         options: Options { tracks: wish.tracks, ..Options::default() },
     };
     let tell: fn(&str) = if cli.quiet { |_| {} } else { tell };
-    let mut holder = Holder::start(place, wanted, &catalog(cli)?, tell)?;
+    let rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
     let mode = if wish.enforce { "enforces" } else { "audits" };
-    if wish.pin {
-        let kept = pinned::keep(&mut holder)?;
-        tell(&format!("attached: {mode} `{}` without this process; pinned below {}", wish.place, kept.display()));
-        return Ok(0);
+    let places: Vec<String> = rollout.places().map(|(name, place)| shown(name, place)).collect();
+    if !wish.pin {
+        tell(&format!("attached: {mode} {}; Ctrl-C to end", places.join(", ")));
     }
-    tell(&format!("attached: {mode} `{}`; Ctrl-C to end", wish.place));
-    let end = holder.hold()?;
-    let last = holder.status()?;
-    // What it has done is shown when it does nothing any more.
-    drop(holder);
-    let printed = put(&if cli.json { format!("{last}\n") } else { status::table(&last) });
-    Ok(match end {
-        End::Signal(signal) => printed.max(signals::status(signal) as u8),
-        End::RolledBack | End::TimeToLive => printed,
-    })
+    let ended = if wish.pin { rollout.pin() } else { rollout.hold() };
+    let (mut status_of_all, mut text) = (0, String::new());
+    for (place, ended) in ended {
+        match ended {
+            Ok(Ended::Over(_, last)) if cli.json => text += &format!("{last}\n"),
+            Ok(Ended::Over(_, last)) => text += &status::table(&last),
+            Ok(Ended::Pinned(folder)) => {
+                tell(&format!("attached: {mode} `{place}` without this process; pinned below {}", folder.display()));
+            }
+            Err(error) => status_of_all = status_of_all.max(show(&error.nowhere(), None)),
+        }
+    }
+    let printed = put(&text).max(status_of_all);
+    Ok(signals::take().map_or(printed, |signal| printed.max(signals::status(signal) as u8)))
+}
+
+fn shown(name: &str, place: &str) -> String {
+    if name == place { format!("`{place}`") } else { format!("`{name}` at `{place}`") }
 }
 
 fn tell(line: &str) {

@@ -11,6 +11,7 @@ use skep_runtime::policy::inventory::Inventory;
 use skep_runtime::policy::suggest::{Form, Suggestion, observed, suggest};
 use skep_runtime::policy::suite::Suite;
 use skep_runtime::report;
+use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -51,11 +52,11 @@ pub fn commands() -> [Command; 2] {
     [check, suggest]
 }
 
-fn file(name: &'static str, help: &'static str) -> Arg {
+pub fn file(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_name("FILE").help(help).required(true).value_parser(value_parser!(PathBuf))
 }
 
-fn inventory() -> Arg {
+pub fn inventory() -> Arg {
     Arg::new("inventory")
         .long("inventory")
         .value_name("FILE")
@@ -76,16 +77,19 @@ impl Wish {
 }
 
 impl Files {
-    fn of(matches: &ArgMatches) -> Files {
+    pub fn of(matches: &ArgMatches) -> Files {
         Files {
             files: matches.get_many::<PathBuf>("files").into_iter().flatten().cloned().collect(),
             inventory: matches.get_one::<PathBuf>("inventory").cloned(),
-            json: matches.get_flag("json"),
+            json: matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
         }
     }
 
     /// All that they hold.
-    fn read(&self) -> Result<Suite, Diagnostic> {
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(&self) -> Result<Suite, Diagnostic> {
         let mut suite = Suite::new();
         if let Some(path) = &self.inventory {
             suite.add_inventory(&open(path)?);
@@ -97,7 +101,18 @@ impl Files {
     }
 }
 
-fn open(path: &Path) -> Result<Script, Diagnostic> {
+/// As they are written on a command line.
+impl fmt::Display for Files {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        out.write_str(&files.join(" "))?;
+        self.inventory.as_ref().map_or(Ok(()), |file| write!(out, " --inventory {}", file.display()))
+    }
+}
+
+/// # Errors
+/// A script diagnostic: it cannot be read.
+pub fn open(path: &Path) -> Result<Script, Diagnostic> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Script { name, text: text.into() }),

@@ -13,7 +13,8 @@ use std::time::Duration;
 pub fn status(cli: &Cli, place: Option<&str>) -> Result<u8, Diagnostic> {
     pinned::clean_up();
     let sockets = match place {
-        Some(place) => vec![(place.to_owned(), control::path(place))],
+        Some(place) if pinned::status(place).is_some() => vec![(place.to_owned(), control::path(place))],
+        Some(place) => control::meant(place)?,
         None => control::all(),
     };
     let mut text = String::new();
@@ -44,8 +45,12 @@ pub fn ask(cli: &Cli, place: &str, request: &Request) -> Result<u8, Diagnostic> 
     if matches!(request, Request::Rollback { .. }) && pinned::remove(place)? {
         return Ok(0);
     }
-    let answer = control::ask(place, &control::path(place), request)?;
-    Ok(if cli.json { put(&format!("{answer}\n")) } else { 0 })
+    let mut text = String::new();
+    for (place, socket) in control::meant(place)? {
+        let answer = control::ask(&place, &socket, request)?;
+        text += &if cli.json { format!("{answer}\n") } else { String::new() };
+    }
+    Ok(put(&text))
 }
 
 /// # Errors

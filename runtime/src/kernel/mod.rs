@@ -14,6 +14,7 @@ pub mod map;
 pub mod missed;
 pub mod namespace;
 pub mod netlink;
+pub mod netns;
 pub mod network;
 pub mod object;
 pub mod perf;

@@ -32,6 +32,11 @@ pub fn pending() -> bool {
     PENDING.load(Ordering::Relaxed) != 0
 }
 
+/// The one that waits, and goes on to wait.
+pub fn waiting() -> Option<i32> {
+    Some(PENDING.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
+}
+
 /// The one that waits; it is then over.
 pub fn take() -> Option<i32> {
     Some(PENDING.swap(0, Ordering::Relaxed)).filter(|signal| *signal != 0)

@@ -75,6 +75,32 @@ pub fn all() -> Vec<(String, PathBuf)> {
     named
 }
 
+/// Those that a word means: the policy at that place of this network namespace, those of endpoints of that name, or `all`.
+///
+/// # Errors
+/// A machine diagnostic: none is at work there.
+pub fn meant(word: &str) -> Result<Vec<(String, PathBuf)>, Diagnostic> {
+    let socket = path(word);
+    if UnixStream::connect(&socket).is_ok() {
+        return Ok(vec![(word.to_owned(), socket)]);
+    }
+    let named = |(place, socket): &(String, PathBuf)| match ask(place, socket, &Request::Status) {
+        Ok(status) => word == "all" || status["name"] == word,
+        // One that was killed leaves its socket behind.
+        Err(_) => false,
+    };
+    let found: Vec<_> = all().into_iter().filter(named).collect();
+    if found.is_empty() { Err(nobody(word)) } else { Ok(found) }
+}
+
+fn nobody(place: &str) -> Diagnostic {
+    let message = match place {
+        "all" => "no policy is at work".to_owned(),
+        _ => format!("no policy is at work at `{place}`"),
+    };
+    Diagnostic::machine(message).help("skep policy status")
+}
+
 /// The listening end; its file is removed with it.
 pub struct Control {
     listener: UnixListener,
@@ -148,9 +174,7 @@ pub fn answer(mut stream: &UnixStream, result: Result<Value, Diagnostic>) {
 /// A machine diagnostic: none is at work there, or what it says.
 pub fn ask(place: &str, socket: &Path, request: &Request) -> Result<Value, Diagnostic> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            Diagnostic::machine(format!("no policy is at work at `{place}`")).help("skep policy status")
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => nobody(place),
         _ => Diagnostic::machine(format!("failed to reach the policy of `{place}`: {}", text(&error)))
             .help("run it with sudo"),
     })?;

@@ -22,10 +22,11 @@ use std::time::Duration;
 /// What is asked of a new policy.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
+    /// Whom it is about, beside its place.
+    pub name: String,
     pub rules: Rules,
-    /// Enforce from the beginning; else it is an audit.
-    pub enforce: bool,
-    pub confirm_within: Option<Duration>,
+    /// Of what `rules` let pass, what these deny is counted, whatever is enforced.
+    pub staged: Option<Rules>,
     pub ttl: Option<Duration>,
     /// Never dropped.
     pub guarded: BTreeSet<IpAddr>,
@@ -46,7 +47,9 @@ pub enum End {
 
 /// A policy at work.
 pub struct Holder {
+    name: String,
     enforcer: Enforcer,
+    staged: Option<Enforcer>,
     life: Life,
     guarded: BTreeSet<IpAddr>,
     requests: Receiver<(Request, UnixStream)>,
@@ -55,7 +58,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Puts a policy in place. `tell` gets what happens by itself.
+    /// Puts a policy in place, as an audit. `tell` gets what happens by itself.
     ///
     /// # Errors
     /// As [`Enforcer::audit`] and [`Control::open`].
@@ -84,19 +87,37 @@ impl Holder {
         for other in place.others() {
             tell(&format!("`{place}` has other programs, which stay: {other}"));
         }
-        let rules = guard::guarded(wish.rules.clone(), &wish.guarded);
-        let enforcer = Enforcer::audit(place, &rules, wish.options, catalog)?;
-        let mut life = Life::new(wish.rules, sys::monotonic(), wish.ttl);
-        if wish.enforce {
-            life.enforce(sys::monotonic(), wish.confirm_within);
-        }
-        let holder = Holder { enforcer, life, guarded: wish.guarded, requests, tell, _control: control };
-        holder.enforcer.enforce_until(holder.life.enforced_until())?;
-        Ok(holder)
+        let put = |place: Place, rules: &Rules| {
+            let rules = guard::guarded(rules.clone(), &wish.guarded);
+            Enforcer::audit(place, &rules, wish.options, catalog)
+        };
+        // First, since who comes later sees packets earlier: what is dropped anyway is not counted here.
+        let staged = match &wish.staged {
+            Some(Rules { .. }) if matches!(place, Place::Xdp(_)) => {
+                let message = format!("`{place}` has room for one program, and a staged policy needs a second");
+                return Err(Diagnostic::script(message).help("at: tc"));
+            }
+            Some(rules) => Some(put(Place::find(&place.to_string())?, rules)?),
+            None => None,
+        };
+        let enforcer = put(place, &wish.rules)?;
+        let life = Life::new(wish.rules, sys::monotonic(), wish.ttl);
+        let (name, guarded) = (wish.name, wish.guarded);
+        Ok(Holder { name, enforcer, staged, life, guarded, requests, tell, _control: control })
     }
 
-    pub fn enforcer_mut(&mut self) -> &mut Enforcer {
-        &mut self.enforcer
+    /// Denials are enforced from now on; only for so long, unless it is confirmed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn enforce(&mut self, within: Option<Duration>) -> Result<(), Diagnostic> {
+        self.life.enforce(sys::monotonic(), within);
+        self.settle(&Step::Hold { swap: false })
+    }
+
+    /// All that is at work here.
+    pub fn enforcers_mut(&mut self) -> impl Iterator<Item = &mut Enforcer> {
+        std::iter::once(&mut self.enforcer).chain(&mut self.staged)
     }
 
     /// What there is to know, as `skep policy status` shows it.
@@ -104,10 +125,17 @@ impl Holder {
     /// # Errors
     /// The kernel's.
     pub fn status(&self) -> Result<Value, Diagnostic> {
-        status::of(&self.enforcer, &self.life, &self.guarded)
+        let mut status = status::of(&self.enforcer, &self.life, &self.guarded)?;
+        if !self.name.is_empty() {
+            status["name"] = self.name.as_str().into();
+        }
+        if let Some(staged) = &self.staged {
+            status["staged"] = status::rules(&staged.counts()?).into();
+        }
+        Ok(status)
     }
 
-    /// Holds it until it ends: by a request, a signal, its time to live, or because its place is gone.
+    /// Holds it until it ends: by a request, a signal (which goes on to wait for who takes it), its time to live, or because its place is gone.
     ///
     /// # Errors
     /// The place is gone, or the kernel refuses what a request asks for while nothing else would be safe.
@@ -123,7 +151,7 @@ impl Holder {
                 (self.tell)("not confirmed in time: gone back one step");
                 continue;
             }
-            if let Some(signal) = signals::take() {
+            if let Some(signal) = signals::waiting() {
                 return Ok(End::Signal(signal));
             }
             pulses = pulses.wrapping_add(1);
@@ -151,10 +179,7 @@ impl Holder {
         let now = sys::monotonic();
         match request {
             Request::Status => return self.status(),
-            Request::Enforce { within } => {
-                self.life.enforce(now, within);
-                self.settle(&Step::Hold { swap: false })?;
-            }
+            Request::Enforce { within } => self.enforce(within)?,
             Request::Confirm => {
                 if !self.life.confirm() {
                     return Err(Diagnostic::machine("nothing waits for a confirmation").help("skep policy status"));

@@ -47,7 +47,11 @@ pub struct NamedPort {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     Cgroup(String),
+    /// A network namespace, by name or path: its `eth0`, or its only interface beside `lo`.
     Netns(String),
+    /// The host's end of its veth pair: what leaves there comes to the endpoint.
+    Veth(String),
+    /// An interface that a policy itself names.
     Interface(String),
     Address(IpAddr),
     /// `namespace/name`.
@@ -207,7 +211,7 @@ impl Place {
         Ok(match key.text.as_str() {
             "cgroup" => Place::Cgroup(text),
             "netns" => Place::Netns(text),
-            "ifname" => Place::Interface(text),
+            "ifname" => Place::Veth(text),
             "pod" => Place::Pod(text),
             _ => Place::Address(text.parse().map_err(|_| value.wrong(format!("`{text}` is no address")))?),
         })

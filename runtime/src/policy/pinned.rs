@@ -54,7 +54,10 @@ pub fn keep(holder: &mut Holder) -> Result<PathBuf, Diagnostic> {
     };
     fs::create_dir_all(&pins).map_err(failed)?;
     fs::write(record(&place), record_of.to_string()).map_err(failed)?;
-    holder.enforcer_mut().pin(&pins).map_err(failed)?;
+    for (number, enforcer) in holder.enforcers_mut().enumerate() {
+        let pins = if number == 0 { pins.clone() } else { pins.join("staged") };
+        fs::create_dir_all(&pins).and_then(|()| enforcer.pin(&pins)).map_err(failed)?;
+    }
     watch(&pins, &record(&place), left).map_err(failed)?;
     Ok(pins)
 }

@@ -1,4 +1,4 @@
-//! Where a policy is enforced: `xdp:eth0`, `tc:eth0`, `cgroup:/system.slice/web.service`.
+//! Where a policy is enforced: `xdp:eth0`, `tc:eth0`, `veth:lxc4711`, `cgroup:/system.slice/web.service`.
 
 use super::rules::Direction;
 use crate::diagnostic::Diagnostic;
@@ -16,6 +16,8 @@ pub enum Place {
     Xdp(Interface),
     /// Both directions of an interface.
     Tc(Interface),
+    /// Both directions of the endpoint at the other end of a veth pair: what leaves this end comes to it.
+    Veth(Interface),
     /// What the processes of a control group send and receive.
     Cgroup(File, String),
 }
@@ -24,12 +26,13 @@ impl Place {
     /// # Errors
     /// A *script* diagnostic: no such kind, interface or cgroup.
     pub fn find(text: &str) -> Result<Place, Diagnostic> {
-        let help = "xdp:eth0, tc:eth0 or cgroup:/system.slice/web.service";
+        let help = "xdp:eth0, tc:eth0, veth:lxc4711 or cgroup:/system.slice/web.service";
         let unknown = || Diagnostic::script(format!("`{text}` is no place for a policy")).span(text).help(help);
         let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or_else(unknown)?;
         match kind {
             "xdp" => Interface::named(name).map(Place::Xdp),
             "tc" => Interface::named(name).map(Place::Tc),
+            "veth" => Interface::named(name).map(Place::Veth),
             "cgroup" => {
                 let failed = |error: std::io::Error| {
                     let error = crate::kernel::load::text(&error);
@@ -53,8 +56,8 @@ impl Place {
         use Hook::{CgroupEgress, CgroupIngress, Connect4, Connect6, Sendmsg4, Sendmsg6, TcEgress, TcIngress, Xdp};
         match (self, direction) {
             (Place::Xdp(_), Direction::Ingress) => &[Xdp],
-            (Place::Xdp(_) | Place::Tc(_), Direction::Egress) => &[TcEgress],
-            (Place::Tc(_), Direction::Ingress) => &[TcIngress],
+            (Place::Xdp(_) | Place::Tc(_), Direction::Egress) | (Place::Veth(_), Direction::Ingress) => &[TcEgress],
+            (Place::Tc(_), Direction::Ingress) | (Place::Veth(_), Direction::Egress) => &[TcIngress],
             (Place::Cgroup(..), Direction::Ingress) => &[CgroupIngress],
             (Place::Cgroup(..), Direction::Egress) => &[CgroupEgress, Connect4, Connect6, Sendmsg4, Sendmsg6],
         }
@@ -65,7 +68,7 @@ impl Place {
     pub fn attach(&self, hook: Hook, program: BorrowedFd<'_>) -> Result<Attachment, Diagnostic> {
         match self {
             Place::Xdp(interface) if hook == Hook::Xdp => Attachment::xdp(program, interface, XdpMode::Any),
-            Place::Xdp(interface) | Place::Tc(interface) => {
+            Place::Xdp(interface) | Place::Tc(interface) | Place::Veth(interface) => {
                 Attachment::tc(program, interface, hook == Hook::TcEgress, TcWay::Any)
             }
             Place::Cgroup(folder, path) => Attachment::cgroup(program, hook, folder, path),
@@ -76,7 +79,9 @@ impl Place {
     pub fn others(&self) -> Vec<String> {
         let hooks = [Direction::Ingress, Direction::Egress].map(|direction| self.hooks(direction)).concat();
         let target = match self {
-            Place::Xdp(interface) | Place::Tc(interface) => network::Target::Interface(interface),
+            Place::Xdp(interface) | Place::Tc(interface) | Place::Veth(interface) => {
+                network::Target::Interface(interface)
+            }
             Place::Cgroup(folder, path) => network::Target::Cgroup(folder, path),
         };
         let at = |hook: Hook| {
@@ -98,7 +103,7 @@ impl Place {
     /// Is it still there? An interface that went takes its programs with it.
     pub fn exists(&self) -> bool {
         match self {
-            Place::Xdp(interface) | Place::Tc(interface) => {
+            Place::Xdp(interface) | Place::Tc(interface) | Place::Veth(interface) => {
                 Interface::named(&interface.name).is_ok_and(|found| found.index == interface.index)
             }
             // A folder that was removed has no more names.
@@ -112,6 +117,7 @@ impl fmt::Display for Place {
         match self {
             Place::Xdp(interface) => write!(out, "xdp:{}", interface.name),
             Place::Tc(interface) => write!(out, "tc:{}", interface.name),
+            Place::Veth(interface) => write!(out, "veth:{}", interface.name),
             Place::Cgroup(_, path) => write!(out, "cgroup:{path}"),
         }
     }

@@ -56,7 +56,11 @@ pub fn rules(counts: &[Counted]) -> Vec<Value> {
 pub fn table(status: &Value) -> String {
     let text = |key: &str| status[key].as_str().unwrap_or_default().to_owned();
     let seconds = |key: &str| status[key].as_u64().map(|ms| format!("{:.1}s", ms as f64 / 1000.0));
-    let mut out = format!("{}: {}", text("place"), text("mode"));
+    let mut out = text("place");
+    if let Some(name) = status["name"].as_str() {
+        out += &format!(" ({name})");
+    }
+    out += &format!(": {}", text("mode"));
     if let Some(left) = seconds("confirm_within_ms") {
         out += &format!(", goes back in {left} unless confirmed");
     }
@@ -70,7 +74,13 @@ pub fn table(status: &Value) -> String {
     out.push('\n');
     let head = ["rule", "direction", "passed", "bytes", "dropped", "bytes", "would drop", "bytes", "refused"];
     let mut rows = vec![head.map(str::to_owned)];
-    for rule in status["rules"].as_array().into_iter().flatten() {
+    let listed = |key: &str| status[key].as_array().cloned().unwrap_or_default();
+    // Of staged policies only what they alone deny is news.
+    let staged = listed("staged").into_iter().filter(|rule| rule["would_drop"]["packets"] != 0).map(|mut rule| {
+        rule["rule"] = format!("{} (staged)", rule["rule"].as_str().unwrap_or_default()).into();
+        rule
+    });
+    for rule in listed("rules").into_iter().chain(staged) {
         let number = |value: &Value| value.as_u64().unwrap_or(0).to_string();
         let pair = |key: &str| [number(&rule[key]["packets"]), number(&rule[key]["bytes"])];
         let word = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();

@@ -58,6 +58,13 @@ fn table(policy: &Policy, selected: &[String]) -> String {
     out
 }
 
+/// What becomes of one element, as `skep policy apply` tells it.
+pub fn element(policy: &Policy, element: &Element) -> String {
+    let file = policy.source.as_ref().map_or("", |source| source.name.as_str());
+    let note = element.note.as_ref().map(|note| format!("   {note}")).unwrap_or_default();
+    format!("{}: {file}{} {}{note}", element.treatment.name(), colons(element.position), element.path)
+}
+
 fn tested(tested: &Tested) -> String {
     let Tested { test, outcome, passed } = tested;
     if *passed {

@@ -1,0 +1,156 @@
+//! A rollout: policies at several places, put there all or none, then each held by a thread of its own, which is in the
+//! network namespace of its place.
+
+use super::enforcer::Options;
+use super::holder::{self, End, Holder};
+use super::pinned;
+use super::site::Site;
+use crate::diagnostic::Diagnostic;
+use serde_json::Value;
+use skep_templates::catalog::Catalog;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What is asked of all places.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Enforce from the beginning; else it is an audit.
+    pub enforce: bool,
+    pub confirm_within: Option<Duration>,
+    /// No longer than a policy itself says.
+    pub ttl: Option<Duration>,
+    /// Never dropped.
+    pub guarded: BTreeSet<IpAddr>,
+    pub options: Options,
+}
+
+/// Policies that are in place, as audits.
+pub struct Rollout {
+    posts: Vec<Post>,
+}
+
+struct Post {
+    name: String,
+    place: String,
+    orders: Sender<Order>,
+    thread: JoinHandle<Outcome>,
+}
+
+/// What a thread is told once all are in place. Where nobody is there to tell it, it takes its policy back.
+enum Order {
+    Hold,
+    Pin,
+}
+
+type Outcome = Result<Option<Ended>, Diagnostic>;
+
+/// A policy that is not held any more.
+#[derive(Debug)]
+pub enum Ended {
+    /// With what it has done.
+    Over(End, Value),
+    /// It stays beyond this process, by the files below this folder.
+    Pinned(PathBuf),
+}
+
+impl Rollout {
+    /// Puts policies in place, all or none. `tell` gets what happens by itself.
+    ///
+    /// # Errors
+    /// As [`Site::find`] and [`Holder::start`], of the first that fails; two sites at one place.
+    pub fn start(sites: Vec<Site>, wish: &Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Rollout, Diagnostic> {
+        let mut rollout = Rollout { posts: Vec::new() };
+        for site in sites {
+            let (orders, told) = mpsc::channel();
+            let (begin, begun) = mpsc::channel();
+            let (wish, catalog, name) = (wish.clone(), catalog.clone(), site.name.clone());
+            let thread = std::thread::spawn(move || stand(site, wish, &catalog, tell, begin, &told));
+            // One after the other, so that of several faults the first is told.
+            match begun.recv() {
+                Ok(place) => rollout.posts.push(Post { name, place, orders, thread }),
+                Err(_) => {
+                    rollout.give_up();
+                    let failed = || Diagnostic::bug(format!("the thread for `{name}` ended"));
+                    return Err(thread.join().ok().and_then(Result::err).unwrap_or_else(failed));
+                }
+            }
+        }
+        Ok(rollout)
+    }
+
+    /// Takes back what is in place.
+    fn give_up(self) {
+        for Post { orders, thread, .. } in self.posts {
+            drop(orders);
+            // What it would say is not what failed.
+            let _over = thread.join();
+        }
+    }
+
+    /// Names of the sites, and their places.
+    pub fn places(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.posts.iter().map(|post| (post.name.as_str(), post.place.as_str()))
+    }
+
+    /// Holds all of them until each has ended: see [`Holder::hold`]. With its place.
+    pub fn hold(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+        self.order(|| Order::Hold)
+    }
+
+    /// Keeps all of them beyond this process.
+    pub fn pin(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+        self.order(|| Order::Pin)
+    }
+
+    fn order(self, order: impl Fn() -> Order) -> Vec<(String, Result<Ended, Diagnostic>)> {
+        for post in &self.posts {
+            // A thread that is not there any more says so below.
+            let _ended = post.orders.send(order());
+        }
+        let ended = self.posts.into_iter().map(|post| {
+            let outcome = match post.thread.join() {
+                Ok(Ok(Some(ended))) => Ok(ended),
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(None)) | Err(_) => Err(Diagnostic::bug(format!("the policy of `{}` was given up", post.place))),
+            };
+            (post.place, outcome)
+        });
+        ended.collect()
+    }
+}
+
+/// The life of one thread.
+fn stand(
+    site: Site,
+    wish: Wish,
+    catalog: &Catalog,
+    tell: fn(&str),
+    begun: Sender<String>,
+    told: &Receiver<Order>,
+) -> Outcome {
+    let place = site.find()?;
+    let name = place.to_string();
+    let wanted = holder::Wish {
+        name: if site.name == name { String::new() } else { site.name },
+        rules: site.view.rules,
+        staged: site.staged.map(|view| view.rules),
+        ttl: [wish.ttl, site.ttl].into_iter().flatten().min(),
+        guarded: wish.guarded,
+        options: wish.options,
+    };
+    let mut holder = Holder::start(place, wanted, catalog, tell)?;
+    // Who does not wait for it has given up.
+    let _given_up = begun.send(name);
+    let Ok(order) = told.recv() else { return Ok(None) };
+    if wish.enforce {
+        holder.enforce(wish.confirm_within)?;
+    }
+    Ok(Some(match order {
+        Order::Pin => Ended::Pinned(pinned::keep(&mut holder)?),
+        Order::Hold => Ended::Over(holder.hold()?, holder.status()?),
+    }))
+}
