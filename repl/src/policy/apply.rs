@@ -75,7 +75,9 @@ impl What {
                 let errors: Vec<&Diagnostic> = found.collect();
                 if let [first, others @ ..] = errors.as_slice() {
                     // The last one is told by who gets it.
-                    others.iter().for_each(|error| drop(show(error, None)));
+                    for error in others {
+                        show(error, None);
+                    }
                     return Err((*first).clone());
                 }
                 let cases: Vec<&Checked> = report.cases.iter().filter(|case| !case.policies.is_empty()).collect();

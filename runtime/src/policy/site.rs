@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn endpoints_without_a_place_are_refused_by_name() {
-        let error = |inventory: &str, policy: &str| found(inventory, policy).expect_err("it has none").message;
+        let error = |inventory: &str, policy: &str| found(inventory, policy).expect_err("it has none").message.clone();
         let inventory = "- {name: a, match: {ip: 10.0.0.1}}";
         assert_eq!(error(inventory, ANY), "`a` is known by its `ip` alone: its packets could be met anywhere");
         let inventory = "- {name: a, match: {ifname: lxc1}}";
