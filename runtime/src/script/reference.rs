@@ -74,7 +74,10 @@ pub const SECTIONS: &[Section] = &[
                 "usym(address)",
                 "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
             ),
-            ("strerror(number)", "an error number, shown by name: `ENOENT`"),
+            (
+                "strerror(number)",
+                "an error number, shown by name: `ENOENT`; so do the next four, of numbers in closures too",
+            ),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
             ("cgroup_path(number)", "a control group's id, shown as its path"),
