@@ -2,10 +2,15 @@
 
 mod frames;
 
-use super::{Fault, Filter};
+use super::{Fault, Filter, lower};
+use crate::kernel::load::load_bare;
+use crate::kernel::network::Hook;
+use crate::kernel::{privilege, sys};
 use crate::network::pcapng::{Frame, Writer};
 use crate::network::time::Time;
+use crate::slot::compile;
 use frames::Random;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Command;
 
@@ -183,6 +188,38 @@ fn frames_pass_as_they_pass_tcpdump() {
     std::fs::remove_file(&path).expect("it is there");
     // Neither all nor none.
     assert!((10_000..280_000).contains(&passed), "{passed}");
+}
+
+/// The same in the kernel, of frames and of buffers: each is given all of a frame.
+#[test]
+fn frames_pass_in_the_kernel_as_they_do_here() {
+    if !privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
+        return println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    }
+    let mut random = Random::new(0x5eed2);
+    let mut frames: Vec<Vec<u8>> = (0..FRAMES).map(|_| random.frame().0).collect();
+    // What the kernel takes for a frame.
+    frames.iter_mut().for_each(|frame| frame.resize(frame.len().max(14), 0));
+    let joined: Vec<String> = (0..100).map(|_| random.joined(FILTERS)).collect();
+    let mut passed = 0;
+    for filter in FILTERS.iter().copied().chain(joined.iter().map(String::as_str)) {
+        let known = Filter::parse(filter).unwrap_or_else(|fault| panic!("`{filter}`: {fault:?}"));
+        for hook in [Hook::Xdp, Hook::TcIngress] {
+            let test = lower(known.check(), hook.packets().expect("it meets frames"));
+            let code = compile::filter(&test).unwrap_or_else(|error| panic!("`{filter}`: {error}"));
+            let program = load_bare(hook.program_kind(), &code).unwrap_or_else(|error| {
+                panic!("`{filter}`, {hook:?}: {error}\n{}", crate::slot::listing::listing(&code))
+            });
+            for frame in &frames {
+                let (status, _) = sys::test_run(program.as_fd(), frame, 1)
+                    .unwrap_or_else(|error| panic!("`{filter}`, {hook:?}: {error}: {frame:02x?}"));
+                let ours = known.passes(frame, frame.len() as u32);
+                assert_eq!(status != 0, ours, "`{filter}`, {hook:?}: {frame:02x?}");
+                passed += usize::from(ours);
+            }
+        }
+    }
+    assert!(passed > 10_000, "{passed}");
 }
 
 #[track_caller]
