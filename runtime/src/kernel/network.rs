@@ -413,4 +413,6 @@ fn refused(hook: Hook, target: Target<'_>, error: &io::Error) -> Diagnostic {
 mod tests;
 
 #[cfg(test)]
+mod capture_tests;
+#[cfg(test)]
 mod parser_tests;
