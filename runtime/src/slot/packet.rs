@@ -38,13 +38,13 @@ impl Frame {
             }
         };
         match packets {
-            Packets::Buffers => self.from_buffer(place, size, wish, beyond),
-            Packets::Frames => self.from_frame(place, size, beyond),
+            Packets::Buffers => self.load_of_buffer(place, size, wish, beyond),
+            Packets::Frames => self.load_of_frame(place, size, beyond),
         }
     }
 
     /// Much of a buffer lies in pages that a program cannot see: the helper can.
-    fn from_buffer(&mut self, place: Operand, size: Size, wish: Option<Reg>, beyond: Label) -> Reg {
+    fn load_of_buffer(&mut self, place: Operand, size: Size, wish: Option<Reg>, beyond: Label) -> Reg {
         let depth = self.depth();
         let slot = self.reserve(8);
         self.alu(Alu::Move, R2, place);
@@ -65,7 +65,7 @@ impl Frame {
         reg
     }
 
-    fn from_frame(&mut self, place: Operand, size: Size, beyond: Label) -> Reg {
+    fn load_of_frame(&mut self, place: Operand, size: Size, beyond: Label) -> Reg {
         let at = self.load_from(Input::Context, DATA, Size::B4, None);
         self.alu(Alu::Add, at, place);
         if let Operand::Reg(reg) = place {

@@ -50,7 +50,7 @@ impl Check {
         Check::Compare { op, left, right: Value::Number(right) }
     }
 
-    pub fn not(self) -> Check {
+    pub fn turned(self) -> Check {
         Check::Not(Box::new(self))
     }
 

@@ -6,6 +6,7 @@
 
 mod arithmetic;
 pub mod check;
+mod heads;
 mod lexer;
 mod lower;
 mod primitives;
