@@ -8,6 +8,7 @@ pub mod container;
 pub mod digest;
 pub mod drop_reason;
 pub mod endpoint;
+pub mod filter;
 pub mod flow;
 pub mod hubble;
 pub mod identity;

@@ -1,5 +1,6 @@
 //! Plans as people read them: what will be attached, what runs in the kernel and what here, and what it takes.
 
+use super::packets;
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
 use crate::expr::{Expr, Node, Operator};
@@ -113,11 +114,13 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
             line(&mut out, "kernel", &format!("fields {}   {code} instructions", list.join(", ")));
             line(&mut out, "ring", &format!("{} B a record, in the ring buffer of the session", prepared.record_size));
             let here = match then {
-                Then::Each => "each event to the closure",
-                Then::Print => "each event printed, columns aligned",
-                Then::Printf(_) => "each event printed by its format",
+                Then::Each => "each event to the closure".to_owned(),
+                Then::Print => "each event printed, columns aligned".to_owned(),
+                Then::Printf(_) => "each event printed by its format".to_owned(),
+                Then::Packets(packets::Wish { file: Some(file), .. }) => format!("packets to `{file}`, in pcapng"),
+                Then::Packets(_) => "each packet printed as a flow".to_owned(),
             };
-            line(&mut out, "here", here);
+            line(&mut out, "here", &here);
         }
         output => {
             if !entry.key.is_empty() {

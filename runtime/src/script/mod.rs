@@ -15,6 +15,7 @@ pub mod missing;
 pub mod modules;
 pub mod names;
 pub mod output;
+mod packets;
 pub mod params;
 pub mod probe;
 pub mod reference;

@@ -5,9 +5,11 @@ mod packet;
 mod place;
 mod sockaddr;
 mod socket;
+mod tcpdump;
 mod trees;
 
 pub use address::{in_cidr, is_address};
+pub use tcpdump::tcpdump;
 
 use super::scope::{Arguments, Scope, Typed};
 use crate::aggregate::column::Show;
