@@ -95,7 +95,7 @@ impl Asked {
         };
         let given = [
             ("interface", interfaces.as_ref()),
-            ("cgroup", self.cgroup.as_ref()),
+            ("control_group", self.cgroup.as_ref()),
             ("hook", self.hook.as_ref()),
             ("direction", self.direction.as_ref()),
         ];
