@@ -74,6 +74,23 @@ static __always_inline void address(u8 *to, u8 family, const u32 *from)
 	}
 }
 
+/*
+ * The verifier forgets what it knows of an event, which is another one after each path through a packet's headers: from
+ * here on they are one to it. Else it does all that follows once for each of them, and gives up.
+ */
+static __always_inline void forget(struct event *e)
+{
+	u64 *words = (u64 *)e;
+
+#pragma unroll
+	for (u32 i = 0; i < sizeof(*e) / sizeof(*words); i++) {
+		u64 word = words[i];
+
+		asm volatile("%0 = be64 %0\n%0 = be64 %0" : "+r"(word));
+		words[i] = word;
+	}
+}
+
 /* All but what only one hook knows. */
 static __always_inline void fill(struct event *e, struct packet *p, void *data, void *end, u32 shown)
 {
@@ -116,23 +133,6 @@ static __always_inline void fill(struct event *e, struct packet *p, void *data, 
 	}
 	if (WANT_INNER && p->protocol == UDP && p->has_port && !p->cut)
 		e->_carried = p->payload;
-}
-
-/*
- * The verifier forgets what it knows of the outer packet, of which each path through its headers leaves another event
- * behind: from here on they are one to it. Else it parses inner packets once for each of them, and gives up.
- */
-static __always_inline void forget(struct event *e)
-{
-	u64 *words = (u64 *)e;
-
-#pragma unroll
-	for (u32 i = 0; i < sizeof(*e) / sizeof(*words); i++) {
-		u64 word = words[i];
-
-		asm volatile("%0 = be64 %0\n%0 = be64 %0" : "+r"(word));
-		words[i] = word;
-	}
 }
 
 /* The packet in a tunnel. May more of it be there than is shown? */
@@ -232,8 +232,10 @@ static __always_inline int of_tc(struct __sk_buff *ctx, u8 direction)
 	struct event e = {.direction = direction};
 
 	/* What is not shown yet may be there. */
-	if (fill_tc(ctx, &e) && skb_show(ctx))
+	if (fill_tc(ctx, &e) && skb_show(ctx)) {
+		forget(&e);
 		fill_tc(ctx, &e);
+	}
 	if (WANT_INNER && inner_skb(ctx, &e) && skb_show(ctx))
 		inner_skb(ctx, &e);
 	consume(ctx, &e);
