@@ -9,3 +9,5 @@ mod lives;
 mod places;
 #[path = "policies/setting.rs"]
 mod setting;
+#[path = "policies/written.rs"]
+mod written;

@@ -11,7 +11,7 @@ use skep_runtime::policy::check::{Checked, Report};
 use skep_runtime::policy::enforcer::Options;
 use skep_runtime::policy::model::Treatment;
 use skep_runtime::policy::resolve::View;
-use skep_runtime::policy::rollout::{self, Ended, Rollout};
+use skep_runtime::policy::rollout::{self, Ended, Past, Rollout};
 use skep_runtime::policy::rules::Rules;
 use skep_runtime::policy::site::{Site, sites, stage_audits};
 use skep_runtime::policy::{form, guard, pinned, status};
@@ -170,14 +170,15 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
     if !wish.pin {
         tell(&format!("attached: {mode} {}; Ctrl-C to end", places.join(", ")));
     }
-    let ended = if wish.pin { rollout.pin() } else { rollout.hold() };
+    let past = if wish.pin { rollout.pin() } else { rollout.hold() };
     let (mut status_of_all, mut text) = (0, String::new());
-    for (place, ended) in ended {
+    for Past { name, place, ended } in past {
         match ended {
             Ok(Ended::Over(_, last)) if cli.json => text += &format!("{last}\n"),
             Ok(Ended::Over(_, last)) => text += &status::table(&last),
             Ok(Ended::Pinned(folder)) => {
-                tell(&format!("attached: {mode} `{place}` without this process; pinned below {}", folder.display()));
+                let place = shown(&name, &place);
+                tell(&format!("attached: {mode} {place} without this process; pinned below {}", folder.display()));
             }
             Err(error) => status_of_all = status_of_all.max(show(&error.nowhere(), None)),
         }

@@ -6,6 +6,7 @@ use super::enforcer::{Enforcer, Options};
 use super::form;
 use super::guard;
 use super::life::{Life, Step};
+use super::pinned;
 use super::place::Place;
 use super::rules::Rules;
 use super::status;
@@ -64,6 +65,11 @@ impl Holder {
     /// As [`Enforcer::audit`] and [`Control::open`].
     pub fn start(place: Place, wish: Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Holder, Diagnostic> {
         let control = Control::open(&place.to_string())?;
+        if !pinned::meant(&place.to_string()).is_empty() {
+            let error = Diagnostic::machine(format!("a policy is pinned at `{place}` already"));
+            let called = if wish.name.is_empty() { place.to_string() } else { wish.name };
+            return Err(error.help(format!("skep policy rollback {called}")));
+        }
         let failed = |error: std::io::Error| {
             let error = crate::kernel::load::text(&error);
             Diagnostic::machine(format!("failed to watch for requests: {error}"))
@@ -148,7 +154,7 @@ impl Holder {
                     return Ok(End::TimeToLive);
                 }
                 self.settle(&step)?;
-                (self.tell)("not confirmed in time: gone back one step");
+                (self.tell)(&format!("`{}` was not confirmed in time: gone back one step", self.enforcer.place()));
                 continue;
             }
             if let Some(signal) = signals::waiting() {
