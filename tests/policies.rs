@@ -3,6 +3,8 @@
 
 #[path = "policies/exchange.rs"]
 mod exchange;
+#[path = "policies/flows.rs"]
+mod flows;
 #[path = "policies/lives.rs"]
 mod lives;
 #[path = "policies/places.rs"]

@@ -4,6 +4,7 @@
 mod apply;
 mod check;
 mod control;
+mod flows;
 
 use crate::args::{Cli, duration};
 use crate::run::show;
@@ -44,6 +45,8 @@ Examples:
   skep policy check web.yaml --inventory endpoints.yaml          what it would do, and the tests written in it
   sudo skep policy apply web.yaml --inventory endpoints.yaml --ttl 1h
                                                                  an audit: what it would drop is counted, and passes
+  sudo skep policy apply web.yaml --inventory endpoints.yaml -o compact
+                                                                 and some of what it judges, as flows
   sudo skep policy status web                                    of one endpoint, by its name or its place
   sudo skep policy enforce all --confirm-within 60s              goes back by itself
   sudo skep policy confirm all
@@ -79,6 +82,7 @@ pub fn command() -> Command {
                 .arg(within().requires("enforce"))
                 .arg(time("ttl", "end after this time"))
                 .arg(flag("pin", "stay beyond this process, until --ttl is over").requires("ttl"))
+                .arg(flows::argument().conflicts_with("pin"))
                 .arg(flag("stateless", "judge replies by the rules too").conflicts_with("stateful"))
                 .arg(flag("stateful", "let replies pass, also at XDP"))
                 .arg(
