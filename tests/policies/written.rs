@@ -170,3 +170,34 @@ fn policies_as_written_are_pinned_and_found_by_names_of_endpoints() {
     let left = || std::fs::read_dir(bpf.0.join("skep_policy")).expect("it was made").count();
     setting.until("its time is over", || flows() && left() == 0);
 }
+
+#[test]
+fn policies_as_written_are_exchanged_for_others() {
+    privileged!();
+    let setting = Setting::new();
+    let [policies, inventory] = files(&setting, &netns(&setting.server), &netns(&setting.client));
+    let others = setting.file("others.yaml", &POLICIES.replace("4711", "4712"));
+    let swap = ["swap", &others, "--inventory", &inventory];
+    let nobody = setting.policy(&swap).run().status_is(1);
+    assert!(nobody.err.contains("no policy is at work at `tc:to_a`"), "{nobody}");
+    let run = setting.policy(&["apply", &policies, "--inventory", &inventory, "--enforce"]).start().attached();
+    assert_eq!(reached(&setting), [true, false]);
+    setting.policy(&swap).run().ok();
+    assert_eq!(reached(&setting), [false, true]);
+    setting.policy(&["rollback", "all"]).run().ok();
+    assert_eq!(reached(&setting), [true, false]);
+    setting.policy(&swap).arguments(&["--confirm-within", "1s"]).run().ok();
+    assert_eq!(reached(&setting), [false, true]);
+    setting.until("nobody confirmed", || statuses(&setting, "all").iter().all(|status| status["steps"] == 2));
+    assert_eq!(reached(&setting), [true, false]);
+
+    // Of two policies one is staged, and neither is exchanged.
+    let staged = "apiVersion: projectcalico.org/v3\nkind: StagedKubernetesNetworkPolicy\nmetadata: {name: later, namespace: \
+                  shop}\nspec:\n  podSelector: {matchLabels: {app: client}}\n  ingress: []\n";
+    let web = POLICIES.split("---").next().expect("it is the first");
+    let later = setting.file("later.yaml", &format!("{}---\n{staged}", web.replace("4711", "4712")));
+    let refused = setting.policy(&["swap", &later, "--inventory", &inventory]).run().status_is(1);
+    assert!(refused.err.contains("`client` has staged policies, which cannot be exchanged"), "{refused}");
+    assert_eq!(reached(&setting), [true, false]);
+    run.interrupt().ok();
+}

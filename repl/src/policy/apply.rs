@@ -41,15 +41,15 @@ pub struct Wish {
 
 /// What is to be put in place, and what is known of it.
 #[derive(Default)]
-struct Found {
-    sites: Vec<Site>,
+pub struct Found {
+    pub sites: Vec<Site>,
     policies: Vec<Policy>,
     inventory: Inventory,
 }
 
 /// What is put where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+pub enum What {
     /// Policies, at all places that they select.
     Policies {
         files: Files,
@@ -62,7 +62,7 @@ enum What {
 }
 
 impl What {
-    fn of(matches: &ArgMatches) -> What {
+    pub fn of(matches: &ArgMatches) -> What {
         match matches.get_one::<PathBuf>("rules").cloned() {
             Some(path) => {
                 let place = matches.get_one::<PathBuf>("files").map(|place| place.display().to_string());
@@ -74,7 +74,7 @@ impl What {
 
     /// # Errors
     /// What is wrong with the policies: as [`Files::read`], [`sites`], what they ask for and nothing here enforces.
-    fn find(&self, cli: &Cli) -> Result<Found, Diagnostic> {
+    pub fn find(&self, cli: &Cli) -> Result<Found, Diagnostic> {
         match self {
             What::Rules { place, path } => {
                 let view = View { rules: rules(path)?, ..View::default() };

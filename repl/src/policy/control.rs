@@ -1,12 +1,13 @@
 //! The verbs that ask a policy at work.
 
+use super::apply::What;
 use crate::args::Cli;
 use crate::list::put;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::policy::control::{self, Request};
+use skep_runtime::policy::exchange::exchange;
 use skep_runtime::policy::pinned::{self, Pinned};
 use skep_runtime::policy::{form, status};
-use std::path::Path;
 use std::time::Duration;
 
 /// # Errors
@@ -61,8 +62,15 @@ pub fn ask(cli: &Cli, place: &str, request: &Request) -> Result<u8, Diagnostic> 
 }
 
 /// # Errors
-/// As [`control::ask`], and what is wrong with the rules.
-pub fn swap(cli: &Cli, place: &str, rules: &Path, within: Option<Duration>) -> Result<u8, Diagnostic> {
-    let rules = form::written(&super::apply::rules(rules)?);
-    ask(cli, place, &Request::Swap { rules, within })
+/// As [`control::ask`] and [`exchange`], and what is wrong with the rules or policies.
+pub fn swap(cli: &Cli, what: &What, within: Option<Duration>) -> Result<u8, Diagnostic> {
+    if let What::Rules { place, path } = what {
+        let rules = form::written(&super::apply::rules(path)?);
+        return ask(cli, place, &Request::Swap { rules, within });
+    }
+    let mut text = String::new();
+    for (_, answer) in exchange(&what.find(cli)?.sites, within)? {
+        text += &if cli.json { format!("{answer}\n") } else { String::new() };
+    }
+    Ok(put(&text))
 }
