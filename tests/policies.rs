@@ -7,5 +7,7 @@ mod exchange;
 mod lives;
 #[path = "policies/places.rs"]
 mod places;
+#[path = "policies/script.rs"]
+mod script;
 #[path = "policies/setting.rs"]
 mod setting;

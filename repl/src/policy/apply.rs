@@ -162,6 +162,7 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         ttl: wish.ttl,
         guarded,
         options: Options { tracks: wish.tracks, ..Options::default() },
+        ..rollout::Wish::default()
     };
     let tell: fn(&str) = if cli.quiet { |_| {} } else { tell };
     let rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;

@@ -2,6 +2,7 @@
 //! times, and says when its place is gone.
 
 use super::control::{self, Control, Request};
+use super::denial::{Denial, Denials};
 use super::enforcer::{Enforcer, Options};
 use super::form;
 use super::guard;
@@ -16,7 +17,9 @@ use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 /// What is asked of a new policy.
@@ -31,6 +34,10 @@ pub struct Wish {
     /// Never dropped.
     pub guarded: BTreeSet<IpAddr>,
     pub options: Options,
+    /// Who wants to see some of what is denied; what does not fit into the channel is not seen.
+    pub denials: Option<SyncSender<Denial>>,
+    /// Once set, it ends.
+    pub over: Arc<AtomicBool>,
 }
 
 /// Signals are looked at so often, places less.
@@ -43,6 +50,8 @@ pub enum End {
     Signal(i32),
     RolledBack,
     TimeToLive,
+    /// Whoever had it put in place has seen enough.
+    Over,
 }
 
 /// A policy at work.
@@ -54,6 +63,8 @@ pub struct Holder {
     guarded: BTreeSet<IpAddr>,
     requests: Receiver<(Request, UnixStream)>,
     tell: fn(&str),
+    denials: Option<(Denials, SyncSender<Denial>)>,
+    over: Arc<AtomicBool>,
     _control: Control,
 }
 
@@ -102,8 +113,12 @@ impl Holder {
         };
         let enforcer = put(place, &wish.rules)?;
         let life = Life::new(wish.rules, sys::monotonic(), wish.ttl);
-        let (name, guarded) = (wish.name, wish.guarded);
-        Ok(Holder { name, enforcer, staged, life, guarded, requests, tell, _control: control })
+        let denials = match wish.denials {
+            Some(wanted) => Some((Denials::of(&enforcer).map_err(failed)?, wanted)),
+            None => None,
+        };
+        let (name, guarded, over) = (wish.name, wish.guarded, wish.over);
+        Ok(Holder { name, enforcer, staged, life, guarded, requests, tell, denials, over, _control: control })
     }
 
     /// Denials are enforced from now on; only for so long, unless it is confirmed.
@@ -154,6 +169,10 @@ impl Holder {
             if let Some(signal) = signals::waiting() {
                 return Ok(End::Signal(signal));
             }
+            if self.over.load(Ordering::Relaxed) {
+                return Ok(End::Over);
+            }
+            self.show_denials();
             pulses = pulses.wrapping_add(1);
             if pulses.is_multiple_of(PULSES_PER_PLACE) && !self.enforcer.place().exists() {
                 let place = self.enforcer.place();
@@ -172,6 +191,13 @@ impl Holder {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(PULSE),
             }
+        }
+    }
+
+    fn show_denials(&mut self) {
+        if let Some((denials, wanted)) = &mut self.denials {
+            // Who falls behind sees fewer of them.
+            denials.take(&self.enforcer).into_iter().for_each(|denial| drop(wanted.try_send(denial)));
         }
     }
 

@@ -14,6 +14,7 @@ pub mod cilium;
 mod comparison;
 pub mod control;
 mod covers;
+pub mod denial;
 pub mod enforcer;
 pub mod fields;
 pub mod form;

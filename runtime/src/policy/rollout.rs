@@ -1,6 +1,7 @@
 //! A rollout: policies at several places, put there all or none, then each held by a thread of its own, which is in the
 //! network namespace of its place.
 
+use super::denial::Denial;
 use super::enforcer::Options;
 use super::holder::{self, End, Holder};
 use super::pinned;
@@ -11,7 +12,9 @@ use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +29,10 @@ pub struct Wish {
     /// Never dropped.
     pub guarded: BTreeSet<IpAddr>,
     pub options: Options,
+    /// Who wants to see some of what is denied.
+    pub denials: Option<SyncSender<Denial>>,
+    /// Once set, all end.
+    pub over: Arc<AtomicBool>,
 }
 
 /// Policies that are in place, as audits.
@@ -141,6 +148,8 @@ fn stand(
         ttl: [wish.ttl, site.ttl].into_iter().flatten().min(),
         guarded: wish.guarded,
         options: wish.options,
+        denials: wish.denials,
+        over: wish.over,
     };
     let mut holder = Holder::start(place, wanted, catalog, tell)?;
     // Who does not wait for it has given up.
