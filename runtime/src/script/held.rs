@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::policy::check::Checked;
 use crate::policy::denial::Denial;
 use crate::policy::inventory::Inventory;
-use crate::policy::model::Policy;
+use crate::policy::model::{Mode, Policy};
 use crate::policy::resolve::resolve;
 use crate::policy::rollout::{self, Ended, Rollout};
 use crate::policy::site::{Site, sites, stage_audits};
@@ -34,6 +34,7 @@ type Outcomes = Vec<(String, Result<Ended, Diagnostic>)>;
 /// Policies of one run.
 pub struct Held {
     numbers: Vec<usize>,
+    mode: Mode,
     over: Arc<AtomicBool>,
     /// Until they are held.
     rollout: Option<(Rollout, Receiver<Denial>)>,
@@ -70,11 +71,11 @@ impl Held {
         let places: Vec<String> = rollout.places().map(|(_, place)| format!("`{place}`")).collect();
         let until =
             ttl.map_or("Ctrl-C to end".to_owned(), |ttl| format!("for {}", units::duration(ttl.as_nanos() as i128)));
-        let mode = if wish.enforce { "enforces" } else { "audits" };
-        host.output.borrow_mut().tell(&format!("attached: {mode} {}; {until}", places.join(", ")));
+        let mode = if wish.enforce { Mode::Enforce } else { Mode::Audit };
+        host.output.borrow_mut().tell(&format!("attached: {}s {}; {until}", mode.name(), places.join(", ")));
         drop(said);
         numbers.iter().for_each(|number| host.policies.borrow_mut()[*number].state = State::Running);
-        Ok(Held { numbers, over, rollout: Some((rollout, seen)), outcomes: None })
+        Ok(Held { numbers, mode, over, rollout: Some((rollout, seen)), outcomes: None })
     }
 
     /// Enforces what asks for it. `run` is told of denials, and when no policy is left.
@@ -115,7 +116,14 @@ impl Held {
         let (mut done, mut failed): (Vec<Json>, _) = (Vec::new(), Ok(()));
         for (_, outcome) in outcomes {
             match outcome {
-                Ok(Ended::Over(_, status)) => done.push(status),
+                Ok(Ended::Over(_, mut status)) => {
+                    // It is over, which everybody knows: what it was until then is of interest.
+                    if status["mode"] == "ended" {
+                        status["mode"] = self.mode.name().into();
+                    }
+                    (status["ttl_ms"], status["confirm_within_ms"]) = (Json::Null, Json::Null);
+                    done.push(status);
+                }
                 Ok(Ended::Pinned(_)) => {}
                 Err(error) => failed = failed.and(Err(error)),
             }

@@ -282,6 +282,14 @@ const SOCKETS: &str = "\n## Sockets and packets\n\n\
     An address is of either family; what has none reads as `::`, and a number that cannot be read as 0. Each member of a\n\
     packet costs a handful of reads: filter by a socket where there is one.\n";
 
+const POLICIES: &str = "\n## What a policy of a script does\n\n\
+    `.run()`, `.run(time)`, `.named(…)`, `.value()`, `.quiet()` and `run()` are those of chains, and policies run beside\n\
+    chains: `run(\"10m\")` begins and ends all of them together. A time of the run is a time to live too: programs keep it\n\
+    by themselves. `.named(…)` before the rules names those that have no name. `.value()` and what `.run(…)` gives is a\n\
+    report: `.rows()`, `.sort_by(…)`, `.top(…)`, `.len()`, `.json()` and `.csv(path)` are those of tables; nobody who took\n\
+    it, and it is printed at the end as `skep policy status` prints it. `status`, `enforce`, `confirm` and `rollback` reach\n\
+    a script's policies too. A session has none of its own.\n";
+
 const COMPLETE: &str = "\n## How complete a result is\n\n\
     The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
     that the kernel could run no program for: a function that is called inside of a program's own run, or calls that\n\
@@ -335,6 +343,7 @@ pub fn markdown() -> String {
         }
     }
     out += PROCESSES;
+    out += POLICIES;
     out += COMPLETE;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {

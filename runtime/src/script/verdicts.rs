@@ -277,6 +277,14 @@ mod tests {
     }
 
     #[test]
+    fn documented_report_is_what_is_written() {
+        let row = report().rows.iter().find(|row| row.rule == "ssh").expect("it is there").clone();
+        let line = report().with(vec![row]).json().to_string();
+        let document = include_str!("../../../docs/json.md");
+        assert!(document.lines().any(|text| text == line), "docs/json.md lacks {line}");
+    }
+
+    #[test]
     fn unknown_column_is_refused_with_the_nearest() {
         let error = super::sorted(&report(), "packet", true).err().expect("there is none");
         assert_eq!(error.help.as_deref(), Some("did you mean `packets`?"));
