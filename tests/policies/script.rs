@@ -37,7 +37,6 @@ fn policy_of_a_script_counts_what_it_would_drop_and_drops_what_it_enforces() {
             let text = format!("policy(\"{point}\", \"to_a\"){RULES}.mode(\"{mode}\")");
             let run = script(&setting, &[option, &["--format", "json"]].concat(), &text).start().attached();
             let place = format!("{point}:to_a");
-            setting.until("it is in its mode", || setting.status(&place)["mode"] == mode);
             assert_eq!(setting.reaches(SERVER[0], 4711), mode == "audit", "{place}");
             setting.send(4711, 22, &place, "deny 10.9.0.1 udp/4711", denied);
             setting.send(5003, 31, &place, "open", "passed");
@@ -136,7 +135,7 @@ fn policy_of_a_file_runs_in_a_script() {
     std::fs::write(&path, yaml).expect("the folder is ours");
     let text = format!("import_policy(\"{}\").mode(\"enforce\").run(\"20s\");", path.display());
     let run = script(&setting, &["--enforce", "--format", "json"], &text).start().attached();
-    setting.until("it enforces", || setting.status("tc:to_a")["mode"] == "enforce");
+    assert_eq!(setting.status("tc:to_a")["mode"], "enforce");
     setting.send(4711, 11, "tc:to_a", "guard", "dropped");
     // Taken back by whoever wants it back, and the script goes on.
     setting.policy(&["rollback", "tc:to_a", "--all"]).run().ok();

@@ -165,7 +165,8 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         ..rollout::Wish::default()
     };
     let tell: fn(&str) = if cli.quiet { |_| {} } else { tell };
-    let rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
+    let mut rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
+    rollout.enforce();
     let mode = if wish.enforce { "enforces" } else { "audits" };
     let places: Vec<String> = rollout.places().map(|(name, place)| shown(name, place)).collect();
     if !wish.pin {

@@ -35,6 +35,7 @@ type Outcomes = Vec<(String, Result<Ended, Diagnostic>)>;
 pub struct Held {
     numbers: Vec<usize>,
     mode: Mode,
+    ttl: Option<Duration>,
     over: Arc<AtomicBool>,
     /// Until they are held.
     rollout: Option<(Rollout, Receiver<Denial>)>,
@@ -68,19 +69,21 @@ impl Held {
         };
         let talk = host.output.borrow().talk;
         let rollout = Rollout::start(sites, &wish, &host.settings.catalog, if talk { tell } else { |_| {} })?;
-        let places: Vec<String> = rollout.places().map(|(_, place)| format!("`{place}`")).collect();
-        let until =
-            ttl.map_or("Ctrl-C to end".to_owned(), |ttl| format!("for {}", units::duration(ttl.as_nanos() as i128)));
         let mode = if wish.enforce { Mode::Enforce } else { Mode::Audit };
-        host.output.borrow_mut().tell(&format!("attached: {}s {}; {until}", mode.name(), places.join(", ")));
         drop(said);
         numbers.iter().for_each(|number| host.policies.borrow_mut()[*number].state = State::Running);
-        Ok(Held { numbers, mode, over, rollout: Some((rollout, seen)), outcomes: None })
+        Ok(Held { numbers, mode, ttl, over, rollout: Some((rollout, seen)), outcomes: None })
     }
 
-    /// Enforces what asks for it. `run` is told of denials, and when no policy is left.
-    pub fn hold(&mut self, run: &Sender<Happening>) {
-        let Some((rollout, seen)) = self.rollout.take() else { return };
+    /// Enforces what asks for it, and says so. `run` is told of denials, and when no policy is left.
+    pub fn hold(&mut self, host: &Host, run: &Sender<Happening>) {
+        let Some((mut rollout, seen)) = self.rollout.take() else { return };
+        rollout.enforce();
+        let places: Vec<String> = rollout.places().map(|(_, place)| format!("`{place}`")).collect();
+        let time = |ttl: Duration| format!("for {}", units::duration(ttl.as_nanos() as i128));
+        let until = self.ttl.map_or("Ctrl-C to end".to_owned(), time);
+        let mode = self.mode.name();
+        host.output.borrow_mut().tell(&format!("attached: {mode}s {}; {until}", places.join(", ")));
         // Weak: a run that is over for another reason does not wait for them.
         let (told, run) = (run.downgrade(), run.downgrade());
         std::thread::spawn(move || {

@@ -388,7 +388,7 @@ impl Driver<'_> {
     fn begin(&mut self) -> Result<(), Diagnostic> {
         let sender = self.running.pump.get_mut().sender();
         if let Some(held) = &mut self.held {
-            held.hold(sender);
+            held.hold(self.host, sender);
         }
         self.host.command_end.tell(sender);
         if let Some(release) = self.host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
