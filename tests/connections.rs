@@ -55,6 +55,8 @@ impl Link {
                 let mut all = Vec::new();
                 there.read_to_end(&mut all).expect("it is received");
                 there.write_all(&vec![b'b'; answers]).expect("it is sent");
+                // Another test may be starting a process, which has this socket too for a moment, and would close it last.
+                there.shutdown(Shutdown::Write).expect("its side ends");
                 all.len()
             });
             here.write_all(&vec![b'a'; sends]).expect("it is sent");

@@ -1,6 +1,7 @@
 //! Diagnostics: what went wrong, where in the script, and one line that helps. Pure text; no privilege.
 
 use crate::library::Script;
+use std::cmp::Reverse;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -209,8 +210,14 @@ pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (distance(wrong, candidate), candidate))
         .filter(|(far, _)| *far <= limit)
-        .min_by_key(|(far, candidate)| (*far, candidate.len()))
+        // Of two that are as near, the one that begins alike: words are misspelt behind their start.
+        .min_by_key(|(far, candidate)| (*far, Reverse(alike(wrong, candidate)), candidate.len()))
         .map(|(_, candidate)| candidate)
+}
+
+/// Characters that two words begin with.
+fn alike(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
 /// Edits between two words; swapping two neighbours is one edit. Source: optimal string alignment distance.
@@ -266,5 +273,6 @@ mod tests {
     fn nearest_finds_a_swapped_pair_and_rejects_strangers() {
         assert_eq!(nearest("vfs_raed", ["vfs_read", "vfs_write"]), Some("vfs_read"));
         assert_eq!(nearest("banana", ["vfs_read", "vfs_write"]), None);
+        assert_eq!(nearest("totl", ["ttl", "total"]), Some("total"));
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -47,7 +48,14 @@ impl Namespace {
         {
             own.run(&format!("ip addr add {v4} dev {interface}"));
             own.run(&format!("ip -6 addr add {v6} dev {interface} nodad"));
+            own.inside(|| {
+                let place = format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad");
+                std::fs::write(&place, "0").unwrap_or_else(|error| panic!("{place}: {error}"));
+            });
             own.run(&format!("ip link set {interface} up"));
+        }
+        for (own, interface) in [(a, "to_b"), (b, "to_a")] {
+            own.inside(|| ready(interface));
         }
     }
 
@@ -97,6 +105,23 @@ impl Namespace {
         let found = both.find(|(one, _)| *one == name).expect("there is such a counter");
         found.1.parse().expect("it is a number")
     }
+}
+
+/// Waits until an interface of this thread's namespace speaks IPv6: the kernel gives it an address of its own, and the
+/// route for neighbours' questions, some time after it is up.
+#[track_caller]
+fn ready(interface: &str) {
+    const TENTATIVE: u32 = 0x40;
+    for _ in 0..500 {
+        let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").expect("/proc is mounted");
+        let known = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut own = known.filter(|words| words.last() == Some(&interface) && words[0].starts_with("fe80"));
+        if own.any(|words| u32::from_str_radix(words[4], 16).is_ok_and(|flags| flags & TENTATIVE == 0)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{interface} speaks no IPv6");
 }
 
 impl Drop for Namespace {

@@ -299,6 +299,17 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
     Ok((run.retval, run.duration))
 }
 
+/// Frames that newer kernels, and stable ones since 6.18, refuse to run programs for buffers on: they say IP, and have
+/// not all of its header (net/bpf/test_run.c).
+#[cfg(test)]
+pub fn refused_as_buffer(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.len() < 14 + 20,
+        Some([0x86, 0xdd]) => frame.len() < 14 + 40,
+        _ => false,
+    }
+}
+
 /// The CPUs that are running now.
 ///
 /// # Errors

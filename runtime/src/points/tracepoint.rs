@@ -253,6 +253,8 @@ pub fn expand_raw(name: &str, text: &str, uses: Uses, machine: &Machine) -> Resu
             scope.numbered.truncate(prototype.arguments.len());
             let word = |n: usize| scope.numbered.get(n).cloned();
             scope.arguments = Arguments::Known(super::typed::arguments(&prototype, word));
+        } else if machine.assume_fields && machine.types().vmlinux().is_none() {
+            scope.arguments = Arguments::Unchecked;
         }
         Point { shown, mechanism: Mechanism::RawTracepoint { name }, scope, reason: "as asked".into(), id: 0 }
     };

@@ -281,7 +281,7 @@ fn parser_reads_random_packets_as_a_plain_one_does() {
     let loaded = loaded();
     let mut random = Random(0x5eed);
     let (mut whole, mut tunnels) = (0, 0);
-    for round in 0..4000 {
+    for round in 0..12_000 {
         let deep = random.below(2) == 0;
         let mut frame = random.frame(deep);
         if random.below(3) == 0 {
@@ -299,7 +299,7 @@ fn parser_reads_random_packets_as_a_plain_one_does() {
         tunnels += usize::from(inner.is_some());
         for (n, program) in loaded.programs.iter().enumerate() {
             // Behind a tag that it takes off, an skb has no place for the rest: that is for real packets to test.
-            if n == 1 && !outer.tags.is_empty() {
+            if n == 1 && (!outer.tags.is_empty() || sys::refused_as_buffer(&frame)) {
                 continue;
             }
             let mut run = TestRun {
@@ -317,5 +317,5 @@ fn parser_reads_random_packets_as_a_plain_one_does() {
             assert_eq!(found, inner, "round {round}, program {n}: {frame:02x?}");
         }
     }
-    assert!(whole > 1000 && tunnels > 300, "{whole} whole, {tunnels} tunnels: the packets are good for something");
+    assert!(whole > 3000 && tunnels > 300, "{whole} whole, {tunnels} tunnels: the packets are good for something");
 }
