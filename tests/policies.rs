@@ -9,6 +9,8 @@ mod flows;
 mod lives;
 #[path = "policies/places.rs"]
 mod places;
+#[path = "policies/script.rs"]
+mod script;
 #[path = "policies/setting.rs"]
 mod setting;
 #[path = "policies/written.rs"]

@@ -105,6 +105,25 @@ impl Setting {
         receiver.recv(&mut [0; 8]).is_ok()
     }
 
+    /// Sends datagrams to the server's `port`, no more at a time than a veth's ring and a queue take, and waits until
+    /// `rule` has counted all of them: none is on its way when the next come, so that none is lost before it is judged.
+    #[track_caller]
+    pub fn send(&self, port: u16, datagrams: u64, place: &str, rule: &str, verdict: &str) {
+        const AT_ONCE: u64 = 100;
+        let key = verdict.replace(' ', "_");
+        let counted = || figure(&self.status(place), rule, "ingress", &key);
+        let before = counted();
+        let socket = self.client.inside(|| UdpSocket::bind("10.9.0.1:0")).expect("any port");
+        let mut sent = 0;
+        while sent < datagrams {
+            for _ in 0..AT_ONCE.min(datagrams - sent) {
+                socket.send_to(b"skep", at(SERVER[0], port)).expect("it is sent");
+                sent += 1;
+            }
+            self.until("all are counted", || counted() >= before + sent);
+        }
+    }
+
     #[track_caller]
     pub fn until(&self, what: &str, done: impl Fn() -> bool) {
         let since = Instant::now();

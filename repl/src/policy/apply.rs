@@ -185,9 +185,10 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         ..rollout::Wish::default()
     };
     let tell: fn(&str) = if cli.quiet { |_| {} } else { tell };
-    let rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
+    let mut rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
     // The threads have the channel now, and end it.
     drop(wanted);
+    rollout.enforce();
     let mode = if wish.enforce { "enforces" } else { "audits" };
     let places: Vec<String> = rollout.places().map(|(name, place)| shown(name, place)).collect();
     if !wish.pin {

@@ -38,6 +38,8 @@ pub struct Wish {
 /// Policies that are in place, as audits.
 pub struct Rollout {
     posts: Vec<Post>,
+    /// It is still to be done.
+    enforce: bool,
 }
 
 struct Post {
@@ -49,6 +51,8 @@ struct Post {
 
 /// What a thread is told once all are in place. Where nobody is there to tell it, it takes its policy back.
 enum Order {
+    /// With whom to tell that it is done.
+    Enforce(Sender<()>),
     Hold,
     Pin,
 }
@@ -78,7 +82,7 @@ impl Rollout {
     /// # Errors
     /// As [`Site::find`] and [`Holder::start`], of the first that fails; two sites at one place.
     pub fn start(sites: Vec<Site>, wish: &Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Rollout, Diagnostic> {
-        let mut rollout = Rollout { posts: Vec::new() };
+        let mut rollout = Rollout { posts: Vec::new(), enforce: wish.enforce };
         for site in sites {
             let (orders, told) = mpsc::channel();
             let (begin, begun) = mpsc::channel();
@@ -111,6 +115,18 @@ impl Rollout {
         self.posts.iter().map(|post| (post.name.as_str(), post.place.as_str()))
     }
 
+    /// Enforces all of them, if that was asked for: on return it is done.
+    pub fn enforce(&mut self) {
+        if !std::mem::take(&mut self.enforce) {
+            return;
+        }
+        for post in &self.posts {
+            let (done, is_done) = mpsc::channel();
+            // A thread that failed says so at its end.
+            let _failed = post.orders.send(Order::Enforce(done)).is_err() || is_done.recv().is_err();
+        }
+    }
+
     /// Holds all of them until each has ended: see [`Holder::hold`].
     pub fn hold(self) -> Vec<Past> {
         self.order(|| Order::Hold)
@@ -121,7 +137,8 @@ impl Rollout {
         self.order(|| Order::Pin)
     }
 
-    fn order(self, order: impl Fn() -> Order) -> Vec<Past> {
+    fn order(mut self, order: impl Fn() -> Order) -> Vec<Past> {
+        self.enforce();
         for post in &self.posts {
             // A thread that is not there any more says so below.
             let _ended = post.orders.send(order());
@@ -162,12 +179,16 @@ fn stand(
     let mut holder = Holder::start(place, wanted, catalog, tell)?;
     // Who does not wait for it has given up.
     let _given_up = begun.send(name);
-    let Ok(order) = told.recv() else { return Ok(None) };
-    if wish.enforce {
-        holder.enforce(wish.confirm_within)?;
+    loop {
+        return Ok(Some(match told.recv() {
+            Ok(Order::Enforce(done)) => {
+                holder.enforce(wish.confirm_within)?;
+                let _gone = done.send(());
+                continue;
+            }
+            Ok(Order::Pin) => Ended::Pinned(pinned::keep(&mut holder)?),
+            Ok(Order::Hold) => Ended::Over(holder.hold()?, holder.status()?),
+            Err(_) => return Ok(None),
+        }));
     }
-    Ok(Some(match order {
-        Order::Pin => Ended::Pinned(pinned::keep(&mut holder)?),
-        Order::Hold => Ended::Over(holder.hold()?, holder.status()?),
-    }))
 }

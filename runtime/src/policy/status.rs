@@ -76,7 +76,7 @@ pub fn table(status: &Value) -> String {
     }
     out.push('\n');
     let head = ["rule", "direction", "passed", "bytes", "dropped", "bytes", "would drop", "bytes", "refused"];
-    let mut rows = vec![head.map(str::to_owned)];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     let listed = |key: &str| status[key].as_array().cloned().unwrap_or_default();
     // Of staged policies only what they alone deny is news.
     let staged = listed("staged").into_iter().filter(|rule| rule["would_drop"]["packets"] != 0).map(|mut rule| {
@@ -89,20 +89,27 @@ pub fn table(status: &Value) -> String {
         let word = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
         let [passed, dropped, would] = ["passed", "dropped", "would_drop"].map(pair);
         let ([a, b], [c, d], [e, f]) = (passed, dropped, would);
-        rows.push([word("rule"), word("direction"), a, b, c, d, e, f, number(&rule["refused"])]);
+        rows.push(vec![word("rule"), word("direction"), a, b, c, d, e, f, number(&rule["refused"])]);
     }
     // Whose counters nobody has.
     if rows.len() == 1 {
         return out;
     }
-    let widths: Vec<usize> =
-        (0..head.len()).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        out += &format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+    out.push_str(&aligned(&rows, 2));
     out
+}
+
+/// Rows of as many cells each, the first `texts` of which are no numbers.
+pub fn aligned(rows: &[Vec<String>], texts: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at < texts {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
