@@ -42,7 +42,8 @@ fn netns(namespace: &Namespace) -> String {
 /// What comes through at a port that is allowed, and at one that is not.
 fn reached(setting: &Setting) -> [bool; 2] {
     [4711, 4712].map(|port| {
-        let both = SERVER.map(|address| setting.reaches(address, port));
+        // What comes late on a busy machine comes at a second or third time; what is denied never does.
+        let both = SERVER.map(|address| (0..3).any(|_| setting.reaches(address, port)));
         assert_eq!(both[0], both[1], "the families agree at {port}");
         both[0]
     })
