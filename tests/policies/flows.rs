@@ -1,9 +1,10 @@
 //! Verdicts on single packets, in Hubble's form: each kind of them, with the policies that decided.
 
-use crate::setting::{CLIENT, SERVER, Setting, at};
+use crate::setting::{CLIENT, Cgroup, SERVER, Setting, at};
 use serde_json::Value;
 use skep_tests::{hubble, privileged};
 use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt;
 
 const POLICIES: &str = "\
 apiVersion: cilium.io/v2
@@ -124,4 +125,33 @@ fn verdicts_on_packets_are_lines_for_people() {
     }
     let refused = setting.policy(&["apply", &policies, "-o", "table"]).run().status_is(1);
     assert!(refused.err.starts_with("error: `table` is no form of verdicts"), "{refused}");
+}
+
+/// A call that fails in its packets' place has no source yet.
+#[test]
+fn verdicts_on_calls_are_flows_too() {
+    privileged!();
+    let setting = Setting::new();
+    let Some(cgroup) = Cgroup::new("flows") else { return println!("skipped: needs cgroup v2") };
+    let path = cgroup.0.display();
+    let policy = format!("cgroup: {path}\nname: out\nrules:\n- deny: {{dst: 10.9.0.0/24, proto: tcp, port: 81}}\n");
+    let policy = setting.file("out.yaml", &policy);
+    let run = setting.policy(&["apply", &policy, "--enforce", "-o", "json"]).start().attached();
+    assert!(!setting.connects_back(CLIENT[0], 81, Some(&cgroup.0)));
+    let output = run.interrupt().ok();
+    let lines = output.json();
+    if let Some(count) = hubble::decode(&output.out) {
+        assert_eq!(count, lines.len());
+    }
+    let dropped: Vec<&Value> =
+        lines.iter().map(|line| &line["flow"]).filter(|flow| flow["verdict"] == "DROPPED").collect();
+    let [flow] = dropped.as_slice() else { panic!("{output}") };
+    assert_eq!((&flow["traffic_direction"], &flow["drop_reason_desc"]), (&"EGRESS".into(), &"POLICY_DENY".into()));
+    assert_eq!((&flow["IP"]["source"], &flow["IP"]["destination"]), (&Value::Null, &CLIENT[0].into()));
+    assert_eq!(
+        (&flow["l4"]["TCP"]["destination_port"], &flow["egress_denied_by"][0]["name"]),
+        (&81.into(), &"out".into())
+    );
+    let number = std::fs::metadata(&cgroup.0).expect("it is there").ino();
+    assert_eq!(flow["cgroup_id"], number.to_string());
 }
