@@ -32,6 +32,7 @@ fn console() -> (Console, Paper) {
         title: String::new(),
         inlines: false,
         progress: false,
+        enforce: false,
     };
     let paper = Paper::default();
     let screen = Screen::new(Box::new(paper.clone()));
