@@ -3,7 +3,6 @@
 use super::event::{Event, Schema};
 use super::held::{Held, sites_of};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
-use super::names::Names;
 use super::policies::{Handle, Said};
 use super::probe::Probe;
 use super::verdicts::Verdicts;
