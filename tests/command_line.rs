@@ -223,3 +223,42 @@ fn list_finds_by_glob_short_form_and_word() {
     let nothing = Skep::new(&["list", "t:sched:sched_process_frok"]).run().status_is(1);
     assert!(nothing.err.contains(&format!("did you mean `{point}`?")), "{nothing}");
 }
+
+#[test]
+fn library_is_listed_searched_and_checked() {
+    let all = Skep::new(&["lib", "list"]).run().ok().out;
+    assert!(all.lines().count() > 80 && all.contains("net/tcpretrans "), "{all}");
+    let some = Skep::new(&["lib", "list", "security"]).run().ok().out;
+    assert!(some.lines().all(|line| line.starts_with("security/")) && some.lines().count() > 4, "{some}");
+    let near = Skep::new(&["lib", "list", "sceurity"]).run().status_is(1);
+    assert!(near.err.contains("no area `sceurity`"), "{near}");
+    let found = Skep::new(&["lib", "search", "TCP", "again"]).run().ok().out;
+    assert!(found.contains("net/tcpretrans ") && !found.contains("net/dnssnoop"), "{found}");
+    let info = Skep::new(&["lib", "info", "biosnoop", "--format", "json"]).run().ok().json();
+    assert_eq!((&info[0]["name"], &info[0]["parameters"][0]["name"]), (&"disk/biosnoop".into(), &"slower".into()));
+    let checked = Skep::new(&["lib", "check"]).run().ok();
+    assert!(checked.out.lines().last().is_some_and(|line| line.contains(" scripts, 0 wrong")), "{checked}");
+}
+
+#[test]
+fn script_of_ones_own_is_begun_checked_and_preferred() {
+    let folder = Folder::new();
+    let own = folder.0.display().to_string();
+    let skep = |arguments: &[&str]| Skep::new(arguments).environment("SKEP_PATH", &own).run();
+    let path = folder.0.join("net/mine.rhai");
+    assert_eq!(skep(&["lib", "new", "net/mine"]).ok().out, format!("wrote {}\n", path.display()));
+    let again = skep(&["lib", "new", "net/mine"]).status_is(1);
+    assert!(again.err.contains("is there already"), "{again}");
+    // It runs, and what it shows is yet to be written down.
+    let checked = skep(&["lib", "check", "net/mine"]).status_is(1);
+    assert!(checked.out.contains("wrong    net/mine") && checked.out.contains("the example shows no run"), "{checked}");
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    let text = text.replace("//!   (its output", "//!   comm count\n//!   a 1\n//!   (its output");
+    std::fs::write(&path, &text).expect("it is ours");
+    skep(&["lib", "check", "net/mine"]).ok();
+    std::fs::write(folder.0.join("syscount.rhai"), "print(1);").expect("it is ours");
+    let hidden = skep(&["run", "syscount"]).ok();
+    assert_eq!(hidden.out, "1\n", "{hidden}");
+    assert!(hidden.err.contains("the library has one of this name too"), "{hidden}");
+    assert!(skep(&["lib", "list"]).ok().out.contains("net/mine "));
+}

@@ -76,6 +76,18 @@ fn dns_queries_are_counted_by_name_type_and_code() {
 }
 
 #[test]
+fn scripts_take_the_cgroup_of_the_command_line() {
+    privileged!();
+    let group = Group::new();
+    let path = group.0.display().to_string();
+    let run = Skep::new(&["--format", "json", "run", "dnslatency", "--cgroup", &path]).start().attached();
+    Workload::stopped(&format!("join {path} alone dns udp4 23 www.example 1 0")).go();
+    let output = run.interrupt().ok();
+    let answers = output.table(1)["rows"].clone();
+    assert_eq!(answers, json!([{ "key": { "server": "127.0.0.1", "rcode": "NOERROR" }, "value": 23 }]), "{output}");
+}
+
+#[test]
 fn dns_latency_is_the_time_until_the_answer() {
     privileged!();
     let script = format!("{DNS}.filter(role == \"client\" and qtype == \"A\").quantiles(elapsed)");

@@ -29,6 +29,7 @@ pub enum Job {
     Capture(crate::capture::Wish),
     Observe(Box<crate::observe::Wish>),
     Policy(crate::policy::Wish),
+    Library(crate::library::Wish),
 }
 
 #[derive(Clone, Debug)]
@@ -206,6 +207,7 @@ pub fn command() -> Command {
         .subcommand(crate::capture::command())
         .subcommand(crate::observe::command())
         .subcommand(crate::policy::command())
+        .subcommand(crate::library::command())
         .subcommand(
             Command::new("repl")
                 .about("A session: probes run while you type (what `skep` alone is on a terminal)")
@@ -287,6 +289,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         Some(("policy", inner)) => {
             let (wish, inner) = crate::policy::Wish::of(inner);
             (Job::Policy(wish), inner)
+        }
+        Some(("lib", inner)) => {
+            let (wish, inner) = crate::library::Wish::of(inner);
+            (Job::Library(wish), inner)
         }
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {

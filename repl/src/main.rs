@@ -5,6 +5,7 @@ mod capture;
 mod command;
 mod doctor;
 mod flame;
+mod library;
 mod list;
 mod observe;
 mod plan;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Job::Capture(wish) => capture::capture(&cli, wish),
         Job::Observe(wish) => observe::observe(&cli, wish),
         Job::Policy(wish) => policy::policy(&cli, wish),
+        Job::Library(wish) => library::lib(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

@@ -33,6 +33,13 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
         Ok(script) => script,
         Err(diagnostic) => return show(&diagnostic, None),
     };
+    if let Source::Named(name) = source
+        && !Path::new(name).is_file()
+        && !cli.quiet
+        && let Some((folder, other)) = library().hides(name)
+    {
+        eprintln!("`{name}` of {} runs; {other} has one of this name too", folder.display());
+    }
     let held = match cli.command.as_deref().map(Held::start).transpose() {
         Ok(held) => held,
         Err(error) => {
@@ -149,8 +156,16 @@ fn command_name(cli: &Cli) -> Option<String> {
 
 /// The library that this process sees.
 pub fn library() -> Library {
-    let folders = std::env::var_os("SKEP_PATH").map(|path| std::env::split_paths(&path).collect());
-    Library::new(folders.unwrap_or_default())
+    Library::new(own_scripts())
+}
+
+/// The user's folders for scripts: those of SKEP_PATH, then `skep/scripts` where configurations are.
+pub fn own_scripts() -> Vec<PathBuf> {
+    let said = std::env::var_os("SKEP_PATH");
+    let said = said.as_ref().map(|path| std::env::split_paths(path).filter(|folder| !folder.as_os_str().is_empty()));
+    let home = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = home("XDG_CONFIG_HOME").or_else(|| Some(home("HOME")?.join(".config")));
+    said.into_iter().flatten().chain(own.map(|own| own.join("skep/scripts"))).collect()
 }
 
 /// An engine with everything that the command line says.
@@ -220,6 +235,7 @@ pub fn runner_on(
         program: command_name(cli),
         comm: cli.comm.clone(),
         cgroup,
+        cgroup_path: cli.cgroup.clone(),
         unwind: cli.unwind,
     };
     let sizes = Sizes::default();

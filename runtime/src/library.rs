@@ -1,5 +1,7 @@
 //! The library: scripts inside the binary, and those of the user's folders. Found by name; a path is read as it stands.
 
+pub mod header;
+
 use crate::diagnostic::{Diagnostic, nearest};
 use std::borrow::Cow;
 use std::fs;
@@ -22,6 +24,11 @@ impl Script {
         line.split_once(" - ").map_or(line, |(_, summary)| summary)
     }
 
+    /// Is this its name, with or without its area?
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.name.rsplit('/').next() == Some(name)
+    }
+
     /// The header, without its comment marks.
     pub fn header(&self) -> String {
         let lines = self.text.lines().map_while(|line| line.strip_prefix("//!"));
@@ -41,6 +48,40 @@ impl Library {
         Library { folders }
     }
 
+    /// The scripts of the folders, those that come first hiding others, then the embedded ones that they do not hide.
+    pub fn all(&self) -> Vec<Script> {
+        let mut all: Vec<Script> = Vec::new();
+        for folder in &self.folders {
+            for name in names(folder, "", 0) {
+                let text = fs::read_to_string(folder.join(format!("{name}.rhai")));
+                if let (Ok(text), false) = (text, all.iter().any(|known| known.name == name)) {
+                    all.push(Script { name, text: text.into() });
+                }
+            }
+        }
+        let own = all.len();
+        for script in Library::embedded() {
+            let hidden = all[..own].iter().any(|known| known.name == script.name || script.is_called(&known.name));
+            if !hidden {
+                all.push(script);
+            }
+        }
+        all
+    }
+
+    /// The folder that a name is found in first, where another place has it too: which one runs should be said.
+    pub fn hides(&self, name: &str) -> Option<(&Path, String)> {
+        let name = name.strip_suffix(".rhai").unwrap_or(name);
+        let file = |folder: &&PathBuf| folder.join(format!("{name}.rhai")).is_file();
+        let mut found = self.folders.iter().filter(file);
+        let first = found.next()?;
+        let other = match found.next() {
+            Some(folder) => folder.display().to_string(),
+            None => Library::embedded().find(|script| script.is_called(name)).map(|_| "the library".to_owned())?,
+        };
+        Some((first, other))
+    }
+
     /// A script by its name, with or without its area: `syscount`, `syscall/syscount`.
     pub fn find(&self, name: &str) -> Option<Script> {
         let name = name.strip_suffix(".rhai").unwrap_or(name);
@@ -53,9 +94,7 @@ impl Library {
                 return Some(Script { name: name.to_owned(), text: text.into() });
             }
         }
-        let same = |known: &str| known == name || known.rsplit('/').next() == Some(name);
-        let (found, text) = EMBEDDED.iter().find(|(known, _)| same(known))?;
-        Some(Script { name: (*found).to_owned(), text: Cow::Borrowed(text) })
+        Library::embedded().find(|script| script.is_called(name))
     }
 
     /// What `skep run` was given: a file if there is one, else a name.
@@ -88,4 +127,21 @@ impl Library {
     pub fn embedded() -> impl Iterator<Item = Script> {
         EMBEDDED.iter().map(|(name, text)| Script { name: (*name).to_owned(), text: Cow::Borrowed(text) })
     }
+}
+
+/// Scripts below a folder by their names; a few levels, so that a loop of links ends.
+fn names(folder: &Path, area: &str, depth: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        match name.strip_suffix(".rhai") {
+            _ if name.starts_with('.') => {}
+            Some(name) if path.is_file() => found.push(format!("{area}{name}")),
+            None if path.is_dir() && depth < 4 => found.extend(names(&path, &format!("{area}{name}/"), depth + 1)),
+            _ => {}
+        }
+    }
+    found.sort();
+    found
 }

@@ -239,6 +239,7 @@ pub fn library_markdown(scripts: impl Iterator<Item = Script>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::library::header::Header;
 
     #[test]
     fn library_readme_is_what_the_headers_say() {
@@ -254,12 +255,8 @@ mod tests {
     #[test]
     fn every_script_has_a_whole_header() {
         for script in Library::embedded() {
-            let header = script.header();
-            let name = script.name.rsplit('/').next().unwrap_or(&script.name);
-            assert!(header.starts_with(&format!("{name} - ")), "{}: the first line names the script", script.name);
-            for part in ["Usage:", "Example:", "Overhead:", "Needs:"] {
-                assert!(header.contains(part), "{}: the header lacks {part}", script.name);
-            }
+            let faults = Header::of(&script).faults(&script.name);
+            assert!(faults.is_empty(), "{}: {}", script.name, faults.join("; "));
         }
     }
 }

@@ -52,6 +52,7 @@ pub fn draft(
         .help("probe(\"tracepoint:…\")   (dedicated templates: skep list templates)")
         .at(position));
     }
+    let settings = &with_cgroup(&manifest, settings, restrict)[..];
     let mut constants = Vec::new();
     for (parameter, setting, at) in settings {
         let Some(known) = manifest.parameter(parameter) else {
@@ -116,9 +117,16 @@ fn others(
     let error =
         || Diagnostic::script(format!("events of template `{name}` are about other tasks than the current one"));
     let process = manifest.parameters.iter().find(|parameter| parameter.kind.as_deref() == Some("pid"));
-    if restrict.comm.is_some() || restrict.cgroup.is_some() || restrict.pid.is_some() && process.is_none() {
+    let has_cgroup = cgroup_parameter(manifest).is_some();
+    let other_cgroup = restrict.cgroup.is_some() && !has_cgroup;
+    if restrict.comm.is_some() || other_cgroup || restrict.pid.is_some() && process.is_none() {
         let own: Vec<String> = manifest.parameters.iter().map(|parameter| format!("{}: …", parameter.name)).collect();
-        let which = if process.is_some() { "--comm and --cgroup" } else { "--pid, --comm, --cgroup and -c" };
+        let which = match (process.is_some(), has_cgroup) {
+            (true, true) => "--comm",
+            (true, false) => "--comm and --cgroup",
+            (false, true) => "--pid, --comm and -c",
+            (false, false) => "--pid, --comm, --cgroup and -c",
+        };
         return Err(error()
             .label(format!("{which} would pass the wrong ones"))
             .help(format!("template({name:?}, #{{ {} }}), or .filter(…) on its fields", own.join(", "))));
@@ -141,6 +149,28 @@ fn others(
     }
     let value = value(process, &Setting::Int(pid.into())).map_err(Diagnostic::script)?;
     Ok(vec![(process.name.clone(), value)])
+}
+
+fn cgroup_parameter(manifest: &Manifest) -> Option<&Parameter> {
+    manifest.parameters.iter().find(|parameter| parameter.kind.as_deref() == Some("cgroup"))
+}
+
+/// `--cgroup` is what a template about others is told by its own parameter, unless the script tells it another one.
+fn with_cgroup(
+    manifest: &Manifest,
+    settings: &[(String, Setting, Option<Position>)],
+    restrict: &Restrict,
+) -> Vec<(String, Setting, Option<Position>)> {
+    let mut settings = settings.to_vec();
+    let known = cgroup_parameter(manifest).filter(|_| manifest.about_others);
+    if let (Some(known), Some(path)) = (known, &restrict.cgroup_path) {
+        // Of a script's parameter an empty text is what nobody has set.
+        settings.retain(|(name, setting, _)| *name != known.name || *setting != Setting::Text(String::new()));
+        if !settings.iter().any(|(name, ..)| *name == known.name) {
+            settings.push((known.name.clone(), Setting::Text(path.clone()), None));
+        }
+    }
+    settings
 }
 
 /// The names that a template's events give to expressions.

@@ -20,6 +20,8 @@ pub struct Restrict {
     pub comm: Option<String>,
     /// Id and depth of a cgroup; its descendants belong to it.
     pub cgroup: Option<(u64, u32)>,
+    /// How the command line spells it.
+    pub cgroup_path: Option<String>,
     /// By what user stacks find their callers.
     pub unwind: Way,
 }

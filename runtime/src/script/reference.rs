@@ -287,7 +287,7 @@ const PROCESSES: &str = "\n## Whose events\n\n\
     `pid` and `tid` are the numbers that `ps` shows: in a container, those of its pid namespace, and 0 for tasks of other\n\
     namespaces. Fields of dedicated templates and `args` are the kernel's own numbers, those of the host.\n\n\
     Events of some templates are about other tasks than the current one. There `--pid` sets the template's own parameter\n\
-    (`process` of runqlat); `--comm`, `--cgroup`, and `--pid` where it has none, are refused.\n";
+    (`process` of runqlat), and `--cgroup` likewise (`cgroup` of dns); `--comm`, and what has no parameter, are refused.\n";
 
 const SOCKETS: &str = "\n## Sockets and packets\n\n\
     Any source that has the address of a socket or a packet can be asked what it is of: `.filter(sock(args.sk).state ==\n\
