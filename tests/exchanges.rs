@@ -1,6 +1,6 @@
 //! Templates dns, http and tls_hello: every exchange of a workload in a network and a control group of its own, exactly.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_tests::network::Namespace;
 use skep_tests::skep::Running;
 use skep_tests::{Output, Skep, Workload, privileged};
