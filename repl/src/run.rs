@@ -234,6 +234,7 @@ pub fn runner_on(
         title: title(cli),
         inlines: cli.inlines,
         progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
+        enforce: cli.enforce,
     };
     let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);
     Runner::new(host, library())

@@ -247,7 +247,13 @@ impl Interactive {
                 host.output.borrow_mut().tell("the process has ended");
                 Ok(true)
             }
-            Some(Happening::Signal | Happening::Tick(_) | Happening::CommandEnded) => Ok(false),
+            Some(
+                Happening::Signal
+                | Happening::Tick(_)
+                | Happening::CommandEnded
+                | Happening::Denied(_)
+                | Happening::PoliciesEnded,
+            ) => Ok(false),
         }
     }
 

@@ -341,11 +341,19 @@ pub fn attached_programs(hook: Hook, target: Target<'_>) -> io::Result<Vec<u32>>
     Ok(ids)
 }
 
+/// A program of anybody's, by its number.
+///
+/// # Errors
+/// The kernel's: it is gone, or CAP_SYS_ADMIN is missing.
+pub fn program(id: u32) -> io::Result<OwnedFd> {
+    bpf_fd(Command::ProgramById, &mut sys::ById { id, ..Default::default() })
+}
+
 /// The name of a loaded program; `None` where it is gone or this process may not ask.
 pub fn program_name(id: u32) -> Option<String> {
     /// `struct bpf_prog_info` up to `name`.
     const NAME_AT: usize = 64;
-    let fd = bpf_fd(Command::ProgramById, &mut sys::ById { id, ..Default::default() }).ok()?;
+    let fd = program(id).ok()?;
     let mut info = [0u8; NAME_AT + 16];
     let info_len = info.len() as u32;
     let mut asked = ObjectInfo { fd: fd.as_raw_fd() as u32, info_len, info: sys::address_mut(&mut info) };

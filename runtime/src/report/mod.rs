@@ -8,6 +8,7 @@ pub mod plan;
 pub mod policy;
 pub mod printf;
 pub mod profile;
+pub mod rules;
 pub mod stacks;
 pub mod summary;
 pub mod text;

@@ -3,7 +3,7 @@
 use super::packets;
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
-use crate::expr::Expr;
+use crate::expr::{Expr, Node, Operator};
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
 use crate::plan::{self, Entry, Output, Setting, Source, Then};
 use crate::prepare::{Prepared, Restrict, Unit};
@@ -71,8 +71,12 @@ fn filters(entry: &Entry, restrict: &Restrict) -> String {
     };
     let cgroup = restrict.cgroup.map(|(id, _)| format!("cgroup {id} or below"));
     let comm = restrict.comm.as_ref().map(|comm| format!("comm == {comm:?}"));
-    let own = entry.filter.as_ref().map(ToString::to_string);
-    pid.into_iter().chain(cgroup).chain(comm).chain(own).collect::<Vec<_>>().join(" and ")
+    let others: Vec<String> = pid.into_iter().chain(cgroup).chain(comm).collect();
+    let own = entry.filter.as_ref().map(|own| match &*own.node {
+        Node::Binary(Operator::Or, ..) if !others.is_empty() => format!("({own})"),
+        _ => own.to_string(),
+    });
+    others.into_iter().chain(own).collect::<Vec<_>>().join(" and ")
 }
 
 /// The whole plan of one entry. `code`: with the instructions of the slots.

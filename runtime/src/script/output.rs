@@ -1,6 +1,7 @@
 //! Output: everything that a script shows, as text or as JSON lines. A reader that goes away ends the run, quietly.
 
 use super::names::Names;
+use super::verdicts::Verdicts;
 use crate::aggregate::column::{ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::interactive::screen::{Lines, Screen};
@@ -105,6 +106,15 @@ impl Output {
         let result = match self.format {
             Format::Text => report::text::table(&mut self.out, table, names, &self.style),
             Format::Json => report::json::line(&mut self.out, &report::json::table(table, names)),
+        };
+        self.done(result);
+    }
+
+    /// What policies have done.
+    pub fn verdicts(&mut self, verdicts: &Verdicts) {
+        let result = match self.format {
+            Format::Text => self.out.write_all(verdicts.text().as_bytes()),
+            Format::Json => report::json::line(&mut self.out, &verdicts.json()),
         };
         self.done(result);
     }

@@ -1,10 +1,12 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
 use super::event::{Event, Schema};
+use super::held::{Held, sites_of};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
+use super::policies::{Handle, Said};
 use super::probe::Probe;
-use super::values;
-use super::{errors, graphs, output};
+use super::verdicts::Verdicts;
+use super::{errors, graphs, output, values};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
@@ -29,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
     let host = &probe.host;
-    run(context, host, vec![probe.chain], time)?;
+    run(context, host, vec![probe.chain], Vec::new(), time)?;
     let chains = host.chains.borrow();
     let chain = &chains[probe.chain];
     match &chain.table {
@@ -41,11 +43,22 @@ pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -
     }
 }
 
-/// Runs every chain that did not run yet, and the timers.
+/// Runs one policy and gives what it has done.
+pub fn policy(context: &NativeCallContext, policy: &Handle, time: Option<Duration>) -> Fallible<Dynamic> {
+    let host = &policy.host;
+    run(context, host, Vec::new(), vec![policy.number], time)?;
+    let policies = host.policies.borrow();
+    let said = &policies[policy.number];
+    let done = said.done.clone().unwrap_or_default();
+    Ok(Dynamic::from(Verdicts::new(done, said.taken.clone())))
+}
+
+/// Runs every chain and policy that did not run yet, and the timers.
 pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>) -> Fallible<()> {
-    let waiting = |(n, chain): (usize, &Chain)| (chain.state == State::Waiting).then_some(n);
-    let chains: Vec<usize> = host.chains.borrow().iter().enumerate().filter_map(waiting).collect();
-    run(context, host, chains, time)
+    let waiting = |(n, state): (usize, State)| (state == State::Waiting).then_some(n);
+    let chains = host.chains.borrow().iter().map(|chain| chain.state).enumerate().filter_map(waiting).collect();
+    let policies = host.policies.borrow().iter().map(|said| said.state).enumerate().filter_map(waiting).collect();
+    run(context, host, chains, policies, time)
 }
 
 /// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
@@ -54,7 +67,8 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
         return raise(unknown.nowhere(), context.call_position());
     }
     if host.exit.get().or(host.ended.get()).is_none() {
-        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting);
+        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting)
+            || host.policies.borrow().iter().any(|said| said.state == State::Waiting);
         let command = host.command.borrow().as_ref().is_some_and(|command| command.release.is_some());
         // Timers alone keep a script alive, unless it ran already as long as it wanted to.
         let timers = !host.timers.borrow().is_empty() && !host.ran.get();
@@ -92,6 +106,22 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
         first = false;
         output.table(&arranged(table, &chain.entry)?, &host.names);
     }
+    let mut policies = host.policies.borrow_mut();
+    while let Some(said) = policies.iter_mut().find(|said| said.done.is_some()) {
+        let (Some(done), mut taken) = (said.done.take(), said.taken.get()) else { break };
+        // Those that ran together have one report.
+        for other in policies.iter_mut().filter(|other| other.done.as_ref().is_some_and(|its| Rc::ptr_eq(its, &done))) {
+            other.done = None;
+            taken |= other.taken.get();
+        }
+        if !taken && !done.is_empty() {
+            if !first {
+                output.gap();
+            }
+            first = false;
+            output.verdicts(&Verdicts::new(done, Rc::default()));
+        }
+    }
     Ok(())
 }
 
@@ -116,7 +146,13 @@ pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, argumen
     }
 }
 
-fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: Option<Duration>) -> Fallible<()> {
+fn run(
+    context: &NativeCallContext,
+    host: &Rc<Host>,
+    chains: Vec<usize>,
+    policies: Vec<usize>,
+    time: Option<Duration>,
+) -> Fallible<()> {
     let position = context.call_position();
     let fail = |diagnostic: Diagnostic| raise::<()>(diagnostic, position);
     if let Some(interactive) = host.interactive.get() {
@@ -146,17 +182,34 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
                 Table::from_entries(session::spec(&chain.entry, &prepared), Vec::<(Vec<u8>, Vec<u64>)>::new())
             });
         }
-        return Ok(());
+        return planned(host, &policies).or_else(fail);
     }
-    match Running::start(host, chains, time, None) {
-        Ok(running) => {
-            let mut driver = Driver { context, host, running };
-            let outcome = driver.drive();
-            let closed = driver.running.close(context, host).map(drop);
-            outcome.and(closed)
-        }
-        Err(diagnostic) => fail(diagnostic),
+    let held = match policies.is_empty() {
+        true => None,
+        false => match Held::start(host, policies, time) {
+            Ok(held) => Some(held),
+            Err(diagnostic) => return fail(diagnostic),
+        },
+    };
+    let mut driver = match Running::start(host, chains, time, None) {
+        Ok(running) => Driver { context, host, running, held },
+        Err(diagnostic) => return fail(diagnostic),
+    };
+    let began = driver.begin();
+    let outcome = if began.is_ok() { driver.drive() } else { Ok(()) };
+    let ended = driver.held.take().map_or(Ok(()), |held| held.end(host));
+    let closed = driver.running.close(context, host).map(drop);
+    outcome.and(closed).and(began.and(ended).or_else(fail))
+}
+
+/// Policies that a plan has seen: what would be put where is known, and nothing was done.
+fn planned(host: &Host, policies: &[usize]) -> Result<(), Diagnostic> {
+    let mut said = host.policies.borrow_mut();
+    sites_of(&policies.iter().map(|number| &said[*number]).collect::<Vec<&Said>>())?;
+    for number in policies {
+        said[*number].state = State::Done;
     }
+    Ok(())
 }
 
 pub fn inside_a_run() -> Diagnostic {
@@ -251,10 +304,6 @@ fn attach(
     }
     let active = Rc::new(Active { session: RefCell::new(session), chains: numbers, prepared });
     host.active.borrow_mut().push(active.clone());
-    host.command_end.tell(pump.sender());
-    if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        host.command_end.of(release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?);
-    }
     Ok((active, pump))
 }
 
@@ -350,9 +399,24 @@ struct Driver<'a> {
     context: &'a NativeCallContext<'a>,
     host: &'a Rc<Host>,
     running: Running,
+    held: Option<Held>,
 }
 
 impl Driver<'_> {
+    /// Everything is attached: policies that ask for it enforce, and the command is let go.
+    fn begin(&mut self) -> Result<(), Diagnostic> {
+        let sender = self.running.pump.get_mut().sender();
+        if let Some(held) = &mut self.held {
+            held.hold(self.host, sender);
+        }
+        self.host.command_end.tell(sender);
+        if let Some(release) = self.host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
+            let child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
+            self.host.command_end.of(child);
+        }
+        Ok(())
+    }
+
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
         // What came while programs were loaded has woken nobody.
@@ -391,6 +455,17 @@ impl Driver<'_> {
                 Happening::Signal | Happening::CommandEnded => {
                     self.host.is_ended();
                     return Ok(());
+                }
+                Happening::Denied(denial) => {
+                    if let Some(held) = &self.held {
+                        held.denied(self.context, self.host, &denial)?;
+                    }
+                }
+                Happening::PoliciesEnded => {
+                    // By a signal perhaps, which they see too.
+                    if self.host.is_ended() || self.running.active.chains.is_empty() {
+                        return Ok(());
+                    }
                 }
             }
             if self.host.exit.get().is_some() || self.host.output.borrow().closed() || self.running.is_enough() {
