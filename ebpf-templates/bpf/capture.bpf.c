@@ -60,25 +60,39 @@ static __always_inline bool is_beyond(u64 now)
 	return false;
 }
 
-/* The kernel's own way to copy of a frame came with Linux 5.18; this one reads whatever is there. */
-static __always_inline bool copy_frame(struct xdp_md *ctx, u8 *to, u32 length)
+/* A length from 1 to `most`, or 0; the verifier of Linux 5.10 knows what was compared, not what that was computed from. */
+static __always_inline u32 up_to(u32 most, u32 length)
 {
-	return !bpf_probe_read_kernel(to, length, (const void *)(long)ctx->data);
+	u32 last = length - 1;
+
+	asm volatile("" : "+r"(last));
+	return last < most ? last + 1 : 0;
+}
+
+/* The kernel's own way to copy of a frame came with Linux 5.18; this one reads whatever is there. */
+static __always_inline bool copy_frame(struct xdp_md *ctx, u8 *to, u32 length, u32 most)
+{
+	u32 all = up_to(most, length);
+
+	return all && !bpf_probe_read_kernel(to, all, (const void *)(long)ctx->data);
 }
 
 /* A tag that was taken off is put back. */
-static __always_inline bool copy_buffer(struct __sk_buff *ctx, u8 *to, u32 length)
+static __always_inline bool copy_buffer(struct __sk_buff *ctx, u8 *to, u32 length, u32 most)
 {
-	u16 tag[2] = {ctx->vlan_proto, htons(ctx->vlan_tci)};
-	u32 rest = length - TAG_AT - TAG_SIZE;
+	u32 behind = TAG_AT + TAG_SIZE, rest;
 
-	if (!ctx->vlan_present)
-		return !bpf_skb_load_bytes(ctx, 0, to, length);
-	if (length <= TAG_AT + TAG_SIZE || bpf_skb_load_bytes(ctx, 0, to, TAG_AT))
+	if (!ctx->vlan_present) {
+		u32 all = up_to(most, length);
+
+		return all && !bpf_skb_load_bytes(ctx, 0, to, all);
+	}
+	rest = up_to(most - behind, length - behind);
+	if (!rest || bpf_skb_load_bytes(ctx, 0, to, TAG_AT))
 		return false;
-	__builtin_memcpy(to + TAG_AT, tag, TAG_SIZE);
-	asm volatile("" : "+r"(rest));
-	return rest - 1 < length && !bpf_skb_load_bytes(ctx, TAG_AT, to + TAG_AT + TAG_SIZE, rest);
+	*(u16 *)(to + TAG_AT) = ctx->vlan_proto;
+	*(u16 *)(to + TAG_AT + 2) = htons(ctx->vlan_tci);
+	return !bpf_skb_load_bytes(ctx, TAG_AT, to + behind, rest);
 }
 
 enum met { FRAMES, BUFFERS };
@@ -88,14 +102,12 @@ static __always_inline int keep(void *ctx, enum met met, struct event *e, struct
 {
 	struct record *record = bpf_ringbuf_reserve(&events, record_size + most, 0);
 	u8 *to = (u8 *)record + record_size;
-	u32 length = e->captured;
 
 	if (!record) {
 		t->lost_ring++;
 		return 0;
 	}
-	asm volatile("" : "+r"(length));
-	if (length - 1 >= most || !(met == FRAMES ? copy_frame(ctx, to, length) : copy_buffer(ctx, to, length))) {
+	if (!(met == FRAMES ? copy_frame(ctx, to, e->captured, most) : copy_buffer(ctx, to, e->captured, most))) {
 		/* Gone while we looked: as good as lost. */
 		t->lost_ring++;
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);

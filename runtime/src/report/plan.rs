@@ -112,7 +112,9 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
                 .map(|(column, kind)| shown(&column.expr.to_string(), kind))
                 .collect();
             line(&mut out, "kernel", &format!("fields {}   {code} instructions", list.join(", ")));
-            line(&mut out, "ring", &format!("{} B a record, in the ring buffer of the session", prepared.record_size));
+            let behind = if matches!(then, Then::Packets(_)) { " and the packet behind it" } else { "" };
+            let ring = format!("{} B a record{behind}, in the ring buffer of the session", prepared.record_size);
+            line(&mut out, "ring", &ring);
             let here = match then {
                 Then::Each => "each event to the closure".to_owned(),
                 Then::Print => "each event printed, columns aligned".to_owned(),

@@ -111,6 +111,23 @@ pub fn all_frames(programs: &[Program]) -> Option<Packets> {
     found
 }
 
+/// # Errors
+/// A script diagnostic: packets of one of the interfaces have no headers of Ethernet.
+pub fn have_frames(programs: &[Program]) -> Result<(), Diagnostic> {
+    let places = programs.iter().flat_map(|program| &program.attach).filter_map(|attach| match &attach.mechanism {
+        Mechanism::Packets { place: Place::Interface(interface), .. } => Some(interface),
+        _ => None,
+    });
+    match places.into_iter().find(|interface| !interface.ethernet) {
+        None => Ok(()),
+        Some(Interface { name, .. }) => {
+            Err(Diagnostic::script(format!("packets of `{name}` have no headers of Ethernet, and cannot be captured"))
+                .span(name)
+                .help("the interface that a tunnel's packets leave by: ip route get ADDRESS"))
+        }
+    }
+}
+
 /// As an attach point spells it.
 pub fn shown(hook: Hook, place: &Place) -> String {
     let (kind, direction) = match hook {

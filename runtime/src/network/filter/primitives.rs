@@ -153,17 +153,13 @@ impl Layout {
                 Check::compare(Comparison::LessOrEqual, port, last.into()),
             ]),
         };
-        let ip6 = |protocol: &u8| {
-            let port = |source| within(Value::load(self.network + if source { 40 } else { 42 }, Size::B2));
-            Check::And(vec![Check::equal(self.byte(6), (*protocol).into()), at_either(way, port)])
-        };
-        let ip = |protocol: &u8| {
-            let port = |source| within(self.carried(Value::Number(if source { 0 } else { 2 }), Size::B2));
-            let protocol = Check::equal(self.byte(9), (*protocol).into());
-            Check::And(vec![protocol, self.is_first(), at_either(way, port)])
-        };
-        let of = |kind, ports: Vec<Check>| Check::And(vec![self.carries(kind), Check::Or(ports)]);
-        Check::Or(vec![of(IP6, protocols.iter().map(ip6).collect()), of(IP, protocols.iter().map(ip).collect())])
+        let one_of = |at| Check::Or(protocols.iter().map(|one| Check::equal(self.byte(at), (*one).into())).collect());
+        let ip6 = |source| within(Value::load(self.network + if source { 40 } else { 42 }, Size::B2));
+        let ip = |source| within(self.carried(Value::Number(if source { 0 } else { 2 }), Size::B2));
+        Check::Or(vec![
+            Check::And(vec![self.carries(IP6), one_of(6), at_either(way, ip6)]),
+            Check::And(vec![self.carries(IP), one_of(9), self.is_first(), at_either(way, ip)]),
+        ])
     }
 
     /// Not a later fragment of IPv4.
