@@ -4,7 +4,7 @@ use super::pushdown::{Kind, Pushed, pushed};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node, Operator};
 use crate::network::hubble::flow_filter::FlowFilter;
-use crate::network::{columns, dropped};
+use crate::network::{columns, dropped, life};
 use crate::plan::{Column, Entry, Output, Setting, Source, Then};
 
 /// Are packets that the kernel throws away looked at, too?
@@ -29,6 +29,8 @@ pub struct Asked {
     /// `ingress`, `egress` or `both`.
     pub direction: Option<String>,
     pub drops: Drops,
+    /// Are connections wanted, too, when they are over?
+    pub lives: bool,
     pub allow: Vec<FlowFilter>,
     pub deny: Vec<FlowFilter>,
 }
@@ -57,6 +59,11 @@ impl Asked {
         if let Some(filter) = self.filter(Kind::Packet)? {
             entries.push((Kind::Packet, entry("flows", self.places(), &columns::COLUMNS, filter)));
         }
+        // Those of other namespaces are none of ours.
+        let netns = || vec![("netns".to_owned(), Setting::Text("/proc/self/ns/net".into()), None)];
+        if self.lives && !entries.is_empty() {
+            entries.push((Kind::Life, entry("tcp_life", netns(), &life::COLUMNS, None)));
+        }
         if self.drops != Drops::Never
             && self.cgroup.is_none()
             && let Some(filter) = self.filter(Kind::Drop)?
@@ -65,9 +72,7 @@ impl Asked {
                 Some(filter) => Some(Expr::and(self.at_interfaces(), filter)),
                 None => self.at_interfaces(),
             };
-            // Those of other namespaces are none of ours.
-            let netns = ("netns".to_owned(), Setting::Text("/proc/self/ns/net".into()), None);
-            entries.push((Kind::Drop, entry("drops", vec![netns], &dropped::COLUMNS, filter)));
+            entries.push((Kind::Drop, entry("drops", netns(), &dropped::COLUMNS, filter)));
         }
         if entries.is_empty() {
             let drops = if self.drops == Drops::Never || self.cgroup.is_some() { "" } else { " or DROPPED" };

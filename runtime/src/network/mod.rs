@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod hubble;
 pub mod identity;
+pub mod life;
 pub mod message;
 pub mod names;
 pub mod packet;
