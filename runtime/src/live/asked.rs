@@ -1,7 +1,7 @@
 //! What is asked of this machine: where packets are looked at and which of them are wanted, as entries of a plan. Pure.
 
 use super::pushdown::{Kind, Pushed, pushed};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Position};
 use crate::expr::{Expr, Node, Operator};
 use crate::network::hubble::flow_filter::FlowFilter;
 use crate::network::{columns, dropped, life};
@@ -34,6 +34,9 @@ pub struct Asked {
     pub allow: Vec<FlowFilter>,
     pub deny: Vec<FlowFilter>,
 }
+
+/// Parameters of a template.
+type Settings = Vec<(String, Setting, Option<Position>)>;
 
 /// The column behind those of a flow: when.
 pub const TIME: &str = "nsecs";
@@ -93,7 +96,7 @@ impl Asked {
         })
     }
 
-    fn places(&self) -> Vec<(String, Setting, Option<crate::diagnostic::Position>)> {
+    fn places(&self) -> Settings {
         let interfaces = match (&self.interfaces, &self.cgroup) {
             (None, None) => Some("*".to_owned()),
             (interfaces, _) => interfaces.clone(),
@@ -123,12 +126,7 @@ impl Asked {
 }
 
 /// A stream of a template's columns, and of when.
-fn entry(
-    template: &str,
-    parameters: Vec<(String, Setting, Option<crate::diagnostic::Position>)>,
-    names: &[&str],
-    filter: Option<Expr>,
-) -> Entry {
+fn entry(template: &str, parameters: Settings, names: &[&str], filter: Option<Expr>) -> Entry {
     let column = |name: &&str| Column { name: (*name).to_owned(), expr: Expr::name(name) };
     let columns = names.iter().chain(&[TIME]).map(column).collect();
     let source = Source::Template { name: template.to_owned(), parameters };
