@@ -25,7 +25,7 @@ pub struct Meanings {
 
 /// What became of a record.
 pub enum Told {
-    Flow(Flow),
+    Flow(Box<Flow>),
     Life(Box<Life>),
 }
 
@@ -64,7 +64,7 @@ impl Rows {
         };
         let time = value(TIME).and_then(Value::integer).and_then(|time| u64::try_from(time).ok());
         flow.time = Text(time.map(|time| Time(meanings.clock.day(time))));
-        Told::Flow(flow)
+        Told::Flow(Box::new(flow))
     }
 }
 

@@ -154,7 +154,7 @@ impl Live {
             self.stamp
                 .put(&mut flow)
                 .map_err(|error| Diagnostic::machine(format!("no random numbers: {}", load::text(&error))))?;
-            self.ready.push_back(Seen { response: flow.into(), ..Seen::default() });
+            self.ready.push_back(Seen { response: (*flow).into(), ..Seen::default() });
         }
         Ok(())
     }
