@@ -237,7 +237,10 @@ impl Source for Live {
                     self.detach();
                 }
                 Some(Happening::Deadline) => self.detach(),
-                Some(Happening::CommandEnded | Happening::ProcessEnded) => {}
+                // There is no command, no process and no policy here.
+                Some(
+                    Happening::CommandEnded | Happening::ProcessEnded | Happening::Denied(_) | Happening::PoliciesEnded,
+                ) => {}
                 None => {
                     self.state = State::Over;
                     self.losses()?;

@@ -10,6 +10,7 @@ pub mod digest;
 pub mod drop_reason;
 pub mod dropped;
 pub mod endpoint;
+pub mod filter;
 pub mod flow;
 pub mod hubble;
 pub mod identity;

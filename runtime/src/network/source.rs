@@ -178,7 +178,7 @@ impl<R: Read> Source for Capture<R> {
 }
 
 /// What a captured packet says, and its comment.
-fn of_frame(frame: &Frame) -> Flow {
+pub fn of_frame(frame: &Frame) -> Flow {
     let mut flow = packet::parse(&frame.data, frame.link).flow();
     flow.time = Text(Some(frame.time));
     flow.traced(frame.direction);
