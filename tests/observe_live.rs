@@ -142,9 +142,14 @@ fn every_form_and_hook_shows_each_datagram() {
 fn connections_have_clients_and_answers() {
     privileged!();
     let (a, b) = joined();
+    let folder = Folder::new();
+    let map = folder.0.join("map.prom").display().to_string();
     let run = observe(&b, &["-o", "json", "--port", "80"]);
+    let summary = observe(&b, &["-o", "summary", "--port", "80", "--map", &map]);
     connections(&a, &b, 7);
-    let output = run.interrupt().ok();
+    // The last acknowledgement, and that nobody waits for.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let (output, summary) = (run.interrupt().ok(), summary.interrupt().ok());
     let flows = flows(&output);
     let has = |flow: &Value, flag: &str| flow["l4"]["TCP"]["flags"][flag] == true;
     let syn = |flow: &Value| has(flow, "SYN");
@@ -156,6 +161,16 @@ fn connections_have_clients_and_answers() {
     assert_eq!(count(&flows, |flow| of_client(flow) == (flow["traffic_direction"] == "INGRESS")), flows.len());
     let world = |flow: &Value| flow["source"]["labels"][0] == "reserved:world";
     assert_eq!(count(&flows, |flow| of_client(flow) == world(flow)), flows.len(), "{output}");
+    let row = |head: &str| {
+        let mut lines = summary.out.lines().skip_while(|line| !line.starts_with("client") || !line.contains(head));
+        lines.nth(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    let (packets, number) = (row("flows"), flows.len().to_string());
+    assert_eq!(packets, ["10.9.0.1", "10.9.0.2", "TCP", "80", number.as_str(), "7", "0"], "{summary}");
+    let ended = row("ended");
+    assert_eq!(ended[..8], ["10.9.0.1", "10.9.0.2", "TCP", "80", "7", "7B", "7B", "0"], "{summary}");
+    assert!(ended[8].parse::<f64>().is_ok_and(|time| time < 1000.0), "{summary}");
+    assert!(std::fs::read_to_string(&map).is_ok_and(|text| text.contains("10.9.0.1")), "{summary}");
 }
 
 #[test]

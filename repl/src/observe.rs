@@ -14,6 +14,7 @@ use skep_runtime::network::hubble::filter::Filters;
 use skep_runtime::network::hubble::flow_filter::FlowFilter;
 use skep_runtime::network::hubble::json::Mask;
 use skep_runtime::network::hubble::printer::{self, Printer};
+use skep_runtime::network::life::Life;
 use skep_runtime::network::message::Value;
 use skep_runtime::network::source::Seen;
 use skep_runtime::network::time::Layout;
@@ -83,6 +84,17 @@ impl Pipe<'_> {
         self.write(&text)
     }
 
+    /// Only what adds up asks for these.
+    fn lived(&mut self, life: &Life) {
+        self.products.lived(life);
+        if let Some(digest) = &mut self.summary {
+            digest.lived(life);
+        }
+        if let Output::Summary(digest) = &mut self.output {
+            digest.lived(life);
+        }
+    }
+
     /// `46 flows (41 TRACED, 5 DROPPED), 0 events lost`
     fn total(&self, lost: u64) -> String {
         let flows: u64 = self.verdicts.values().sum();
@@ -145,6 +157,12 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         let Some(seen) = source.next()? else { break };
         if seen.is_nothing() {
             pipe.products.refresh()?;
+            continue;
+        }
+        if let Some(life) = &seen.life {
+            if filters.want(&life.flow) {
+                pipe.lived(life);
+            }
             continue;
         }
         let flow = seen.response.flow.as_deref();

@@ -68,11 +68,12 @@ impl Here {
         }
     }
 
-    /// Flows of this machine from now on.
+    /// Flows of this machine from now on. `lives`: with connections that are over.
     pub fn source(
         &self,
         cli: &Cli,
         until: Option<Time>,
+        lives: bool,
         allow: Vec<FlowFilter>,
         deny: Vec<FlowFilter>,
     ) -> Result<Box<dyn Source>, Diagnostic> {
@@ -89,6 +90,7 @@ impl Here {
                 "never" => Drops::Never,
                 _ => Drops::Auto,
             },
+            lives,
             allow,
             deny,
         };

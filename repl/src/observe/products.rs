@@ -4,6 +4,7 @@ use super::wish::Wish;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
 use skep_runtime::network::hubble::metrics::Metrics;
+use skep_runtime::network::life::Life;
 use skep_runtime::network::pcapng;
 use skep_runtime::network::service_map::{ServiceMap, caretta, draw, html};
 use skep_runtime::network::source::Seen;
@@ -93,6 +94,12 @@ impl<'a> Products<'a> {
             map.count(flow);
         }
         Ok(())
+    }
+
+    pub fn lived(&mut self, life: &Life) {
+        if let Some((.., map)) = &mut self.map {
+            map.lived(life);
+        }
     }
 
     /// Writes what is complete now; says what was asked for and is not there.

@@ -268,7 +268,8 @@ impl Wish {
             }
             None => {
                 let until = self.until.as_ref().map(|_| self.span().map(|(_, until)| until)).transpose()?;
-                self.here.source(cli, until, allow, deny)
+                let adds_up = self.summary || self.map.is_some() || matches!(self.form(cli.json)?, Output::Summary(_));
+                self.here.source(cli, until, adds_up, allow, deny)
             }
         }
     }

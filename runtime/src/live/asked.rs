@@ -1,10 +1,10 @@
 //! What is asked of this machine: where packets are looked at and which of them are wanted, as entries of a plan. Pure.
 
 use super::pushdown::{Kind, Pushed, pushed};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Position};
 use crate::expr::{Expr, Node, Operator};
 use crate::network::hubble::flow_filter::FlowFilter;
-use crate::network::{columns, dropped};
+use crate::network::{columns, dropped, life};
 use crate::plan::{Column, Entry, Output, Setting, Source, Then};
 
 /// Are packets that the kernel throws away looked at, too?
@@ -29,9 +29,14 @@ pub struct Asked {
     /// `ingress`, `egress` or `both`.
     pub direction: Option<String>,
     pub drops: Drops,
+    /// Are connections wanted, too, when they are over?
+    pub lives: bool,
     pub allow: Vec<FlowFilter>,
     pub deny: Vec<FlowFilter>,
 }
+
+/// Parameters of a template.
+type Settings = Vec<(String, Setting, Option<Position>)>;
 
 /// The column behind those of a flow: when.
 pub const TIME: &str = "nsecs";
@@ -57,6 +62,11 @@ impl Asked {
         if let Some(filter) = self.filter(Kind::Packet)? {
             entries.push((Kind::Packet, entry("flows", self.places(), &columns::COLUMNS, filter)));
         }
+        // Those of other namespaces are none of ours.
+        let netns = || vec![("netns".to_owned(), Setting::Text("/proc/self/ns/net".into()), None)];
+        if self.lives && !entries.is_empty() {
+            entries.push((Kind::Life, entry("tcp_life", netns(), &life::COLUMNS, None)));
+        }
         if self.drops != Drops::Never
             && self.cgroup.is_none()
             && let Some(filter) = self.filter(Kind::Drop)?
@@ -65,9 +75,7 @@ impl Asked {
                 Some(filter) => Some(Expr::and(self.at_interfaces(), filter)),
                 None => self.at_interfaces(),
             };
-            // Those of other namespaces are none of ours.
-            let netns = ("netns".to_owned(), Setting::Text("/proc/self/ns/net".into()), None);
-            entries.push((Kind::Drop, entry("drops", vec![netns], &dropped::COLUMNS, filter)));
+            entries.push((Kind::Drop, entry("drops", netns(), &dropped::COLUMNS, filter)));
         }
         if entries.is_empty() {
             let drops = if self.drops == Drops::Never || self.cgroup.is_some() { "" } else { " or DROPPED" };
@@ -88,7 +96,7 @@ impl Asked {
         })
     }
 
-    fn places(&self) -> Vec<(String, Setting, Option<crate::diagnostic::Position>)> {
+    fn places(&self) -> Settings {
         let interfaces = match (&self.interfaces, &self.cgroup) {
             (None, None) => Some("*".to_owned()),
             (interfaces, _) => interfaces.clone(),
@@ -118,12 +126,7 @@ impl Asked {
 }
 
 /// A stream of a template's columns, and of when.
-fn entry(
-    template: &str,
-    parameters: Vec<(String, Setting, Option<crate::diagnostic::Position>)>,
-    names: &[&str],
-    filter: Option<Expr>,
-) -> Entry {
+fn entry(template: &str, parameters: Settings, names: &[&str], filter: Option<Expr>) -> Entry {
     let column = |name: &&str| Column { name: (*name).to_owned(), expr: Expr::name(name) };
     let columns = names.iter().chain(&[TIME]).map(column).collect();
     let source = Source::Template { name: template.to_owned(), parameters };

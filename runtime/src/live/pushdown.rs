@@ -17,6 +17,8 @@ pub enum Kind {
     Packet,
     /// Of the template `drops`.
     Drop,
+    /// Of the template `tcp_life`: for summaries, of connections whose packets were seen.
+    Life,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -149,7 +151,7 @@ impl Conditions {
                 let whole = and(is("tunnel", 0), outer);
                 Expr::binary(Operator::Or, whole, and(is("tunnel", 1), inner))
             }
-            Kind::Drop => outer,
+            Kind::Drop | Kind::Life => outer,
         }
     }
 
@@ -267,7 +269,7 @@ impl Conditions {
     /// What all events of the kind are.
     fn events(&mut self, filter: &FlowFilter) {
         let (verdict, number) = match self.kind {
-            Kind::Packet => (Verdict::Traced, event::TRACE),
+            Kind::Packet | Kind::Life => (Verdict::Traced, event::TRACE),
             Kind::Drop => (Verdict::Dropped, event::DROP),
         };
         self.never |= !filter.verdict.is_empty() && !filter.verdict.contains(&verdict);
@@ -285,4 +287,54 @@ fn not_zero(name: &str) -> Expr {
 
 fn before(name: &str, end: i128) -> Expr {
     Expr::binary(Operator::Less, Expr::name(name), Expr::int(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::hubble::flags::Flags;
+
+    fn text(flags: &[(&str, &str)], kind: Kind) -> String {
+        let mut all = Flags::default();
+        flags.iter().for_each(|(name, value)| all.set(name, value).expect("there is such a flag"));
+        let (allow, deny) = all.filters().expect("they go together");
+        match pushed(&allow, &deny, kind).expect("they are right") {
+            Pushed::Never => "never".into(),
+            Pushed::Always => "always".into(),
+            Pushed::When(test) => test.to_string(),
+        }
+    }
+
+    #[test]
+    fn tests_of_the_kernel_are_about_the_packet_in_a_tunnel_where_there_is_one() {
+        assert_eq!(
+            text(&[("to-port", "53"), ("protocol", "udp")], Kind::Packet),
+            "(tunnel == 0 and dport == 53 or tunnel == 1 and inner_dport == 53) and (tunnel == 0 and (fragment < 2 and \
+             protocol == 17) or tunnel == 1 and inner_protocol == 17)"
+        );
+        assert_eq!(text(&[("from-ip", "10.0.0.0/8")], Kind::Drop), "in_cidr(saddr, \"10.0.0.0/8\")");
+        assert_eq!(text(&[("port", "53")], Kind::Drop), "sport == 53 or dport == 53");
+        assert_eq!(text(&[("traffic-direction", "egress")], Kind::Packet), "direction == 1");
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_test_passes_it() {
+        assert_eq!(text(&[], Kind::Packet), "always");
+        assert_eq!(text(&[("label", "app=web")], Kind::Packet), "always");
+        assert_eq!(text(&[("to-port", "53"), ("to-label", "app=web")], Kind::Drop), "dport == 53");
+        // Turned around, only all of a filter may be tested.
+        assert_eq!(text(&[("not", ""), ("to-label", "app=web")], Kind::Packet), "always");
+        assert_eq!(text(&[("not", ""), ("to-ip", "10.9.0.1")], Kind::Drop), "always");
+        assert!(text(&[("not", ""), ("to-ip", "10.9.0.1")], Kind::Packet).starts_with("not("));
+    }
+
+    #[test]
+    fn events_that_nobody_wants_are_not_looked_at() {
+        assert_eq!(text(&[("verdict", "DROPPED")], Kind::Packet), "never");
+        assert_eq!(text(&[("verdict", "DROPPED")], Kind::Drop), "always");
+        assert_eq!(text(&[("not", ""), ("verdict", "DROPPED")], Kind::Drop), "never");
+        assert_eq!(text(&[("type", "l7")], Kind::Drop), "never");
+        assert_eq!(text(&[("drop-reason-desc", "POLICY_DENIED")], Kind::Packet), "never");
+        assert_eq!(text(&[("protocol", "http")], Kind::Packet), "never");
+    }
 }

@@ -8,9 +8,10 @@ use crate::kernel::clock::Offset;
 use crate::kernel::network::Interface;
 use crate::kernel::symbols::Symbols;
 use crate::network::flow::Flow;
+use crate::network::life::Life;
 use crate::network::message::Text;
 use crate::network::time::Time;
-use crate::network::{columns, dropped};
+use crate::network::{columns, dropped, life};
 use std::net::IpAddr;
 
 /// What the numbers of records mean on this machine.
@@ -20,6 +21,12 @@ pub struct Meanings {
     /// Of the kernel, where places in its code are asked for.
     pub symbols: Option<Symbols>,
     pub clock: Offset,
+}
+
+/// What became of a record.
+pub enum Told {
+    Flow(Box<Flow>),
+    Life(Box<Life>),
 }
 
 /// Records of one entry.
@@ -39,8 +46,8 @@ impl Rows {
         Rows { kind, columns, offsets, delivered: 0, lost: 0 }
     }
 
-    /// The flow of a record, its header left out.
-    pub fn flow(&mut self, record: &[u8], meanings: &Meanings) -> Flow {
+    /// What a record tells, its header left out.
+    pub fn told(&mut self, record: &[u8], meanings: &Meanings) -> Told {
         self.delivered += 1;
         let bytes = |n: usize| record.get(self.offsets[n]..).unwrap_or_default();
         let values: Vec<Value> =
@@ -48,6 +55,7 @@ impl Rows {
         let place = |name: &str| self.columns.iter().position(|column| column.name == name);
         let value = |name: &str| place(name).map(|n| &values[n]);
         let mut flow = match self.kind {
+            Kind::Life => return Told::Life(Box::new(life::life(value))),
             Kind::Packet => {
                 let named = |index| meanings.interfaces.iter().find(|one| one.index == index);
                 columns::flow(value, |index| named(index).map(|one| one.name.clone()))
@@ -56,7 +64,7 @@ impl Rows {
         };
         let time = value(TIME).and_then(Value::integer).and_then(|time| u64::try_from(time).ok());
         flow.time = Text(time.map(|time| Time(meanings.clock.day(time))));
-        flow
+        Told::Flow(Box::new(flow))
     }
 }
 

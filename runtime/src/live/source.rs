@@ -4,7 +4,7 @@
 use super::asked::{Asked, Drops};
 use super::neighbours::Neighbours;
 use super::pushdown::Kind;
-use super::rows::{Meanings, Rows};
+use super::rows::{Meanings, Rows, Told};
 use crate::diagnostic::Diagnostic;
 use crate::kernel::clock::Offset;
 use crate::kernel::network::Interface;
@@ -12,8 +12,9 @@ use crate::kernel::symbols::Symbols;
 use crate::kernel::{load, ring, signals};
 use crate::machine::Machine;
 use crate::network::connections::Connections;
-use crate::network::flow::{LossSource, LostEvents};
+use crate::network::flow::{Direction, LossSource, LostEvents};
 use crate::network::hubble::Response;
+use crate::network::life::Life;
 use crate::network::message::Text;
 use crate::network::source::{Seen, Source};
 use crate::network::stamp::Stamp;
@@ -79,14 +80,14 @@ impl Live {
         let mut entries = asked.entries()?;
         let mut prepared = ready(&mut entries, here, asked.drops, &tell)?;
         // Before anything is attached: reading them takes a while.
-        let has_drops = |entries: &[(Kind, Entry)]| entries.iter().any(|(kind, _)| *kind == Kind::Drop);
-        let symbols = has_drops(&entries).then(Symbols::read);
+        let symbols = entries.iter().any(|(kind, _)| *kind == Kind::Drop).then(Symbols::read);
         let session = match start(&entries, &prepared, here.machine, sizes) {
-            Err(refused) if asked.drops == Drops::Auto && has_drops(&entries) && entries.len() > 1 => {
-                entries.retain(|(kind, _)| *kind == Kind::Packet);
-                prepared.truncate(entries.len());
+            Err(refused) if asked.drops != Drops::Always && entries.len() > 1 => {
+                // Packets come first.
+                let left_out = entries.split_off(1);
+                prepared.truncate(1);
                 let session = start(&entries, &prepared, here.machine, sizes)?;
-                tell(&without_drops(&refused));
+                left_out.iter().for_each(|(kind, _)| tell(&without(*kind, &refused)));
                 session
             }
             started => started?,
@@ -141,15 +142,33 @@ impl Live {
             let Some((header, columns)) = record.split_at_checked(RECORD_HEADER as usize) else { continue };
             let number = header.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes) as usize);
             let Some(rows) = number.and_then(|number| self.rows.get_mut(number)) else { continue };
-            let mut flow = rows.flow(columns, &self.meanings);
+            let mut flow = match rows.told(columns, &self.meanings) {
+                Told::Flow(flow) => flow,
+                Told::Life(life) => {
+                    self.lived(life);
+                    continue;
+                }
+            };
             self.connections.meet(&mut flow);
             self.meanings.neighbours.name(&mut flow);
             self.stamp
                 .put(&mut flow)
                 .map_err(|error| Diagnostic::machine(format!("no random numbers: {}", load::text(&error))))?;
-            self.ready.push_back(Seen { response: flow.into(), frame: None });
+            self.ready.push_back(Seen { response: (*flow).into(), ..Seen::default() });
         }
         Ok(())
+    }
+
+    /// Tells of a connection whose packets were seen; where both of its ends are here, as the client has it.
+    fn lived(&mut self, mut life: Box<Life>) {
+        let neighbours = &mut self.meanings.neighbours;
+        let flow = &mut life.flow;
+        let told_twice = flow.traffic_direction == Direction::Ingress
+            && flow.source_address().is_some_and(|client| neighbours.is_local(client));
+        if !told_twice && self.connections.knows(flow) {
+            neighbours.name(flow);
+            self.ready.push_back(Seen { life: Some(life), ..Seen::default() });
+        }
     }
 
     /// Tells of what was lost since the last time.
@@ -165,7 +184,7 @@ impl Live {
             let (first, last) = (Text(Some(self.checked)), Text(Some(now)));
             let source = LossSource::PerfEventRingBuffer;
             let lost = LostEvents { source, count, first, last, ..LostEvents::default() };
-            self.ready.push_back(Seen { response: Response::lost(lost, self.stamp.node()), frame: None });
+            self.ready.push_back(Seen { response: Response::lost(lost, self.stamp.node()), ..Seen::default() });
         }
         self.checked = now;
         Ok(())
@@ -261,12 +280,13 @@ fn unread(error: &std::io::Error) -> Diagnostic {
     Diagnostic::machine(format!("failed to read counters: {}", load::text(error)))
 }
 
-fn without_drops(refused: &Diagnostic) -> String {
-    format!("what the kernel throws away is not looked at: {}", refused.message)
+fn without(kind: Kind, refused: &Diagnostic) -> String {
+    let what = if kind == Kind::Life { "how connections went" } else { "what the kernel throws away" };
+    format!("{what} is not looked at: {}", refused.message)
 }
 
-/// Prepares entries. A filter that is too large for the kernel is asked here alone; drops that cannot be had are left out
-/// where they need not be.
+/// Prepares entries. A filter that is too large for the kernel is asked here alone; what cannot be had and need not be is
+/// left out.
 fn ready(
     entries: &mut Vec<(Kind, Entry)>,
     here: Here<'_>,
@@ -289,8 +309,8 @@ fn ready(
                 prepared.push(one);
                 kept.push((kind, entry));
             }
-            Err(refused) if kind == Kind::Drop && drops == Drops::Auto && !kept.is_empty() => {
-                tell(&without_drops(&refused));
+            Err(refused) if !kept.is_empty() && (kind == Kind::Life || kind == Kind::Drop && drops == Drops::Auto) => {
+                tell(&without(kind, &refused));
             }
             Err(refused) => return Err(refused),
         }

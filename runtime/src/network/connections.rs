@@ -14,6 +14,18 @@ struct Key {
     protocol: &'static str,
 }
 
+impl Key {
+    /// With the place of the one who sends.
+    fn of(flow: &Flow) -> Option<(Key, usize)> {
+        let l4 = flow.l4.as_ref()?;
+        let (from, to) = l4.ports()?;
+        let (source, destination) = ((flow.source_address()?, from), (flow.destination_address()?, to));
+        let sends = usize::from(source > destination);
+        let ends = if sends == 0 { [source, destination] } else { [destination, source] };
+        Some((Key { ends, protocol: l4.name() }, sends))
+    }
+}
+
 /// What is remembered; ends by their place in the key.
 #[derive(Clone, Copy, Debug)]
 struct Connection {
@@ -46,15 +58,7 @@ impl Connections {
             }
             return;
         }
-        let (Some(from), Some(to), Some((from_port, to_port))) =
-            (flow.source_address(), flow.destination_address(), l4.ports())
-        else {
-            return;
-        };
-        let (source, destination) = ((from, from_port), (to, to_port));
-        let sends = usize::from(source > destination);
-        let ends = if sends == 0 { [source, destination] } else { [destination, source] };
-        let key = Key { ends, protocol: l4.name() };
+        let Some((key, sends)) = Key::of(flow) else { return };
         let begins = match l4 {
             Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN) => Some(!tcp.flags.has(TcpFlags::ACK)),
             Layer4::Tcp(_) => None,
@@ -74,6 +78,11 @@ impl Connections {
             _ => {}
         }
         flow.answers(sends != client);
+    }
+
+    /// Were packets of this flow's connection seen?
+    pub fn knows(&mut self, flow: &Flow) -> bool {
+        Key::of(flow).is_some_and(|(key, _)| self.find(&key).is_some())
     }
 
     fn find(&mut self, key: &Key) -> Option<&mut Connection> {

@@ -4,7 +4,8 @@ use crate::network::drop_reason::DropReason;
 use crate::network::dropped;
 use crate::network::flow::{Flow, Layer4, TcpFlags, Verdict};
 use crate::network::hubble::Response;
-use crate::network::service_map::ServiceMap;
+use crate::network::life::Life;
+use crate::network::service_map::{self, Edge, ServiceMap};
 use crate::network::summary::rcode;
 use crate::network::time::{Layout, Time};
 use crate::report::units;
@@ -24,7 +25,19 @@ pub struct Digest {
     talkers: BTreeMap<String, Talker>,
     flags: BTreeMap<&'static str, u64>,
     answers: BTreeMap<String, Answers>,
+    lives: BTreeMap<Edge, Lives>,
     map: ServiceMap,
+}
+
+/// Connections that are over, along one edge.
+#[derive(Default)]
+struct Lives {
+    count: u64,
+    sent: u64,
+    received: u64,
+    retransmits: u64,
+    /// In nanoseconds, up to an hour.
+    round_trips: Option<Histogram<u64>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -82,14 +95,18 @@ impl Digest {
         };
         let answers = self.answers.entry(name).or_insert(Answers { count: 0, latency: None });
         answers.count += 1;
-        if l7.latency_ns > 0 {
-            if answers.latency.is_none() {
-                answers.latency = Histogram::new_with_bounds(1_000, HOUR, 2).ok();
-            }
-            if let Some(histogram) = &mut answers.latency {
-                histogram.saturating_record(l7.latency_ns);
-            }
-        }
+        record(&mut answers.latency, l7.latency_ns);
+    }
+
+    /// Takes a connection that is over; its packets were counted before.
+    pub fn lived(&mut self, life: &Life) {
+        let Some(edge) = service_map::edge(&life.flow, false) else { return };
+        let lives = self.lives.entry(edge).or_default();
+        lives.count += 1;
+        lives.sent += life.sent;
+        lives.received += life.received;
+        lives.retransmits += life.retransmits;
+        record(&mut lives.round_trips, life.round_trip);
     }
 
     /// Tables with at most `top` rows each; empty ones are left out.
@@ -125,19 +142,41 @@ impl Digest {
         });
         table(&mut text, &["client", "server", "port", "flows", "connections", "dropped"], 3, &most(edges.collect()));
         let answers = self.answers.iter().map(|(name, answers)| {
-            let quantile = |q: f64| {
-                let histogram = answers.latency.as_ref();
-                histogram.map_or_else(String::new, |one| format!("{:.1} ms", one.value_at_quantile(q) as f64 / 1e6))
-            };
-            (answers.count, vec![name.clone(), count(answers.count), quantile(0.5), quantile(0.99)])
+            let times = [0.5, 0.99].map(|q| quantile(answers.latency.as_ref(), q));
+            (answers.count, [name.clone(), count(answers.count)].into_iter().chain(times).collect())
         });
         table(&mut text, &["answers", "count", "p50", "p99"], 1, &most(answers.collect()));
+        let lives = self.lives.iter().map(|(edge, lives)| {
+            let place = [edge.client.label(), edge.server.label(), format!("TCP {}", edge.port)];
+            let bytes = [lives.sent, lives.received].map(units::bytes);
+            let times = [0.5, 0.99].map(|q| quantile(lives.round_trips.as_ref(), q));
+            let row = place.into_iter().chain([count(lives.count)]).chain(bytes).chain([count(lives.retransmits)]);
+            (lives.sent + lives.received, row.chain(times).collect())
+        });
+        let heads = ["client", "server", "port", "ended", "sent", "received", "sent again", "RTT p50", "p99"];
+        table(&mut text, &heads, 3, &most(lives.collect()));
         if self.flags.values().any(|count| *count > 0) {
             let flags = self.flags.iter().map(|(name, flows)| vec![(*name).to_owned(), count(*flows)]);
             table(&mut text, &["TCP connections", "packets"], 1, &flags.collect::<Vec<_>>());
         }
         text
     }
+}
+
+fn record(times: &mut Option<Histogram<u64>>, time: u64) {
+    if time > 0 {
+        if times.is_none() {
+            *times = Histogram::new_with_bounds(1_000, HOUR, 2).ok();
+        }
+        if let Some(histogram) = times {
+            histogram.saturating_record(time);
+        }
+    }
+}
+
+/// In milliseconds; empty where no time is known.
+fn quantile(times: Option<&Histogram<u64>>, q: f64) -> String {
+    times.map_or_else(String::new, |one| format!("{:.1} ms", one.value_at_quantile(q) as f64 / 1e6))
 }
 
 /// Cilium's reason, and the kernel's own where it is known.

@@ -67,7 +67,11 @@ pub fn flow<'a>(column: impl Fn(&str) -> Option<&'a Value>, names: &impl Names) 
         flow.interface = Some(Interface { index: names.index(name).unwrap_or(0), name: name.clone() });
     }
     let reason = i64::try_from(number("reason")).unwrap_or(0);
-    let name = names.reason(reason).unwrap_or_else(|| reason.to_string());
+    let name = names.reason(reason).unwrap_or_else(|| match reason {
+        // Linux before 5.17 says nothing; later ones say so.
+        0 => "NOT_SPECIFIED".to_owned(),
+        other => other.to_string(),
+    });
     flow.dropped(of_kernel(&name));
     let sub_kind = flow.drop_reason.try_into().unwrap_or_default();
     flow.event_type = Some(EventType { kind: event::DROP, sub_kind });

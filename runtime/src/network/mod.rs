@@ -14,6 +14,7 @@ pub mod filter;
 pub mod flow;
 pub mod hubble;
 pub mod identity;
+pub mod life;
 pub mod message;
 pub mod names;
 pub mod packet;

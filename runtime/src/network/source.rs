@@ -3,6 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::network::flow::{EventType, Flow, Interface, TracePoint, Verdict, event};
 use crate::network::hubble::Response;
+use crate::network::life::Life;
 use crate::network::message::Text;
 use crate::network::packet;
 use crate::network::pcapng::{self, Frame};
@@ -14,12 +15,14 @@ use std::io::{BufRead, BufReader, Read};
 pub struct Seen {
     pub response: Response,
     pub frame: Option<Frame>,
+    /// Of a connection that is over, in place of a line.
+    pub life: Option<Box<Life>>,
 }
 
 impl Seen {
     /// Nothing was seen for a while: time to look after other things.
     pub fn is_nothing(&self) -> bool {
-        self.response == Response::default()
+        self.life.is_none() && self.response == Response::default()
     }
 }
 
@@ -102,7 +105,7 @@ impl<R: Read> Source for Lines<R> {
             match Response::parse(line.trim(), &mut unknown) {
                 Ok(response) => {
                     self.unknown.extend(unknown);
-                    return Ok(Some(Seen { response, frame: None }));
+                    return Ok(Some(Seen { response, ..Seen::default() }));
                 }
                 Err(diagnostic) => {
                     self.wrong_count += 1;
@@ -151,7 +154,7 @@ impl<R: Read> Capture<R> {
 impl<R: Read> Source for Capture<R> {
     fn next(&mut self) -> Result<Option<Seen>, Diagnostic> {
         let frame = self.input.packet()?;
-        Ok(frame.map(|frame| Seen { response: of_frame(&frame).into(), frame: Some(frame) }))
+        Ok(frame.map(|frame| Seen { response: of_frame(&frame).into(), frame: Some(frame), life: None }))
     }
 
     fn waits(&self) -> bool {

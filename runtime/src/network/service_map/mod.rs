@@ -6,6 +6,7 @@ pub mod html;
 mod layout;
 
 use crate::network::flow::{Endpoint, Flow, Layer4, Service, TcpFlags, Verdict};
+use crate::network::life::Life;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -91,18 +92,13 @@ impl ServiceMap {
     /// Adds a flow: a packet or a message between two ports. Who is the client, the flow says, or its flags, or the
     /// ports: the higher one is the client's.
     pub fn count(&mut self, flow: &Flow) {
-        let (Some(ip), Some(l4)) = (&flow.ip, &flow.l4) else { return };
-        let (Some(from), Some(to), Some((from_port, to_port))) = (ip.source.0, ip.destination.0, l4.ports()) else {
-            return;
-        };
+        let Some(l4) = &flow.l4 else { return };
+        let Some((from_port, to_port)) = l4.ports() else { return };
         let answers = flow.is_reply.0.unwrap_or_else(|| match l4 {
             Layer4::Tcp(tcp) if tcp.flags.has(TcpFlags::SYN) => tcp.flags.has(TcpFlags::ACK),
             _ => from_port < to_port,
         });
-        let source = peer(&flow.source, &flow.source_service, &flow.source_names, from);
-        let destination = peer(&flow.destination, &flow.destination_service, &flow.destination_names, to);
-        let (client, server, port) =
-            if answers { (destination, source, from_port) } else { (source, destination, to_port) };
+        let Some(edge) = edge(flow, answers) else { return };
         let begins = match l4 {
             Layer4::Tcp(tcp) => {
                 tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::ACK) && flow.verdict != Verdict::Dropped
@@ -118,8 +114,32 @@ impl ServiceMap {
             latency_ns,
             ..Traffic::default()
         };
-        self.add(Edge { client, server, protocol: l4.name().to_owned(), port }, &traffic);
+        self.add(edge, &traffic);
     }
+
+    /// Adds what a connection was when it was over; its packets were counted before.
+    pub fn lived(&mut self, life: &Life) {
+        let Some(edge) = edge(&life.flow, false) else { return };
+        let traffic = Traffic {
+            sent: life.sent,
+            received: life.received,
+            retransmits: life.retransmits,
+            answers: u64::from(life.round_trip > 0),
+            latency_ns: life.round_trip,
+            ..Traffic::default()
+        };
+        self.add(edge, &traffic);
+    }
+}
+
+/// The edge that a flow goes along; `answers`: from the server.
+pub fn edge(flow: &Flow, answers: bool) -> Option<Edge> {
+    let (ip, l4) = (flow.ip.as_ref()?, flow.l4.as_ref()?);
+    let (from, to) = l4.ports()?;
+    let source = peer(&flow.source, &flow.source_service, &flow.source_names, ip.source.0?);
+    let destination = peer(&flow.destination, &flow.destination_service, &flow.destination_names, ip.destination.0?);
+    let (client, server, port) = if answers { (destination, source, from) } else { (source, destination, to) };
+    Some(Edge { client, server, protocol: l4.name().to_owned(), port })
 }
 
 fn peer(endpoint: &Option<Arc<Endpoint>>, service: &Option<Service>, names: &[String], address: IpAddr) -> Peer {
