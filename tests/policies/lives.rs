@@ -2,7 +2,7 @@
 
 use crate::setting::{BpfFolder, SERVER, Setting, at, figure};
 use serde_json::{Value, json};
-use skep_tests::privileged;
+use skep_tests::{guest, privileged};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -171,6 +171,34 @@ fn policy_keeps_its_time_in_a_time_namespace() {
         let (gap, _) = gap(&came);
         println!("enforced for {gap:?} of 2 s, with a clock that is {shift} s off");
         assert!(gap.abs_diff(Duration::from_secs(2)) < EXACT, "{shift} {gap:?}");
+        run.expect("it was started").end().ok();
+    }
+}
+
+/// The clock is set, so only in a guest: one that has this machine's root, for `ip` and its modules.
+#[test]
+fn policy_keeps_its_time_while_the_clock_is_set() {
+    privileged!();
+    guest!();
+    let setting = Setting::new();
+    let set = |days: i64| {
+        let now = std::time::UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs() as i64;
+        let mut date = std::process::Command::new("date");
+        let status =
+            date.args(["-s", &format!("@{}", now + days * 86_400)]).stdout(std::process::Stdio::null()).status();
+        assert!(status.expect("date is there").success());
+    };
+    for days in [1, -1] {
+        let mut run = None;
+        let came = arrivals(&setting, || {
+            std::thread::sleep(Duration::from_millis(200));
+            run = Some(setting.apply("tc:to_a", &nothing(), &["--enforce", "--ttl", "3s"]));
+            set(days);
+            std::thread::sleep(Duration::from_secs(5));
+        });
+        let (gap, _) = gap(&came);
+        println!("enforced for {gap:?} of 3 s, the clock set by {days} days meanwhile");
+        assert!(gap.abs_diff(Duration::from_secs(3)) < EXACT, "{days} {gap:?}");
         run.expect("it was started").end().ok();
     }
 }

@@ -82,6 +82,14 @@ fn chain_without_an_aggregation_says_what_is_missing() {
 }
 
 #[test]
+fn policies_are_refused_with_what_holds_them() {
+    let (mut console, _) = console();
+    let (kind, text) = console.line("policy(\"tc\", \"eth0\").deny(#{ src: \"10.0.0.0/8\" })").unwrap_err();
+    assert_eq!(kind, Kind::Script);
+    assert!(text.contains("a session holds no policies") && text.contains("help: skep policy apply tc:eth0"), "{text}");
+}
+
+#[test]
 fn commands_may_be_shortened_where_that_is_clear() {
     let (mut console, paper) = console();
     assert!(console.line(":j").is_ok());

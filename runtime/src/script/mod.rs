@@ -17,6 +17,7 @@ pub mod missing;
 pub mod modules;
 pub mod names;
 pub mod output;
+mod packets;
 pub mod params;
 pub mod policies;
 pub mod probe;
