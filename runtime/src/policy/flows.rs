@@ -10,10 +10,9 @@ use super::tables::Counters;
 use super::verdict::MatchType;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{load, sys};
+use crate::live::neighbours::Neighbours;
 use crate::network::drop_reason::DropReason;
-use crate::network::endpoint::{Endpoints, reserved};
 use crate::network::flow::{self, Flow, Icmp, Ip, IpVersion, Layer4, Ports, Tcp, Verdict, event};
-use crate::network::identity::Identity;
 use crate::network::message::Text;
 use crate::network::protocol::Protocol;
 use crate::network::stamp::Stamp;
@@ -22,7 +21,7 @@ use std::collections::HashMap;
 
 /// Who knows what a verdict rests on.
 pub struct Witness {
-    endpoints: Endpoints,
+    neighbours: Neighbours,
     /// By number, as origins of rules name them.
     deciders: Vec<Decider>,
     /// What holds at each site, by its name, and with staged policies.
@@ -49,13 +48,13 @@ impl Witness {
     /// Of policies at their sites.
     ///
     /// # Errors
-    /// The machine has no random numbers, by which flows are told apart.
+    /// As [`Neighbours::here`]; the machine has no random numbers, by which flows are told apart.
     pub fn new(inventory: &Inventory, policies: &[Policy], sites: &[Site]) -> Result<Witness, Diagnostic> {
         let stamp = Stamp::new(None)
             .map_err(|error| Diagnostic::machine(format!("failed to open `/dev/urandom`: {}", load::text(&error))))?;
         let views = |site: &Site| (site.name.clone(), [site.view.clone(), site.staged.clone().unwrap_or_default()]);
         Ok(Witness {
-            endpoints: known(inventory),
+            neighbours: Neighbours::here(Some(inventory))?,
             deciders: policies.iter().map(Decider::of).collect(),
             views: sites.iter().map(views).collect(),
             stamp,
@@ -93,7 +92,7 @@ impl Witness {
         if flow.verdict != Verdict::Dropped {
             flow.answers(false);
         }
-        self.endpoints.name(&mut flow);
+        self.neighbours.name(&mut flow);
         self.stamp
             .put(&mut flow)
             .map_err(|error| Diagnostic::machine(format!("failed to read `/dev/urandom`: {}", load::text(&error))))?;
@@ -160,32 +159,6 @@ impl Decider {
     }
 }
 
-/// Who is behind an address.
-fn known(inventory: &Inventory) -> Endpoints {
-    let mut endpoints = Endpoints::default();
-    let lists = [
-        (&inventory.host, Identity::HOST),
-        (&inventory.remote_nodes, Identity::REMOTE_NODE),
-        (&inventory.kube_apiserver, Identity::KUBE_APISERVER),
-    ];
-    for (cidrs, identity) in lists {
-        for cidr in cidrs.iter().flatten().filter(|cidr| cidr.is_host()) {
-            endpoints.add_address(cidr.address(), reserved(identity));
-        }
-    }
-    for one in &inventory.endpoints {
-        let labels = inventory.labels(one).0.into_iter().map(|(key, value)| format!("k8s:{key}={value}"));
-        let named = flow::Endpoint {
-            namespace: one.namespace.clone().unwrap_or_default(),
-            labels: labels.collect(),
-            pod_name: one.name.clone(),
-            ..flow::Endpoint::default()
-        };
-        one.addresses.iter().for_each(|address| endpoints.add_address(*address, named.clone()));
-    }
-    endpoints
-}
-
 fn packet(denial: &Denial) -> Packet {
     let peer = if denial.direction == Direction::Ingress { denial.source } else { denial.destination };
     Packet { direction: denial.direction, peer, protocol: denial.protocol, port: denial.port }
@@ -226,6 +199,7 @@ fn between(denial: &Denial) -> Flow {
 mod tests {
     use super::*;
     use crate::library::Script;
+    use crate::network::identity::Identity;
     use crate::policy::check::Report;
     use crate::policy::denial::Met;
     use crate::policy::site::sites;

@@ -122,6 +122,14 @@ pub fn clean_up() {
     }
 }
 
+/// Removes what was just pinned below a folder.
+pub fn take_back(folder: &Path) {
+    for pinned in all().iter().filter(|one| one.record["pins"].as_str().map(Path::new) == Some(folder)) {
+        // What stays ends with its time.
+        let _stays = pinned.remove();
+    }
+}
+
 /// Those that a word means, as [`control::meant`] has it: a place of this network namespace, an endpoint, or `all`.
 pub fn meant(word: &str) -> Vec<Pinned> {
     let own = record(word);

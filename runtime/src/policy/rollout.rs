@@ -132,9 +132,18 @@ impl Rollout {
         self.order(|| Order::Hold)
     }
 
-    /// Keeps all of them beyond this process.
+    /// Keeps all of them beyond this process, or none: then only what failed is told.
     pub fn pin(self) -> Vec<Past> {
-        self.order(|| Order::Pin)
+        let mut past = self.order(|| Order::Pin);
+        if past.iter().any(|one| one.ended.is_err()) {
+            for one in &past {
+                if let Ok(Ended::Pinned(folder)) = &one.ended {
+                    pinned::take_back(folder);
+                }
+            }
+            past.retain(|one| one.ended.is_err());
+        }
+        past
     }
 
     fn order(mut self, order: impl Fn() -> Order) -> Vec<Past> {
