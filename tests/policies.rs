@@ -3,6 +3,8 @@
 
 #[path = "policies/exchange.rs"]
 mod exchange;
+#[path = "policies/flows.rs"]
+mod flows;
 #[path = "policies/lives.rs"]
 mod lives;
 #[path = "policies/places.rs"]
@@ -11,3 +13,5 @@ mod places;
 mod script;
 #[path = "policies/setting.rs"]
 mod setting;
+#[path = "policies/written.rs"]
+mod written;

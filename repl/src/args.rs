@@ -26,6 +26,7 @@ pub enum Job {
     Repl { json: bool, vi: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
+    Capture(crate::capture::Wish),
     Observe(Box<crate::observe::Wish>),
     Policy(crate::policy::Wish),
 }
@@ -202,6 +203,7 @@ pub fn command() -> Command {
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
         .subcommand(crate::flame::command())
+        .subcommand(crate::capture::command())
         .subcommand(crate::observe::command())
         .subcommand(crate::policy::command())
         .subcommand(
@@ -280,6 +282,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
+        Some(("capture", inner)) => (Job::Capture(crate::capture::Wish::of(inner)), inner),
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
         Some(("policy", inner)) => {
             let (wish, inner) = crate::policy::Wish::of(inner);

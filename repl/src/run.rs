@@ -50,6 +50,15 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
 
 /// The rest of [`run`], once its command is there.
 fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>) -> u8 {
+    run_shown(cli, script, words, held, Some(script))
+}
+
+/// A script that errors do not point into: nobody wrote it.
+pub fn run_unshown(cli: &Cli, script: &Script) -> u8 {
+    run_shown(cli, script, &[], None, None)
+}
+
+fn run_shown(cli: &Cli, script: &Script, words: &[String], held: Option<Held>, shown: Option<&Script>) -> u8 {
     let pid = held.as_ref().map(|held| held.pid);
     let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
     let mut runner = match runner(cli, words, Mode::Run, pid, command) {
@@ -80,7 +89,7 @@ fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>) ->
         return show(&diagnostic, None);
     }
     match outcome {
-        Err(diagnostic) => show(&diagnostic, Some(script)),
+        Err(diagnostic) => show(&diagnostic, shown),
         Ok(()) if cli.strict && !trust.is_complete() => LOST,
         Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
     }

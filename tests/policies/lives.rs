@@ -1,6 +1,6 @@
 //! Lives of policies: killed, forgotten, not confirmed, pinned; and places that go.
 
-use crate::setting::{SERVER, Setting, at, figure};
+use crate::setting::{BpfFolder, SERVER, Setting, at, figure};
 use serde_json::{Value, json};
 use skep_tests::{guest, privileged};
 use std::net::UdpSocket;
@@ -326,23 +326,18 @@ fn policy_never_drops_the_peer_of_its_session_unless_told_twice() {
 fn policy_pinned_outlives_its_process_and_ends_in_time() {
     privileged!();
     let setting = Setting::new();
-    let bpf = setting.folder.join("bpf");
-    std::fs::create_dir(&bpf).expect("the folder is ours");
-    let mount = |program: &str, words: &[&str]| {
-        assert!(std::process::Command::new(program).args(words).status().expect("it is there").success());
-    };
-    let path = bpf.display().to_string();
-    mount("mount", &["-t", "bpf", "skep-tests", &path]);
+    let bpf = BpfFolder::new(&setting);
+    let policy = |words: &[&str]| bpf.used(setting.policy(words));
     let rules = setting.rules("rules.json", &nothing());
     for (place, is_rolled_back) in [("xdp:to_a", false), ("tc:to_a", true)] {
         let apply = ["apply", place, "--rules", &rules, "--enforce", "--pin", "--ttl", "4s"];
         let since = Instant::now();
-        setting.policy(&apply).environment("SKEP_BPF_FOLDER", &path).run().ok();
+        policy(&apply).run().ok();
         assert!(!setting.reaches(SERVER[0], 4711), "{place}");
-        let status = setting.policy(&["status", place, "--format", "json"]).environment("SKEP_BPF_FOLDER", &path);
-        assert_eq!(status.run().ok().json()[0]["mode"], "enforce");
+        let status = policy(&["status", place, "--format", "json"]).run().ok();
+        assert_eq!(status.json()[0]["mode"], "enforce");
         if is_rolled_back {
-            setting.policy(&["rollback", place]).environment("SKEP_BPF_FOLDER", &path).run().ok();
+            policy(&["rollback", place]).run().ok();
         }
         // The kernel takes its time to let go of a link whose file is removed: some milliseconds.
         setting.until("it is over", || setting.reaches(SERVER[0], 4711));
@@ -350,7 +345,4 @@ fn policy_pinned_outlives_its_process_and_ends_in_time() {
         assert!(is_rolled_back || since.elapsed() > Duration::from_millis(3_500));
         setting.until("nothing is left", || attached(&setting).is_empty());
     }
-    setting.until("nobody holds the files", || {
-        std::process::Command::new("umount").arg(&path).status().expect("it is there").success()
-    });
 }

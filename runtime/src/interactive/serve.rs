@@ -240,7 +240,7 @@ impl Interactive {
                 self.calling.set(false);
                 delivered?;
                 // `exit()` of a closure.
-                Ok(host.exit.take().is_some())
+                Ok(host.exit.take().is_some() || job.running.is_enough())
             }
             Some(Happening::Deadline) | None => Ok(true),
             Some(Happening::ProcessEnded) => {

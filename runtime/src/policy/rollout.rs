@@ -59,6 +59,14 @@ enum Order {
 
 type Outcome = Result<Option<Ended>, Diagnostic>;
 
+/// What became of a site.
+#[derive(Debug)]
+pub struct Past {
+    pub name: String,
+    pub place: String,
+    pub ended: Result<Ended, Diagnostic>,
+}
+
 /// A policy that is not held any more.
 #[derive(Debug)]
 pub enum Ended {
@@ -119,31 +127,31 @@ impl Rollout {
         }
     }
 
-    /// Holds all of them until each has ended: see [`Holder::hold`]. With its place.
-    pub fn hold(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    /// Holds all of them until each has ended: see [`Holder::hold`].
+    pub fn hold(self) -> Vec<Past> {
         self.order(|| Order::Hold)
     }
 
     /// Keeps all of them beyond this process.
-    pub fn pin(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    pub fn pin(self) -> Vec<Past> {
         self.order(|| Order::Pin)
     }
 
-    fn order(mut self, order: impl Fn() -> Order) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    fn order(mut self, order: impl Fn() -> Order) -> Vec<Past> {
         self.enforce();
         for post in &self.posts {
             // A thread that is not there any more says so below.
             let _ended = post.orders.send(order());
         }
-        let ended = self.posts.into_iter().map(|post| {
-            let outcome = match post.thread.join() {
+        let past = self.posts.into_iter().map(|Post { name, place, thread, .. }| {
+            let ended = match thread.join() {
                 Ok(Ok(Some(ended))) => Ok(ended),
                 Ok(Err(error)) => Err(error),
-                Ok(Ok(None)) | Err(_) => Err(Diagnostic::bug(format!("the policy of `{}` was given up", post.place))),
+                Ok(Ok(None)) | Err(_) => Err(Diagnostic::bug(format!("the policy of `{place}` was given up"))),
             };
-            (post.place, outcome)
+            Past { name, place, ended }
         });
-        ended.collect()
+        past.collect()
     }
 }
 

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 /// The kernel's.
 pub fn of(enforcer: &Enforcer, life: &Life, guarded: &BTreeSet<IpAddr>) -> Result<Value, Diagnostic> {
     let now = sys::monotonic();
-    let left = |time: Option<u64>| time.map(|time| time.saturating_sub(now) / 1_000_000);
+    let left = |time: Option<u64>| life.state().and(time).map(|time| time.saturating_sub(now) / 1_000_000);
     let counts = enforcer.counts()?;
     Ok(json!({
         "place": enforcer.place().to_string(),
@@ -71,6 +71,9 @@ pub fn table(status: &Value) -> String {
     if !guarded.is_empty() {
         out += &format!("; never drops {}", guarded.join(", "));
     }
+    if let Some(folder) = status["pinned"].as_str() {
+        out += &format!("; pinned below {folder}");
+    }
     out.push('\n');
     let head = ["rule", "direction", "passed", "bytes", "dropped", "bytes", "would drop", "bytes", "refused"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -87,6 +90,10 @@ pub fn table(status: &Value) -> String {
         let [passed, dropped, would] = ["passed", "dropped", "would_drop"].map(pair);
         let ([a, b], [c, d], [e, f]) = (passed, dropped, would);
         rows.push(vec![word("rule"), word("direction"), a, b, c, d, e, f, number(&rule["refused"])]);
+    }
+    // Whose counters nobody has.
+    if rows.len() == 1 {
+        return out;
     }
     out.push_str(&aligned(&rows, 2));
     out

@@ -3,6 +3,7 @@
 pub mod graph;
 pub mod histogram;
 pub mod json;
+pub mod packets;
 pub mod plan;
 pub mod policy;
 pub mod printf;

@@ -112,6 +112,8 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
         ("template", "name") => ("a name", "\"runqlat\""),
         ("starts_with", "text") => ("a field", "comm"),
         ("print" | "printf" | "format", "value") => ("a value", "7"),
+        ("tcpdump", _) => ("a text", "\"tcp port 80\""),
+        ("pcapng", "path") => ("a file's name", "\"out.pcapng\""),
         (_, "path") => ("a file's name", "\"cpu.svg\""),
         (_, "settings") => ("a map", "#{ title: \"noon\" }"),
         (_, "table") => ("a table", "before"),

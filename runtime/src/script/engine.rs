@@ -51,6 +51,7 @@ impl Runner {
         values::register(&mut engine);
         event::register(&mut engine);
         graphs::register(&mut engine);
+        super::packets::register(&mut engine);
         params::register(&mut engine, &host);
         probe::register(&mut engine, &host);
         functions::register(&mut engine, &host);

@@ -10,7 +10,7 @@ use crate::policy::denial::Denial;
 use crate::policy::inventory::Inventory;
 use crate::policy::model::{Mode, Policy};
 use crate::policy::resolve::resolve;
-use crate::policy::rollout::{self, Ended, Rollout};
+use crate::policy::rollout::{self, Ended, Past, Rollout};
 use crate::policy::site::{Site, sites, stage_audits};
 use crate::policy::{guard, pinned};
 use crate::pump::Happening;
@@ -29,7 +29,7 @@ use tokio::sync::mpsc::Sender;
 /// Denials that wait for the script; what comes while so many do is not shown.
 const WAITING: usize = 1024;
 
-type Outcomes = Vec<(String, Result<Ended, Diagnostic>)>;
+type Outcomes = Vec<Past>;
 
 /// Policies of one run.
 pub struct Held {
@@ -121,8 +121,8 @@ impl Held {
             None => Vec::new(),
         };
         let (mut done, mut failed): (Vec<Json>, _) = (Vec::new(), Ok(()));
-        for (_, outcome) in outcomes {
-            match outcome {
+        for Past { ended, .. } in outcomes {
+            match ended {
                 Ok(Ended::Over(_, mut status)) => {
                     // It is over, which everybody knows: what it was until then is of interest.
                     if status["mode"] == "ended" {
@@ -184,7 +184,7 @@ pub fn sites_of(wanted: &[&Said]) -> Result<Vec<Site>, Diagnostic> {
 fn value(denial: &Denial) -> Dynamic {
     let text = |text: String| Dynamic::from(text);
     let entries: [(&str, Dynamic); 9] = [
-        ("place", text(denial.place.to_string())),
+        ("place", text(denial.met.place.clone())),
         ("rule", text(denial.rule.to_string())),
         ("direction", text(denial.direction.name().to_owned())),
         ("verdict", text(denial.outcome.name().to_owned())),

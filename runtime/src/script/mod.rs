@@ -18,6 +18,7 @@ pub mod modules;
 pub mod names;
 mod nodes;
 pub mod output;
+mod packets;
 pub mod params;
 pub mod policies;
 pub mod probe;

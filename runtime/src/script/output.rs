@@ -82,6 +82,17 @@ impl Output {
         }
     }
 
+    /// Lines that are whole already.
+    pub fn lines(&mut self, lines: &str) {
+        let result = self.out.write_all(lines.as_bytes());
+        self.done(result);
+    }
+
+    /// Whoever read what the run writes has gone.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// What the script printed.
     pub fn print(&mut self, text: &str) {
         let result = match self.format {
@@ -180,6 +191,7 @@ impl Output {
             let counts = [
                 ("seen", trust.seen),
                 ("filtered", trust.filtered),
+                ("limited", trust.limited),
                 ("counted", trust.counted),
                 ("delivered", trust.delivered),
                 ("lost", trust.lost()),

@@ -52,6 +52,10 @@ pub const SECTIONS: &[Section] = &[
                 "in_cidr(address, cidr)",
                 "a condition: an IP address is in this prefix, such as `\"10.0.0.0/8\"`; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
             ),
+            (
+                "tcpdump(\"filter\")",
+                "a condition on the frame, in the words of tcpdump: `.filter(tcpdump(\"tcp and dst port 80\"))`; for `tc:`, `xdp:` and templates `flows` and `capture` (docs/captures.md)",
+            ),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
             ("ntohl(number)", "32 bits from network order"),
@@ -74,7 +78,10 @@ pub const SECTIONS: &[Section] = &[
                 "usym(address)",
                 "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
             ),
-            ("strerror(number)", "an error number, shown by name: `ENOENT`"),
+            (
+                "strerror(number)",
+                "an error number, shown by name: `ENOENT`; so do the next four, of numbers in closures too",
+            ),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
             ("cgroup_path(number)", "a control group's id, shown as its path"),
@@ -123,6 +130,12 @@ pub const SECTIONS: &[Section] = &[
     (
         "Events (here)",
         &[
+            (".packets()", "of template `capture`: packets, each a line as `skep observe` prints flows"),
+            (
+                ".pcapng(path)",
+                "of template `capture`: packets into a file that Wireshark reads; `\"-\"`: standard output",
+            ),
+            (".first(n)", "of packets: ends the run when there are so many"),
             (".each(|e| …)", "calls the closure with each event; its fields are `e.comm`, `e.filename`, …"),
             (".printf(format, column, …)", "prints each event: `%-16s %6d %x %5.1f`"),
         ],

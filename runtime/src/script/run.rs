@@ -3,23 +3,25 @@
 use super::event::{Event, Schema};
 use super::held::{Held, sites_of};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
-use super::names::Names;
 use super::policies::{Handle, Said};
 use super::probe::Probe;
 use super::verdicts::Verdicts;
-use super::{errors, graphs, values};
+use super::{errors, graphs, output, values};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
+use crate::kernel::network::Interface;
 use crate::kernel::{ring, sys};
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
+use crate::report::packets::Packets;
 use crate::report::printf::Format;
 use crate::session::{self, Session, Shared};
 use crate::stacks::Stacks;
+use crate::template::packets::Place;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::{Cell, RefCell};
@@ -242,7 +244,7 @@ impl Running {
             if prepared.columns.iter().any(|column| column.kind == ColumnKind::USER_SYMBOL) {
                 host.names.watch(host.settings.restrict.pid);
             }
-            consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
+            consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, host, stacks.as_ref())?);
         }
         let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
         let began = (SystemTime::now(), Instant::now());
@@ -339,17 +341,33 @@ struct Consumer {
     delivered: u64,
     /// Its records are samples that the session counts.
     counts: bool,
+    /// Its records are packets.
+    packets: Option<Packets>,
 }
 
 impl Consumer {
-    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>, stacks: Option<&Rc<Stacks>>) -> Consumer {
+    fn new(
+        chain: &Chain,
+        prepared: &Prepared,
+        host: &Host,
+        stacks: Option<&Rc<Stacks>>,
+    ) -> Result<Consumer, Diagnostic> {
+        let (names, json) = (&host.names, host.output.borrow().format == output::Format::Json);
+        let colour = host.output.borrow().style().colour;
+        let packets = match &chain.entry.output {
+            Output::Stream { then: Then::Packets(wish), .. } => Some(
+                Packets::new(wish, &interfaces(prepared), json, colour)
+                    .map_err(|error| error.at(chain.entry.position))?,
+            ),
+            _ => None,
+        };
         let format = match &chain.entry.output {
             Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
             _ => None,
         };
         let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
         let widths = schema.columns.iter().map(width).collect();
-        Consumer {
+        Ok(Consumer {
             each: chain.each.clone(),
             format,
             schema,
@@ -357,7 +375,8 @@ impl Consumer {
             headed: Cell::new(false),
             delivered: 0,
             counts: prepared.copies.is_some(),
-        }
+            packets,
+        })
     }
 }
 
@@ -449,7 +468,7 @@ impl Driver<'_> {
                     }
                 }
             }
-            if self.host.exit.get().is_some() || self.host.output.borrow().closed() {
+            if self.host.exit.get().is_some() || self.host.output.borrow().closed() || self.running.is_enough() {
                 return Ok(());
             }
         }
@@ -484,6 +503,10 @@ impl Running {
             if consumer.counts {
                 continue;
             }
+            if let Some(packets) = &mut consumer.packets {
+                packets.take(columns);
+                continue;
+            }
             consumer.delivered += 1;
             if let Some(closure) = &consumer.each {
                 // After `exit()` events are still counted, so that the trust line holds.
@@ -508,7 +531,16 @@ impl Running {
                 }
             }
         }
+        for packets in consumers.iter_mut().filter_map(|consumer| consumer.packets.as_mut()) {
+            show(host, packets.put()).or_else(|error| raise(error, context.call_position()))?;
+        }
         Ok(())
+    }
+
+    /// Is there nothing more that a chain waits for?
+    pub fn is_enough(&self) -> bool {
+        let consumers = self.consumers.borrow();
+        !consumers.is_empty() && consumers.iter().all(|one| one.packets.as_ref().is_some_and(Packets::is_enough))
     }
 
     /// Detaches, delivers what is left, reads the values, and adds up the counters: those of these chains are given.
@@ -538,7 +570,7 @@ impl Running {
             table.ran = Some(ran);
             table
         };
-        for (n, (chain, consumer)) in active.chains.iter().zip(&*self.consumers.borrow()).enumerate() {
+        for (n, (chain, consumer)) in active.chains.iter().zip(&mut *self.consumers.borrow_mut()).enumerate() {
             let read = session.table(n).and_then(|table| Ok((table, session.trust(n)?)));
             let (table, trust) = match read {
                 Ok(read) => read,
@@ -546,7 +578,13 @@ impl Running {
             };
             let mut chains = host.chains.borrow_mut();
             let chain = &mut chains[*chain];
-            let trust = Trust { delivered: consumer.delivered, ..trust };
+            let mut trust = Trust { delivered: consumer.delivered, ..trust };
+            if let Some(packets) = consumer.packets.take() {
+                trust.delivered = packets.kept;
+                trust.limited += packets.beyond;
+                let shown = show(host, packets.end(&trust));
+                failed = failed.and(shown.or_else(|error| raise(error, position)));
+            }
             if trust.lost() > 0 {
                 host.output.borrow_mut().tell(&behind(chain, &trust));
             }
@@ -575,6 +613,31 @@ impl Running {
     }
 }
 
+/// Lines to where a script prints; none where whoever read has gone.
+fn show(host: &Host, lines: Result<Option<String>, Diagnostic>) -> Result<(), Diagnostic> {
+    let mut output = host.output.borrow_mut();
+    match lines? {
+        Some(lines) => output.lines(&lines),
+        None => output.close(),
+    }
+    Ok(())
+}
+
+/// The interfaces whose packets a chain meets.
+fn interfaces(prepared: &Prepared) -> Vec<Interface> {
+    let attached =
+        prepared.units.iter().flat_map(|unit| &unit.programs).flat_map(|program| &program.attach).filter_map(
+            |attach| match &attach.mechanism {
+                Mechanism::Packets { place: Place::Interface(interface), .. } => Some(interface.clone()),
+                _ => None,
+            },
+        );
+    let mut all: Vec<Interface> = attached.collect();
+    all.sort_by_key(|interface| interface.index);
+    all.dedup();
+    all
+}
+
 /// What a loss means and what helps.
 fn behind(chain: &Chain, trust: &Trust) -> String {
     use crate::report::units::grouped;
@@ -587,7 +650,11 @@ fn behind(chain: &Chain, trust: &Trust) -> String {
             grouped(seen)
         ),
         Output::Stream { then, .. } => {
-            let what = if *then == Then::Each { "`each`" } else { "printing" };
+            let what = match then {
+                Then::Each => "`each`",
+                Then::Packets(_) => "writing",
+                _ => "printing",
+            };
             format!(
                 "warning: {} of {} events dropped: {what}{at} falls behind (filter, aggregate, or a larger --ring)",
                 grouped(trust.lost_ring),
