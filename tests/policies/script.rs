@@ -55,7 +55,7 @@ fn policy_of_a_script_ends_in_time_and_gives_its_report() {
     privileged!();
     let setting = Setting::new();
     let text = "let seen = policy(\"tc\", \"to_a\").named(\"guard\").deny(#{ proto: \"udp\", dport: 4711 })
-            .allow(#{ name: \"web\", proto: \"tcp\", dport: 80 }).run(\"2s\");
+            .allow(#{ name: \"web\", proto: \"tcp\", dport: 80 }).run(\"5s\");
         print(seen.rows().filter(|row| row.packets > 0 && row.rule == \"guard\").map(|row| `${row.rule} ${row.verdict} ${row.packets}`));
         print(seen.sort_by(\"packets\").top(1));
         print(seen.len() > 0 && seen.json().contains(\"verdicts\"));
@@ -64,7 +64,7 @@ fn policy_of_a_script_ends_in_time_and_gives_its_report() {
     let run = script(&setting, &[], &text).start().attached();
     setting.send(4711, 13, "tc:to_a", "guard", "would drop");
     let output = run.end().ok();
-    assert!(output.err.contains("attached: audits `tc:to_a`; for 2.00s"), "{output}");
+    assert!(output.err.contains("attached: audits `tc:to_a`; for 5.00s"), "{output}");
     let lines: Vec<&str> = output.out.lines().collect();
     assert_eq!(lines[0], r#"["guard would drop 13"]"#, "{output}");
     let first: Vec<&str> = lines[2].split_whitespace().collect();
@@ -104,7 +104,7 @@ fn policy_of_a_script_runs_beside_its_probes() {
     let setting = Setting::new();
     let text = "policy(\"tc\", \"to_a\").deny(#{ name: \"no\", proto: \"udp\", dport: 4711 });
         probe(\"tracepoint:net:netif_receive_skb\").filter(pid == 1).count();
-        run(\"1s\");";
+        run(\"5s\");";
     let output = script(&setting, &[], text).start().attached();
     setting.send(4711, 5, "tc:to_a", "no", "would drop");
     let output = output.end().ok();

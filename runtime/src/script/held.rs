@@ -71,7 +71,11 @@ impl Held {
         let rollout = Rollout::start(sites, &wish, &host.settings.catalog, if talk { tell } else { |_| {} })?;
         let mode = if wish.enforce { Mode::Enforce } else { Mode::Audit };
         drop(said);
-        numbers.iter().for_each(|number| host.policies.borrow_mut()[*number].state = State::Running);
+        let places: Vec<String> = rollout.places().map(|(_, place)| place.to_owned()).collect();
+        for number in &numbers {
+            let said = &mut host.policies.borrow_mut()[*number];
+            (said.state, said.places) = (State::Running, places.clone());
+        }
         Ok(Held { numbers, mode, ttl, over, rollout: Some((rollout, seen)), outcomes: None })
     }
 

@@ -16,6 +16,7 @@ mod imported;
 pub mod missing;
 pub mod modules;
 pub mod names;
+mod nodes;
 pub mod output;
 mod packets;
 pub mod params;

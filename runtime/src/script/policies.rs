@@ -2,6 +2,7 @@
 //! wrong with them, are those of the files: see [`crate::policy::native`].
 
 use super::host::{Closure, Fallible, Host, Mode, State, called, raise};
+use super::nodes::{described, node};
 use super::probe::not_a_duration;
 use super::{imported, run, values, verdicts};
 use crate::diagnostic::{Diagnostic, Position};
@@ -11,11 +12,10 @@ use crate::policy::native::{Draft, MODES, POINTS};
 use crate::policy::rules::Action;
 use crate::policy::yaml::{Key, Node, Value};
 use crate::report::units::parse_duration;
-use rhai::{Array, Dynamic, Engine, FnPtr, INT, ImmutableString, Map, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, FnPtr, ImmutableString, Map, NativeCallContext};
 use serde_json::Value as Json;
 use std::cell::Cell;
 use std::net::IpAddr;
-use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Said {
     /// Of denials.
     pub each: Option<Closure>,
     pub state: State,
+    /// Where it is at work, and those that run with it.
+    pub places: Vec<String>,
     /// What it has done, as `skep policy status` has it; of all that ran with it.
     pub done: Option<Rc<Vec<Json>>>,
     /// The script took it, or said `quiet`: it is not printed at the end.
@@ -62,6 +64,7 @@ impl Said {
             guarded: Vec::new(),
             each: None,
             state: State::Waiting,
+            places: Vec::new(),
             done: None,
             taken: Rc::default(),
         }
@@ -78,7 +81,7 @@ impl Said {
     fn draft(&mut self) -> Result<&mut Draft, Diagnostic> {
         match &mut self.what {
             What::Draft(draft) => Ok(draft),
-            What::Files(_) => Err(Diagnostic::script("the rules of this policy are in its file")
+            What::Files(_) => Err(Diagnostic::script("what this policy says is in its file")
                 .help("policy(\"tc\", \"eth0\").deny(#{ … }): another one")),
         }
     }
@@ -272,63 +275,5 @@ fn runs(engine: &mut Engine) {
             None => raise(not_a_duration(&time), context.call_position()),
         },
     );
-    engine.register_fn("value", |context: NativeCallContext, policy: Handle| -> Fallible<Dynamic> {
-        verdicts::now(&policy).or_else(|error| raise(error, context.call_position()))
-    });
-}
-
-/// A value of a script as a file would have it.
-///
-/// # Errors
-/// A script diagnostic: nothing that a file could hold.
-fn node(what: &str, value: &Dynamic, context: &NativeCallContext) -> Result<Node, Diagnostic> {
-    if let Some(text) = value.read_lock::<ImmutableString>() {
-        return Ok(text.as_str().into());
-    }
-    if let Some(map) = value.read_lock::<Map>() {
-        return map.iter().map(|(key, value)| Ok((key.as_str(), node(key, value, context)?))).collect();
-    }
-    if let Some(items) = value.read_lock::<Array>() {
-        return Ok(items.iter().map(|item| node(what, item, context)).collect::<Result<Vec<Node>, _>>()?.into());
-    }
-    if let Some(range) = value.read_lock::<RangeInclusive<INT>>() {
-        return Ok(format!("{}-{}", range.start(), range.end()).as_str().into());
-    }
-    if let Some(range) = value.read_lock::<Range<INT>>() {
-        return Ok(format!("{}-{}", range.start, range.end - 1).as_str().into());
-    }
-    match (value.as_int(), value.as_bool(), value.is_unit()) {
-        (Ok(number), ..) => Ok(number.into()),
-        (_, Ok(truth), _) => Ok(truth.into()),
-        (.., true) => Ok(Node { position: None, value: Value::Null }),
-        _ => {
-            let is = super::arguments::in_words(context.engine().map_type_name(value.type_name()));
-            Err(Diagnostic::script(format!("`{what}` cannot hold {is}")).span(what))
-        }
-    }
-}
-
-/// What a rule without a name is called: what it says, `deny 10.0.0.0/8 tcp/22`.
-fn described(action: &str, entries: &[(Key, Node)]) -> String {
-    let of = |key: &str| entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| listed(node));
-    let services = match (of("proto"), of("port").or(of("dport")).or(of("icmp_type"))) {
-        (Some(protocol), Some(ports)) => Some(format!("{protocol}/{ports}")),
-        (protocol, _) => protocol,
-    };
-    let words = [of("src").or(of("dst")), services, of("direction")];
-    let words: Vec<String> = words.into_iter().flatten().collect();
-    if words.is_empty() { format!("{action} all") } else { format!("{action} {}", words.join(" ")) }
-}
-
-/// Values, the first few of them.
-fn listed(node: &Node) -> String {
-    const SHOWN: usize = 3;
-    let items = node.one_or_more();
-    let text = |item: &Node| match &item.value {
-        Value::Scalar { text, .. } => text.clone(),
-        _ => "selected".to_owned(),
-    };
-    let shown: Vec<String> = items.iter().take(SHOWN).map(text).collect();
-    let more = items.len().saturating_sub(SHOWN);
-    if more > 0 { format!("{} and {more} more", shown.join(",")) } else { shown.join(",") }
+    engine.register_fn("value", |policy: Handle| verdicts::now(&policy));
 }

@@ -134,31 +134,25 @@ impl IntoIterator for Verdicts {
 }
 
 /// What a policy has done by now; nothing before it runs.
-///
-/// # Errors
-/// It does not answer.
-pub fn now(policy: &Handle) -> Result<Dynamic, Diagnostic> {
+pub fn now(policy: &Handle) -> Dynamic {
     let policies = policy.host.policies.borrow();
     let said = &policies[policy.number];
     said.taken.set(true);
     let statuses = match (said.state, &said.done) {
-        (State::Running, _) => Rc::new(answers()?),
+        (State::Running, _) => Rc::new(answers(&said.places)),
         (_, Some(done)) => done.clone(),
-        (_, None) => return Ok(Dynamic::UNIT),
+        (_, None) => return Dynamic::UNIT,
     };
-    Ok(Dynamic::from(Verdicts::new(statuses, said.taken.clone())))
+    Dynamic::from(Verdicts::new(statuses, said.taken.clone()))
 }
 
 /// What policies of this process say of themselves: each is held by a thread of its own.
-fn answers() -> Result<Vec<Json>, Diagnostic> {
-    let own = std::process::id();
-    let mut found = Vec::new();
-    for (place, socket) in control::all() {
-        // One that has ended meanwhile, or somebody else's.
-        let Ok(status) = control::ask(&place, &socket, &Request::Status) else { continue };
-        found.extend((status["pid"] == own).then_some(status));
-    }
-    Ok(found)
+fn answers(places: &[String]) -> Vec<Json> {
+    // Of the same place in another network namespace somebody else may have one.
+    let own = |status: &Json| status["pid"] == std::process::id();
+    let sockets = control::all().into_iter().filter(|(place, _)| places.contains(place));
+    // One that has ended meanwhile does not answer.
+    sockets.filter_map(|(place, socket)| control::ask(&place, &socket, &Request::Status).ok()).filter(own).collect()
 }
 
 pub fn register(engine: &mut Engine) {
