@@ -9,12 +9,17 @@ use super::{errors, graphs};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::feed::{Happenings, Values};
 use crate::following::Following;
 use crate::kernel::{ring, sys};
-use crate::plan::{Output, Then};
+use crate::plan::{Entry, Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
+use crate::recording::frame::Closed;
+use crate::recording::player::Player;
+use crate::recording::recorder::{self, Recorder};
+use crate::recording::{self, Tape};
 use crate::report::printf::Format;
 use crate::session::{self, Session, Shared};
 use crate::stacks::Stacks;
@@ -22,7 +27,7 @@ use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
@@ -70,7 +75,10 @@ pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     }
     // After a signal that is for both of them, it is about to end.
     if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
-        host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
+        host.tell(&format!("the command goes on as process {pid}"));
+    }
+    if let Some(player) = host.tape.player() {
+        player.told().iter().for_each(|line| host.output.borrow_mut().tell(line));
     }
     if host.interactive.get().is_some() {
         // Whoever typed has looked at what there was to see.
@@ -165,7 +173,7 @@ pub fn inside_a_run() -> Diagnostic {
 /// Chains that are in the kernel, and what becomes of their events here.
 pub struct Running {
     pub active: Rc<Active>,
-    pub pump: RefCell<Pump>,
+    pub happenings: RefCell<Happenings>,
     consumers: RefCell<Vec<Consumer>>,
     pub began: (SystemTime, Instant),
 }
@@ -181,6 +189,9 @@ impl Running {
         time: Option<Duration>,
         until: Option<&str>,
     ) -> Result<Running, Diagnostic> {
+        if let Tape::Replaying(player) = &host.tape {
+            return Running::replay(host, chains, player);
+        }
         let prepared = chains.iter().map(|chain| host.prepare(*chain)).collect::<Result<Vec<_>, _>>()?;
         let stacks = host.stacks(&prepared)?;
         let mut consumers = Vec::with_capacity(chains.len());
@@ -192,8 +203,35 @@ impl Running {
             consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
         }
         let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
+        let happenings = Happenings::Live { pump, recorder: host.tape.recorder().cloned() };
+        Ok(Running::new(active, happenings, consumers))
+    }
+
+    fn new(active: Rc<Active>, happenings: Happenings, consumers: Vec<Consumer>) -> Running {
         let began = (SystemTime::now(), Instant::now());
-        Ok(Running { active, pump: RefCell::new(pump), consumers: RefCell::new(consumers), began })
+        Running { active, happenings: RefCell::new(happenings), consumers: RefCell::new(consumers), began }
+    }
+
+    /// The same chains as a recording has them.
+    fn replay(host: &Rc<Host>, numbers: Vec<usize>, player: &Rc<Player>) -> Result<Running, Diagnostic> {
+        let mut chains = host.chains.borrow_mut();
+        let entries: Vec<&Entry> = numbers.iter().map(|n| &chains[*n].entry).collect();
+        let prepared = player.run(&numbers, &entries)?;
+        let has_stacks = prepared.iter().flat_map(|one| &one.columns).any(ColumnType::is_stack);
+        let stacks = has_stacks.then(|| Rc::new(Stacks::recorded(player)));
+        let spec =
+            |(n, (entry, one)): (usize, (&&Entry, &Prepared))| player.counts(n).then(|| session::spec(entry, one));
+        let specs = entries.iter().zip(&prepared).enumerate().map(spec).collect();
+        let consumer = |(n, one): (&usize, &Prepared)| Consumer::new(&chains[*n], one, &host.names, stacks.as_ref());
+        let consumers = numbers.iter().zip(&prepared).map(consumer).collect();
+        numbers.iter().for_each(|n| chains[*n].state = State::Running);
+        player.told().iter().for_each(|line| host.output.borrow_mut().tell(line));
+        // It was let go then.
+        *host.command.borrow_mut() = None;
+        let session = RefCell::new(Values::Recorded { player: player.clone(), specs, stacks });
+        let active = Rc::new(Active { session, chains: numbers, prepared });
+        host.active.borrow_mut().push(active.clone());
+        Ok(Running::new(active, Happenings::Recorded(player.clone()), consumers))
     }
 }
 
@@ -237,17 +275,18 @@ fn attach(
     let process = alone.and_then(|pid| sys::open_process(pid).ok());
     let pump = Pump::start(Watch { ring, timers, deadline, process })
         .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
-    for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
-        host.output.borrow_mut().tell(&line);
+    let recorder = host.tape.recorder().cloned();
+    if let Some(recorder) = &recorder {
+        recorder.run(&numbers, &entries);
     }
-    for line in crate::report::plan::refused(session.refused()) {
-        host.output.borrow_mut().tell(&line);
-    }
+    let attached = crate::report::plan::attached(&entries, &settings.restrict, &until);
+    attached.iter().chain(&crate::report::plan::refused(session.refused())).for_each(|line| host.tell(line));
     drop(entries);
     for n in &numbers {
         chains[*n].state = State::Running;
     }
-    let active = Rc::new(Active { session: RefCell::new(session), chains: numbers, prepared });
+    let session = RefCell::new(Values::Live { session, recorder });
+    let active = Rc::new(Active { session, chains: numbers, prepared });
     host.active.borrow_mut().push(active.clone());
     host.command_end.tell(pump.sender());
     if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
@@ -341,18 +380,9 @@ impl Driver<'_> {
             return Ok(());
         }
         loop {
-            let pump = self.running.pump.get_mut();
-            let happening = match pump.happenings.try_recv() {
-                Ok(happening) => happening,
-                Err(_) => {
-                    // Nothing waits: time to show what was written so far.
-                    self.host.output.borrow_mut().flush();
-                    match pump.happenings.blocking_recv() {
-                        Some(happening) => happening,
-                        None => return Ok(()),
-                    }
-                }
-            };
+            // Nothing waits: time to show what was written so far.
+            let idle = || self.host.output.borrow_mut().flush();
+            let Some(happening) = self.running.happenings.get_mut().next(idle) else { return Ok(()) };
             self.host.busy_since.set(Instant::now());
             match happening {
                 Happening::Events(batch) => self.running.deliver(self.context, self.host, &batch)?,
@@ -360,7 +390,8 @@ impl Driver<'_> {
                     let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
                     match timer {
                         Some(closure) => drop(call(self.context, self.host, &closure, Vec::new())?),
-                        None => self.progress(),
+                        None if self.host.settings.progress => self.progress(),
+                        None => {}
                     }
                 }
                 Happening::Deadline => return Ok(()),
@@ -377,7 +408,23 @@ impl Driver<'_> {
             if self.host.exit.get().is_some() || self.host.output.borrow().closed() {
                 return Ok(());
             }
+            if let Some(recorder) = self.host.tape.recorder().filter(|recorder| recorder.is_full()) {
+                self.stop_recording(recorder)?;
+            }
         }
+    }
+
+    /// The recording has no more room for events: it gets the values as they are now, the run goes on.
+    fn stop_recording(&self, recorder: &Recorder) -> Fallible<()> {
+        let Running { active, began, .. } = &self.running;
+        if let Err(error) = read(self.host, active, *began) {
+            return raise(error, self.context.call_position());
+        }
+        recorder.stop(recorder::FULL);
+        let size = crate::report::units::bytes(recorder.limit());
+        let line = format!("warning: the recording stops here: it is as large as it may be ({size}; --max-size)");
+        self.host.output.borrow_mut().tell(&line);
+        Ok(())
     }
 
     /// How far the run is, on the terminal's last line.
@@ -443,12 +490,12 @@ impl Running {
     pub fn close(&self, context: &NativeCallContext, host: &Rc<Host>) -> Fallible<Trust> {
         let active = &self.active;
         active.session.borrow_mut().detach();
-        let ran = (self.began.0, self.began.1.elapsed());
+        let began = self.began;
         host.output.borrow_mut().progress("");
-        let mut pump = self.pump.borrow_mut();
-        pump.finish();
+        let mut happenings = self.happenings.borrow_mut();
+        happenings.finish();
         let mut failed = Ok(());
-        while let Some(happening) = pump.happenings.blocking_recv() {
+        while let Some(happening) = happenings.next(|| {}) {
             if let Happening::Events(batch) = happening
                 && failed.is_ok()
             {
@@ -456,19 +503,20 @@ impl Running {
             }
         }
         host.active.borrow_mut().retain(|one| !Rc::ptr_eq(one, active));
-        let session = active.session.borrow();
         let position = context.call_position();
         let mut total = Trust::default();
+        let (tables, closed) = match read(host, active, began) {
+            Ok(read) => read,
+            Err(error) => return raise(error, position),
+        };
+        let ran = (UNIX_EPOCH + Duration::from_nanos(closed.began), Duration::from_nanos(closed.took));
         let timed = |mut table: Table| {
             table.ran = Some(ran);
             table
         };
-        for (n, (chain, consumer)) in active.chains.iter().zip(&*self.consumers.borrow()).enumerate() {
-            let read = session.table(n).and_then(|table| Ok((table, session.trust(n)?)));
-            let (table, trust) = match read {
-                Ok(read) => read,
-                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
-            };
+        let consumers = self.consumers.borrow();
+        for (n, ((chain, consumer), table)) in active.chains.iter().zip(&*consumers).zip(tables).enumerate() {
+            let trust = closed.trust.get(n).copied().unwrap_or_default();
             let mut chains = host.chains.borrow_mut();
             let chain = &mut chains[*chain];
             let trust = Trust { delivered: consumer.delivered, ..trust };
@@ -482,13 +530,8 @@ impl Running {
                 failed = failed.and(raise(error.at(chain.entry.position), position));
             }
         }
-        if let Some(following) = &*host.following.borrow() {
-            match following.left_out() {
-                Ok(left_out) => total.left_out = left_out,
-                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
-            }
-        }
-        if let Some((frames, unresolved)) = session.frames() {
+        total.left_out = closed.left_out.unwrap_or(total.left_out);
+        if let Some((frames, unresolved)) = closed.frames {
             total.frames += frames;
             total.unresolved += unresolved;
         }
@@ -500,11 +543,33 @@ impl Running {
     }
 }
 
+/// The values of a run's chains as they are now, and all that is known about them.
+///
+/// # Errors
+/// The kernel's.
+fn read(
+    host: &Host,
+    active: &Active,
+    began: (SystemTime, Instant),
+) -> Result<(Vec<Option<Table>>, Closed), Diagnostic> {
+    let failed = |error: std::io::Error| Diagnostic::machine(format!("failed to read values: {error}"));
+    let took = began.1.elapsed();
+    let session = active.session.borrow();
+    let entries = active.chains.len();
+    let tables = (0..entries).map(|n| session.table(n)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    if host.tape.recorder().is_some() {
+        tables.iter().flatten().for_each(|table| recording::name_all(table, &*host.names));
+    }
+    let left_out = host.following.borrow().as_ref().map(Following::left_out).transpose().map_err(failed)?;
+    let closed = session.close(entries, began.0, took, left_out).map_err(failed)?;
+    Ok((tables, closed))
+}
+
 /// What a loss means and what helps.
 fn behind(chain: &Chain, trust: &Trust) -> String {
     use crate::report::units::grouped;
     let at = chain.entry.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
-    let seen = trust.seen - trust.filtered;
+    let seen = trust.seen.saturating_sub(trust.filtered);
     match &chain.entry.output {
         Output::Aggregate { .. } | Output::None if trust.lost_ring > 0 => format!(
             "warning: {} of {} samples dropped: unwinding falls behind (sample less often, or a larger --ring)",

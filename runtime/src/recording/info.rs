@@ -1,0 +1,1 @@
+//! What a recording is: for `skep replay --info`.
