@@ -8,6 +8,7 @@ mod list;
 mod observe;
 mod plan;
 mod policy;
+mod record;
 mod repl;
 mod run;
 
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         Job::Compare(files) => flame::compare(&cli, files),
         Job::Observe(wish) => observe::observe(&cli, wish),
         Job::Policy(wish) => policy::policy(&cli, wish),
+        Job::Record(wish) => record::run(&cli, wish),
+        Job::Replay(wish) => record::replayed(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

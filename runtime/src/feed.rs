@@ -50,7 +50,10 @@ impl Happenings {
 
     /// Asks for what is left: [`Happenings::next`] then comes to an end.
     pub fn finish(&mut self) {
-        if let Happenings::Live { pump, .. } = self {
+        if let Happenings::Live { pump, recorder } = self {
+            if let Some(recorder) = recorder {
+                recorder.finishing();
+            }
             pump.finish();
         }
     }

@@ -19,6 +19,8 @@ pub enum Frame {
     /// A line about the machine, for standard error.
     Told(String),
     Happened(Happening),
+    /// A run is over: its last events and its values follow.
+    Finishing,
     /// The script was told that it is over, with this exit status.
     Ended(i32),
     Table(Entries),
@@ -153,6 +155,7 @@ const CLOSED: u8 = 11;
 const STOPPED: u8 = 12;
 const END: u8 = 13;
 const IMPORTED: u8 = 14;
+const FINISHING: u8 = 15;
 
 impl Frame {
     /// Writes what stands behind kind and time, and gives the kind.
@@ -167,6 +170,7 @@ impl Frame {
                 TOLD
             }
             Frame::Happened(happening) => write_happening(out, happening),
+            Frame::Finishing => FINISHING,
             Frame::Ended(status) => {
                 out.signed((*status).into());
                 ENDED
@@ -243,6 +247,7 @@ impl Frame {
             STOPPED => from.text().map(Frame::Stopped),
             END => read_totals(&mut from).map(Frame::End),
             IMPORTED => read_imported(&mut from),
+            FINISHING => Some(Frame::Finishing),
             OPTIONAL.. => return Ok(None),
             kind => return Err(Unread::Unknown(kind)),
         };

@@ -15,6 +15,7 @@ pub mod header;
 pub mod identity;
 pub mod info;
 mod layout;
+pub mod merge;
 pub mod player;
 pub mod recorder;
 #[cfg(test)]

@@ -162,6 +162,15 @@ impl Player {
         Ok(inner.entries.iter().map(prepared).collect())
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Was no run of it replayed?
+    pub fn is_unread(&self) -> bool {
+        self.inner.borrow().runs == 0
+    }
+
     /// Which chains of the run have tables.
     pub fn counts(&self, n: usize) -> bool {
         self.inner.borrow().entries.get(n).is_some_and(|entry| entry.kind.is_some())
@@ -395,7 +404,12 @@ impl Inner {
             Frame::Clock(clock) => self.clock = Some(clock),
             Frame::Stopped(why) => self.stopped = Some(why),
             Frame::End(totals) => self.totals = Some(totals),
-            Frame::Run(_) | Frame::Told(_) | Frame::Happened(_) | Frame::Closed(_) | Frame::Imported { .. } => {}
+            Frame::Finishing
+            | Frame::Run(_)
+            | Frame::Told(_)
+            | Frame::Happened(_)
+            | Frame::Closed(_)
+            | Frame::Imported { .. } => {}
         }
     }
 

@@ -171,20 +171,12 @@ impl Recorder {
 
     /// What chain `n` of the run had counted when it was asked.
     pub fn table(&self, n: usize, entries: &[(Vec<u8>, Vec<u64>)]) {
-        let mut rest = entries;
-        loop {
-            let mut bytes = 0;
-            let fits = rest.iter().take_while(|(key, words)| {
-                bytes += key.len() + 10 * words.len();
-                bytes < PART
-            });
-            let (part, others) = rest.split_at(fits.count().clamp(1.min(rest.len()), rest.len()));
-            rest = others;
-            self.frame(&Frame::Table(Entries { n: n as u32, more: !rest.is_empty(), entries: part.to_vec() }));
-            if rest.is_empty() {
-                return;
-            }
-        }
+        parts(n, entries, |part| self.frame(&Frame::Table(part)));
+    }
+
+    /// The run is over: its last events and its values follow.
+    pub fn finishing(&self) {
+        self.frame(&Frame::Finishing);
     }
 
     /// What a number was called; written down when it is new.
@@ -247,6 +239,24 @@ impl Recorder {
             Diagnostic::machine(format!("failed to write `{}`: {}", self.path.display(), text(&error))).nowhere()
         })?;
         Ok(Written { events: totals.events, bytes, raw: inner.blocks.raw() })
+    }
+}
+
+/// A table in parts that fit a block: one at least.
+pub fn parts(n: usize, entries: &[(Vec<u8>, Vec<u64>)], mut put: impl FnMut(Entries)) {
+    let mut rest = entries;
+    loop {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|(key, words)| {
+            bytes += key.len() + 10 * words.len();
+            bytes < PART
+        });
+        let (part, others) = rest.split_at(fits.count().clamp(1.min(rest.len()), rest.len()));
+        rest = others;
+        put(Entries { n: n as u32, more: !rest.is_empty(), entries: part.to_vec() });
+        if rest.is_empty() {
+            return;
+        }
     }
 }
 

@@ -43,7 +43,9 @@ impl Runner {
         engine.set_max_modules(64).set_max_functions(2_000);
         let imports = Imports::default();
         engine.set_module_resolver(Resolver::new(library, imports.clone(), host.tape.clone()));
-        let names = names(&host.settings.catalog);
+        let mut names = names(&host.settings.catalog);
+        // Templates of then may not be here.
+        names.extend(host.tape.player().into_iter().flat_map(|player| player.header.fields.clone()));
         known_names(&mut engine, &names);
         limits(&mut engine, &host);
         outputs(&mut engine, &host);
