@@ -197,7 +197,9 @@ fn start(cli: &Cli, source: &Source, words: &[String], file: &Path, limit: u64) 
     let status = run::run_held(&live, &script, words, held, Tape::Recording(recorder.clone()));
     let written = recorder.finish()?;
     if !cli.quiet {
-        eprintln!("recorded {} events in {}, {}", grouped(written.events), file.display(), bytes(written.bytes));
+        let (events, tables) = (grouped(written.events), grouped(written.tables));
+        let s = if written.tables == 1 { "" } else { "s" };
+        eprintln!("recorded {events} events and {tables} table{s} in {}, {}", file.display(), bytes(written.bytes));
     }
     Ok(status)
 }

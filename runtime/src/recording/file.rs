@@ -6,7 +6,7 @@
 //! frame      u8 kind, time, length       both as in wire.rs; nanoseconds since the recording began; then `length` bytes
 //! ```
 
-use super::frame::{self, Frame, Unread};
+use super::frame::{Frame, Unread};
 use super::wire::{Reader, Writer};
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 use std::fs::File;
@@ -28,7 +28,7 @@ const LARGEST: usize = 4 << 20;
 /// Blocks that may wait to be compressed.
 const WAITING: usize = 4;
 /// Magic number and version.
-const BEGIN: u64 = 12;
+pub const BEGIN: u64 = 12;
 
 /// Writes blocks, which a thread of its own compresses.
 pub struct Blocks {
@@ -135,7 +135,7 @@ impl Drop for Blocks {
     }
 }
 
-fn write_block(file: &mut impl Write, raw: &[u8]) -> io::Result<u64> {
+pub(super) fn write_block(file: &mut impl Write, raw: &[u8]) -> io::Result<u64> {
     // The fastest: a recording must cost little, and records are much alike.
     let mut deflate = Compress::new(Compression::fast(), false);
     let mut stored = Vec::with_capacity(raw.len() + (raw.len() >> 3) + 64);
@@ -242,11 +242,6 @@ impl Frames {
         self.ending.as_ref()
     }
 
-    /// How many bytes the last frame took.
-    pub fn weight(&self) -> usize {
-        self.block.len()
-    }
-
     fn next_raw(&mut self) -> Option<(u64, u8, std::ops::Range<usize>)> {
         if self.ending.is_some() {
             return None;
@@ -307,6 +302,3 @@ fn read(file: &mut impl Read, into: &mut [u8]) -> Result<(), Ending> {
         _ => Ending::Failed(crate::kernel::load::text(&error)),
     })
 }
-
-/// The bytes of frames of events are those that [`crate::kernel::ring::records`] reads.
-pub const EVENTS: u8 = frame::EVENTS;

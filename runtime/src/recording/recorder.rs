@@ -45,6 +45,7 @@ struct Inner {
     chains: HashSet<Place>,
     /// Chains of the run that is recorded whose records are not: skep has counted them.
     samples: Vec<u32>,
+    tables: u64,
     closed_block: Instant,
     stopped: bool,
 }
@@ -53,6 +54,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     pub events: u64,
+    pub tables: u64,
     pub bytes: u64,
     pub raw: u64,
 }
@@ -79,6 +81,7 @@ impl Recorder {
             names: HashMap::new(),
             chains: HashSet::new(),
             samples: Vec::new(),
+            tables: 0,
             closed_block: now,
             stopped: false,
         };
@@ -171,6 +174,7 @@ impl Recorder {
 
     /// What chain `n` of the run had counted when it was asked.
     pub fn table(&self, n: usize, entries: &[(Vec<u8>, Vec<u64>)]) {
+        self.inner.borrow_mut().tables += 1;
         parts(n, entries, |part| self.frame(&Frame::Table(part)));
     }
 
@@ -238,7 +242,7 @@ impl Recorder {
         let bytes = inner.blocks.finish().map_err(|error| {
             Diagnostic::machine(format!("failed to write `{}`: {}", self.path.display(), text(&error))).nowhere()
         })?;
-        Ok(Written { events: totals.events, bytes, raw: inner.blocks.raw() })
+        Ok(Written { events: totals.events, tables: inner.tables, bytes, raw: inner.blocks.raw() })
     }
 }
 
