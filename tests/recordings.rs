@@ -59,7 +59,7 @@ fn comes_back(name: &str, verbs: &str, text: &str) -> String {
 fn aggregation_comes_back() {
     privileged!();
     let out = comes_back("count", "double 1009", r#"probe("CALLS").by(comm, uid).count();"#);
-    assert!(out.contains("skep-workload") && out.contains("root") && out.contains("1,009"), "{out}");
+    assert!(out.contains("skep-workload") && out.contains("1,009"), "{out}");
 }
 
 #[test]
@@ -142,11 +142,11 @@ fn copied_stacks_are_not_kept_but_what_was_counted_is() {
 fn templates_come_back_with_users_and_control_groups() {
     privileged!();
     let text = r#"
-        template("opensnoop").filter(path == "/no/such/file").by(uid, cgroup, error).count();
+        template("opensnoop").filter(path == "/no/such/file").by(#{ user: user_name(uid) }, cgroup, error).count();
         probe("tracepoint:raw_syscalls:sys_enter").filter(args.id == 121).fields(uid, cgroup, args.id).each(|e| print(`${e.uid} ${e.cgroup} ${e.id}`));
     "#;
     let out = comes_back("template", "open 23 /no/such/file getpgid 7", text);
-    assert!(out.contains("ENOENT") && out.contains("getpgid") && out.contains("root"), "{out}");
+    assert!(out.contains("ENOENT") && out.contains("root"), "{out}");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn several_runs_and_their_own_ends_come_back() {
     "#;
     for format in ["text", "json"] {
         let file = file(&format!("runs.{format}.skep"));
-        let live = record(&file, "sleep 300 double 1009", text, &["--format", format]).status_is(7);
+        let live = record(&file, "sleep 3000 double 1009", text, &["--format", format]).status_is(7);
         assert!(live.out.contains("first 0") && live.out.contains("997") && !live.out.contains("998"), "{live}");
         same(&live, &replay(&file, &["--format", format]).as_nobody().run());
     }
@@ -172,11 +172,11 @@ fn what_a_signal_ended_ends_there_again() {
     privileged!();
     let file = file("signal.skep");
     let text =
-        script(r#"let c = probe("CALLS").count(); every("10ms", || print(c.value())); at_end(|| print("over"));"#);
-    let run = Skep::new(&["record", "-o", &file, "-e", &text]).start().attached().printed("0\n").interrupt();
+        script(r#"probe("BIN:workload_erase").count(); every("10ms", || print("tick")); at_end(|| print("over"));"#);
+    let run = Skep::new(&["record", "-o", &file, "-e", &text]).start().attached().printed("tick\n").interrupt();
     let replayed = replay(&file, &[]).as_nobody().run();
     assert_eq!((&run.out, run.status), (&replayed.out, replayed.status), "{run}\n{replayed}");
-    assert!(replayed.out.ends_with("over\n0\n") || replayed.out.contains("over"), "{replayed}");
+    assert!(replayed.out.contains("over\n"), "{replayed}");
 }
 
 #[test]
@@ -228,10 +228,16 @@ fn script_that_asks_for_something_else_is_told_what_was_recorded() {
         r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid > 7).by(comm).hist(args.pid)"#,
         r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid > 7).by(comm).count(); probe("profile:hz:99").count()"#,
         "print(1); run(\"1s\");",
-        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid > 7).by(comm).count().run("1s"); probe("profile:hz:99").count()"#,
     ];
     let told: Vec<String> =
         texts.iter().map(|text| replay(&file, &["-e", text]).as_nobody().run().status_is(1).err).collect();
+    let short = self::file("short.skep");
+    record(&short, "sleep 3000", r#"probe("tracepoint:syscalls:sys_enter_getpgid").count().run("20ms");"#, &[]).ok();
+    let text =
+        "probe(\"tracepoint:syscalls:sys_enter_getpgid\").count().run(\"20ms\");\nprobe(\"profile:hz:99\").count();";
+    let output = replay(&short, &["-e", text]).as_nobody().run().status_is(1);
+    let error = output.err.find("error: ").map_or("", |at| &output.err[at..]);
+    let told = [told, vec![error.to_owned()]].concat();
     golden("recordings/differs", &told.join("\n"));
 }
 
@@ -256,7 +262,7 @@ fn recording_stops_at_its_size_and_the_run_goes_on() {
 }
 
 #[test]
-fn replay_at_the_speed_of_then_takes_as_long() {
+fn replay_at_a_tenth_of_the_speed_takes_ten_times_as_long() {
     privileged!();
     let file = file("speed.skep");
     let text =
@@ -267,8 +273,8 @@ fn replay_at_the_speed_of_then_takes_as_long() {
         same(&live, &replay(&file, options).as_nobody().run());
         since.elapsed().as_millis()
     };
-    let (at_once, as_then) = (took(&[]), took(&["--speed", "1"]));
-    assert!(as_then >= 300 && at_once < as_then, "{at_once} {as_then}");
+    let (at_once, slowly) = (took(&[]), took(&["--speed", "0.1"]));
+    assert!(slowly >= 3000 && at_once < 3000, "{at_once} {slowly}");
 }
 
 #[test]

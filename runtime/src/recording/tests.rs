@@ -107,7 +107,7 @@ fn replayed(path: &Path) -> Option<Rest> {
 fn changed_bytes_end_in_a_warning() {
     let whole = std::fs::read(V1).unwrap();
     let mut random = Random(0x736b_6570);
-    for n in 0..500 {
+    for n in 0..300 {
         let mut bytes = whole.clone();
         random.change(&mut bytes);
         let path = file("bytes", &bytes);
@@ -123,7 +123,7 @@ fn changed_bytes_end_in_a_warning() {
 fn frames_that_somebody_made_up_do_no_harm() {
     let whole = blocks(&std::fs::read(V1).unwrap());
     let mut random = Random(23);
-    for _ in 0..150 {
+    for _ in 0..60 {
         let mut blocks = whole.clone();
         let n = random.below(blocks.len());
         random.change(&mut blocks[n]);
