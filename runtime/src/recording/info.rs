@@ -13,11 +13,15 @@ use serde_json::{Value as Json, json};
 use std::fmt::Write;
 use std::path::Path;
 
+/// Bytes of what chains ask for: more is shown to nobody.
+const ROOM: usize = 4 << 20;
+
 pub struct Info {
     header: Header,
     minor: u16,
     size: u64,
-    runs: Vec<Run>,
+    /// Of each chain its run, from 1, and what it asks for.
+    chains: Vec<(usize, Vec<String>)>,
     events: u64,
     tables: u64,
     lost: u64,
@@ -34,14 +38,20 @@ impl Info {
     pub fn of(path: &Path) -> Result<Info, Diagnostic> {
         let (header, mut frames) = open(path)?;
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let (minor, runs) = (frames.minor, Vec::new());
-        let mut info = Info { header, minor, size, runs, events: 0, tables: 0, lost: 0, nanos: 0, missing: None };
-        let mut whole = false;
+        let (minor, chains) = (frames.minor, Vec::new());
+        let mut info = Info { header, minor, size, chains, events: 0, tables: 0, lost: 0, nanos: 0, missing: None };
+        let (mut whole, mut run, mut room) = (false, 0, ROOM);
         while let Some((nanos, frame)) = frames.next_frame() {
             info.nanos = nanos;
             match frame {
-                // More are shown to nobody.
-                Frame::Run(run) if info.runs.len() < 1000 => info.runs.push(run),
+                Frame::Run(Run { entries }) => {
+                    run += 1;
+                    for entry in entries {
+                        room =
+                            room.saturating_sub(32 + entry.identity.iter().map(|part| 32 + part.len()).sum::<usize>());
+                        info.chains.extend((room > 0).then_some((run, entry.identity)));
+                    }
+                }
                 Frame::Happened(Happening::Events(batch)) => info.events += ring::records(&batch).count() as u64,
                 Frame::Table(table) => info.tables += u64::from(!table.more),
                 Frame::Closed(closed) => {
@@ -93,12 +103,9 @@ impl Info {
         if *merged > 1 {
             line("merged", format!("of {merged} recordings"));
         }
-        for (n, run) in self.runs.iter().enumerate() {
-            for entry in &run.entries {
-                let parts: Vec<&str> =
-                    entry.identity.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-                line(&format!("run {}", n + 1), parts.join(" . "));
-            }
+        for (run, identity) in &self.chains {
+            let parts: Vec<&str> = identity.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+            line(&format!("run {run}"), parts.join(" . "));
         }
         line("events", format!("{}, {} lost", grouped(self.events), grouped(self.lost)));
         line("tables", grouped(self.tables));
@@ -110,14 +117,15 @@ impl Info {
     }
 
     pub fn json(&self) -> Json {
-        let run = |run: &Run| run.entries.iter().map(|entry| entry.identity.clone()).collect::<Vec<_>>();
+        let runs = self.chains.chunk_by(|one, next| one.0 == next.0);
+        let runs: Vec<Vec<_>> = runs.map(|run| run.iter().map(|(_, identity)| identity).collect()).collect();
         let mut header = self.header.json();
         if let Some(members) = header.as_object_mut() {
             members.remove("little_endian");
         }
         json!({
             "v": 1, "type": "recording", "format": [super::file::MAJOR, self.minor], "header": header,
-            "runs": self.runs.iter().map(run).collect::<Vec<_>>(), "events": self.events, "tables": self.tables,
+            "runs": runs, "events": self.events, "tables": self.tables,
             "lost": self.lost, "nanos": self.nanos, "bytes": self.size, "missing": self.missing,
         })
     }

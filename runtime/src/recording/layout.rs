@@ -4,9 +4,12 @@ use super::wire::{Reader, Writer};
 use crate::aggregate::cell::Kind;
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Enumeration, Show, StackShow};
 use crate::trust::Trust;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A column of a key or a record is never longer; a record is far shorter.
 const LONGEST: u16 = 1 << 14;
+/// Bytes of enumerations that all recordings of a process may bring: the kernel's largest have some ten thousand.
+const MOST_ENUMERATED: usize = 64 << 20;
 
 pub fn write_column(out: &mut Writer, column: &ColumnType) {
     out.text(&column.name);
@@ -122,10 +125,18 @@ pub fn read_show(from: &mut Reader<'_>) -> Option<Show> {
         12 => {
             let name = from.text()?;
             let values = from.list(|from| Some((from.text()?, from.signed()?)))?;
-            Show::Enum(Enumeration::shared(&name, values))
+            Show::Enum(enumeration(&name, values)?)
         }
         _ => return None,
     })
+}
+
+/// Names of an enumeration's values stay as long as the process does: those of recordings have a bound.
+fn enumeration(name: &str, values: Vec<(String, i64)>) -> Option<&'static Enumeration> {
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+    let bytes = name.len() + values.iter().map(|(name, _)| 32 + name.len()).sum::<usize>();
+    let so_far = BYTES.fetch_add(bytes, Ordering::Relaxed);
+    (so_far < MOST_ENUMERATED).then(|| Enumeration::shared(name, values))
 }
 
 fn write_stack(out: &mut Writer, stack: StackShow) {

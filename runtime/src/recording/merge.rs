@@ -1,10 +1,11 @@
 //! Merging: recordings of the same script, as one. Events come by their time of day; tables add up; timers are those of the
 //! first recording.
 
+use super::cursor::Rows;
 use super::file::{Blocks, Frames};
 use super::frame::{Closed, Entry, Frame, Name, Named, Run, Totals};
 use super::header::{HEADER, Header};
-use super::player::{Rows, open};
+use super::player::open;
 use super::recorder;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::load::text;
@@ -13,6 +14,9 @@ use crate::pump::Happening;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// Bytes of all names and tables, about: recordings are anybody's files.
+const ROOM: usize = 1 << 30;
 
 /// One of the recordings.
 struct Source {
@@ -33,6 +37,8 @@ struct Merged {
     began: u64,
     last: u64,
     names: HashMap<Named, (usize, Option<String>)>,
+    /// Bytes that names and tables may still take.
+    room: usize,
     totals: Totals,
 }
 
@@ -57,7 +63,8 @@ pub fn merge(files: &[PathBuf], into: &Path) -> Result<Totals, Diagnostic> {
         out.0.extend_from_slice(header.json().to_string().as_bytes());
         HEADER
     });
-    let mut merged = Merged { sources, blocks, began, last: 0, names: HashMap::new(), totals: Totals::default() };
+    let mut merged =
+        Merged { sources, blocks, began, last: 0, names: HashMap::new(), room: ROOM, totals: Totals::default() };
     while merged.begin()? {
         merged.run()?;
     }
@@ -136,6 +143,13 @@ impl Merged {
         Ok(run.is_some())
     }
 
+    /// Names and tables are kept until the end.
+    fn take_room(&mut self, n: usize, bytes: usize) -> Result<(), Diagnostic> {
+        let error = || format!("`{}` has more names and tables than fit in memory", self.sources[n].path.display());
+        self.room = self.room.checked_sub(bytes).ok_or_else(|| Diagnostic::script(error()).nowhere())?;
+        Ok(())
+    }
+
     fn unlike(&self, n: usize) -> Diagnostic {
         let (first, other) = (self.sources[0].path.display(), self.sources[n].path.display());
         let error = format!("`{first}` and `{other}` are no recordings of the same script");
@@ -189,6 +203,8 @@ impl Merged {
                     .nowhere());
             }
             Frame::Table(table) => {
+                let bytes = table.entries.iter().map(|(key, words)| 96 + key.len() + 8 * words.len()).sum();
+                self.take_room(n, bytes)?;
                 let source = &mut self.sources[n];
                 source.partial.extend(table.entries);
                 if !table.more {
@@ -220,6 +236,7 @@ impl Merged {
             );
             return Err(Diagnostic::script(error).nowhere());
         }
+        self.take_room(n, 64 + name.name.as_ref().map_or(0, String::len))?;
         self.names.insert(name.of, (n, name.name.clone()));
         self.put(time, &Frame::Name(name));
         Ok(())

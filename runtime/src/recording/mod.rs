@@ -9,6 +9,7 @@
 //! What the machine answers while the script runs (names of numbers, frames of call chains, the time) goes through the
 //! [`Tape`]: it is kept beside what was told, and given again in the same order.
 
+mod cursor;
 pub mod file;
 pub mod frame;
 pub mod header;

@@ -1,11 +1,11 @@
 //! The player: tells a script what was recorded, in the order of then. Needs no privilege and looks at no machine.
 
+use super::cursor::{Cursor, Rows};
 use super::file::{Ending, Frames, Refused};
-use super::frame::{Clock, Closed, Entry, Frame, Named, Place, Totals};
+use super::frame::{Clock, Closed, Entry, Frame, Named, Place};
 use super::header::{HEADER, Header};
 use super::identity;
 use crate::diagnostic::Diagnostic;
-use crate::kernel::ring;
 use crate::library::Script;
 use crate::plan::{self, Output};
 use crate::prepare::Prepared;
@@ -15,45 +15,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Bytes of names, call chains and tables that are kept at a time, about: a recording is anybody's file.
-const MOST: usize = 512 << 20;
-
-/// Keys and the words of their values.
-pub type Rows = Vec<(Vec<u8>, Vec<u64>)>;
 
 pub struct Player {
     pub header: Header,
     path: PathBuf,
     /// So many times as fast as it was; `None`: at once.
     speed: Option<f64>,
-    inner: RefCell<Inner>,
-}
-
-struct Inner {
-    frames: Frames,
-    next: Option<(u64, Frame)>,
-    /// Time of the last frame that was taken.
-    nanos: u64,
-    started: Option<(Instant, u64)>,
-    names: HashMap<Named, Option<String>>,
-    /// Those of the whole recording were looked at.
-    looked_ahead: bool,
-    chains: HashMap<Place, Arc<[Arc<Function>]>>,
-    tables: HashMap<u32, Rows>,
-    /// A table whose parts are still coming.
-    partial: Rows,
-    entries: Vec<Entry>,
-    /// Their numbers in the script that runs.
-    own: Vec<usize>,
-    runs: usize,
-    ended: Option<i32>,
-    clock: Option<Clock>,
-    stopped: Option<String>,
-    totals: Option<Totals>,
-    held: usize,
-    too_much: bool,
+    inner: RefCell<Cursor>,
 }
 
 /// How the recording ends.
@@ -100,27 +68,7 @@ impl Player {
     /// As [`open`].
     pub fn open(path: &Path, speed: Option<f64>) -> Result<Player, Diagnostic> {
         let (header, frames) = open(path)?;
-        let inner = Inner {
-            frames,
-            next: None,
-            nanos: 0,
-            started: None,
-            names: HashMap::new(),
-            looked_ahead: false,
-            chains: HashMap::new(),
-            tables: HashMap::new(),
-            partial: Vec::new(),
-            entries: Vec::new(),
-            own: Vec::new(),
-            runs: 0,
-            ended: None,
-            clock: None,
-            stopped: None,
-            totals: None,
-            held: 0,
-            too_much: false,
-        };
-        Ok(Player { header, path: path.to_owned(), speed, inner: RefCell::new(inner) })
+        Ok(Player { header, path: path.to_owned(), speed, inner: RefCell::new(Cursor::new(frames)) })
     }
 
     /// Goes to the next run, and gives what its chains are made of.
@@ -136,9 +84,7 @@ impl Player {
                 None => return Err(inner.no_more_runs().at(chains.first().and_then(|chain| chain.position))),
             }
         };
-        inner.runs += 1;
-        inner.chains.clear();
-        inner.tables.clear();
+        inner.begin_run();
         for (n, chain) in chains.iter().enumerate() {
             match run.entries.get(n) {
                 Some(entry) => identity::check(chain, &entry.identity)?,
@@ -232,12 +178,12 @@ impl Player {
                 _ => break,
             }
         }
-        inner.tables.get(&n).cloned().unwrap_or_default()
+        inner.tables.get(&n).map(|table| table.rows.clone()).unwrap_or_default()
     }
 
     /// Chain `n` begins anew.
     pub fn clear(&self, n: usize) {
-        self.inner.borrow_mut().tables.remove(&(n as u32));
+        self.inner.borrow_mut().forget_table(n as u32);
     }
 
     /// What was known when the run was over; of a recording that is cut short, nothing.
@@ -272,7 +218,7 @@ impl Player {
         inner.names.get(&of).cloned().flatten()
     }
 
-    fn look_ahead(&self, inner: &mut Inner) {
+    fn look_ahead(&self, inner: &mut Cursor) {
         let Ok((_, mut frames)) = open(&self.path) else { return };
         while let Some((_, frame)) = frames.next_frame() {
             if let Frame::Name(name) = frame
@@ -337,119 +283,6 @@ impl Player {
             _ => return Rest::Whole,
         };
         Rest::Missing(format!("the recording {missing}"))
-    }
-}
-
-impl Inner {
-    fn peek(&mut self) -> Option<&Frame> {
-        if self.next.is_none() && !self.too_much {
-            self.next = self.frames.next_frame();
-        }
-        self.next.as_ref().map(|(_, frame)| frame)
-    }
-
-    fn take(&mut self) -> Option<Frame> {
-        self.peek()?;
-        let (nanos, frame) = self.next.take()?;
-        self.nanos = nanos;
-        Some(frame)
-    }
-
-    fn take_and_absorb(&mut self) {
-        if let Some(frame) = self.take() {
-            self.absorb(frame);
-        }
-    }
-
-    fn skip(&mut self, which: impl Fn(&Frame) -> bool) {
-        while self.peek().is_some_and(&which) {
-            self.take_and_absorb();
-        }
-    }
-
-    /// Does something happen next in this run? What comes before it is noted.
-    fn goes_on(&mut self) -> bool {
-        loop {
-            match self.peek() {
-                Some(Frame::Happened(_)) => return true,
-                None | Some(Frame::Closed(_) | Frame::Run(_) | Frame::End(_)) => return false,
-                Some(_) => self.take_and_absorb(),
-            }
-        }
-    }
-
-    /// Notes what the script did not ask for at its place.
-    fn absorb(&mut self, frame: Frame) {
-        match frame {
-            Frame::Name(name) => {
-                self.hold(64 + name.name.as_ref().map_or(0, String::len));
-                self.names.insert(name.of, name.name);
-            }
-            Frame::Chain(chain) => {
-                self.hold(chain.frames.iter().map(|frame| 160 + frame.name.len()).sum::<usize>());
-                self.chains.insert(chain.place, chain.frames.into());
-            }
-            Frame::Table(table) => {
-                self.partial.extend(table.entries);
-                if self.partial.len() > MOST / 64 {
-                    self.too_much = true;
-                } else if !table.more {
-                    let rows = std::mem::take(&mut self.partial);
-                    if (table.n as usize) < self.entries.len() {
-                        self.tables.insert(table.n, rows);
-                    }
-                }
-            }
-            Frame::Ended(status) => self.ended = Some(status),
-            Frame::Clock(clock) => self.clock = Some(clock),
-            Frame::Stopped(why) => self.stopped = Some(why),
-            Frame::End(totals) => self.totals = Some(totals),
-            Frame::Finishing
-            | Frame::Run(_)
-            | Frame::Told(_)
-            | Frame::Happened(_)
-            | Frame::Closed(_)
-            | Frame::Imported { .. } => {}
-        }
-    }
-
-    fn hold(&mut self, bytes: usize) {
-        self.held += bytes;
-        self.too_much |= self.held > MOST;
-    }
-
-    /// How long until the next frame, at this speed.
-    fn wait(&mut self, speed: f64) -> Option<Duration> {
-        let nanos = self.next.as_ref()?.0;
-        let (started, first) = *self.started.get_or_insert_with(|| (Instant::now(), nanos));
-        let due = Duration::try_from_secs_f64(nanos.saturating_sub(first) as f64 / 1e9 / speed).ok()?;
-        due.checked_sub(started.elapsed()).filter(|wait| !wait.is_zero())
-    }
-
-    /// Records carry the number of their chain, which may be another one in this script.
-    fn renumbered(&self, happening: Happening) -> Happening {
-        let same = self.entries.iter().zip(&self.own).all(|(entry, own)| entry.number as usize == *own);
-        let Happening::Events(batch) = happening else { return happening };
-        if same {
-            return Happening::Events(batch);
-        }
-        let mut renumbered = Vec::with_capacity(batch.len());
-        for record in ring::records(&batch) {
-            let Some((number, rest)) = record.split_first_chunk() else { continue };
-            let number = u32::from_ne_bytes(*number);
-            let known = self.entries.iter().zip(&self.own).find(|(entry, _)| entry.number == number);
-            if let Some((_, own)) = known {
-                ring::pack(&[&(*own as u32).to_ne_bytes(), rest].concat(), &mut renumbered);
-            }
-        }
-        Happening::Events(renumbered)
-    }
-
-    fn no_more_runs(&self) -> Diagnostic {
-        let runs = self.runs;
-        let s = if runs == 1 { "" } else { "s" };
-        Diagnostic::script(format!("the recording ends here: it has {runs} run{s}"))
-            .help("skep replay --info FILE says what it has")
     }
 }
 

@@ -1,5 +1,7 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
+mod recorded;
+
 use super::event::{Event, Schema};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
 use super::names::Names;
@@ -12,14 +14,11 @@ use crate::diagnostic::Diagnostic;
 use crate::feed::{Happenings, Values};
 use crate::following::Following;
 use crate::kernel::{ring, sys};
-use crate::plan::{Entry, Output, Then};
+use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
-use crate::recording::frame::Closed;
-use crate::recording::player::Player;
-use crate::recording::recorder::{self, Recorder};
-use crate::recording::{self, Tape};
+use crate::recording::Tape;
 use crate::report::printf::Format;
 use crate::session::{self, Session, Shared};
 use crate::stacks::Stacks;
@@ -211,28 +210,6 @@ impl Running {
         let began = (SystemTime::now(), Instant::now());
         Running { active, happenings: RefCell::new(happenings), consumers: RefCell::new(consumers), began }
     }
-
-    /// The same chains as a recording has them.
-    fn replay(host: &Rc<Host>, numbers: Vec<usize>, player: &Rc<Player>) -> Result<Running, Diagnostic> {
-        let mut chains = host.chains.borrow_mut();
-        let entries: Vec<&Entry> = numbers.iter().map(|n| &chains[*n].entry).collect();
-        let prepared = player.run(&numbers, &entries)?;
-        let has_stacks = prepared.iter().flat_map(|one| &one.columns).any(ColumnType::is_stack);
-        let stacks = has_stacks.then(|| Rc::new(Stacks::recorded(player)));
-        let spec =
-            |(n, (entry, one)): (usize, (&&Entry, &Prepared))| player.counts(n).then(|| session::spec(entry, one));
-        let specs = entries.iter().zip(&prepared).enumerate().map(spec).collect();
-        let consumer = |(n, one): (&usize, &Prepared)| Consumer::new(&chains[*n], one, &host.names, stacks.as_ref());
-        let consumers = numbers.iter().zip(&prepared).map(consumer).collect();
-        numbers.iter().for_each(|n| chains[*n].state = State::Running);
-        player.told().iter().for_each(|line| host.output.borrow_mut().tell(line));
-        // It was let go then.
-        *host.command.borrow_mut() = None;
-        let session = RefCell::new(Values::Recorded { player: player.clone(), specs, stacks });
-        let active = Rc::new(Active { session, chains: numbers, prepared });
-        host.active.borrow_mut().push(active.clone());
-        Ok(Running::new(active, Happenings::Recorded(player.clone()), consumers))
-    }
 }
 
 fn attach(
@@ -409,22 +386,9 @@ impl Driver<'_> {
                 return Ok(());
             }
             if let Some(recorder) = self.host.tape.recorder().filter(|recorder| recorder.is_full()) {
-                self.stop_recording(recorder)?;
+                self.running.stop_recording(self.context, self.host, recorder)?;
             }
         }
-    }
-
-    /// The recording has no more room for events: it gets the values as they are now, the run goes on.
-    fn stop_recording(&self, recorder: &Recorder) -> Fallible<()> {
-        let Running { active, began, .. } = &self.running;
-        if let Err(error) = read(self.host, active, *began) {
-            return raise(error, self.context.call_position());
-        }
-        recorder.stop(recorder::FULL);
-        let size = crate::report::units::bytes(recorder.limit());
-        let line = format!("warning: the recording stops here: it is as large as it may be ({size}; --max-size)");
-        self.host.output.borrow_mut().tell(&line);
-        Ok(())
     }
 
     /// How far the run is, on the terminal's last line.
@@ -505,7 +469,7 @@ impl Running {
         host.active.borrow_mut().retain(|one| !Rc::ptr_eq(one, active));
         let position = context.call_position();
         let mut total = Trust::default();
-        let (tables, closed) = match read(host, active, began) {
+        let (tables, closed) = match recorded::read(host, active, began) {
             Ok(read) => read,
             Err(error) => return raise(error, position),
         };
@@ -541,28 +505,6 @@ impl Running {
         host.trust.set(all);
         failed.map(|()| total)
     }
-}
-
-/// The values of a run's chains as they are now, and all that is known about them.
-///
-/// # Errors
-/// The kernel's.
-fn read(
-    host: &Host,
-    active: &Active,
-    began: (SystemTime, Instant),
-) -> Result<(Vec<Option<Table>>, Closed), Diagnostic> {
-    let failed = |error: std::io::Error| Diagnostic::machine(format!("failed to read values: {error}"));
-    let took = began.1.elapsed();
-    let session = active.session.borrow();
-    let entries = active.chains.len();
-    let tables = (0..entries).map(|n| session.table(n)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    if host.tape.recorder().is_some() {
-        tables.iter().flatten().for_each(|table| recording::name_all(table, &*host.names));
-    }
-    let left_out = host.following.borrow().as_ref().map(Following::left_out).transpose().map_err(failed)?;
-    let closed = session.close(entries, began.0, took, left_out).map_err(failed)?;
-    Ok((tables, closed))
 }
 
 /// What a loss means and what helps.
