@@ -3,9 +3,15 @@
 
 #[path = "policies/exchange.rs"]
 mod exchange;
+#[path = "policies/flows.rs"]
+mod flows;
 #[path = "policies/lives.rs"]
 mod lives;
 #[path = "policies/places.rs"]
 mod places;
+#[path = "policies/script.rs"]
+mod script;
 #[path = "policies/setting.rs"]
 mod setting;
+#[path = "policies/written.rs"]
+mod written;

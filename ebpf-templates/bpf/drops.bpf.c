@@ -6,6 +6,8 @@
 #include "maps.bpf.h"
 #include "buffer.bpf.h"
 
+enum { IPPROTO_ICMP = 1, IPPROTO_ICMPV6 = 58 };
+
 struct event {
 	FIELDS_OF_ENDS("that it comes from", "that it goes to");
 	u32 _pad;
@@ -17,8 +19,34 @@ struct event {
 	FIELD(u8, protocol, "protocol", "of IP");
 	FIELD(u8, state, "tcp_state", "of the socket that it had reached or came from; 0 = none");
 	FIELD_TEXT(ifname, 16, "interface; empty where it has none");
+	FIELD(u8, tcp_flags, "tcp_flags", "such as SYN,ACK; 0 where it has no header as yet");
+	FIELD(u8, icmp_type, "", "of ICMP and ICMPv6");
+	FIELD(u8, icmp_code, "", "of ICMP and ICMPv6");
+	u8 _room[5];
 };
 SCRATCH(room, struct event)
+
+/* What stands behind the IP header. Of a later fragment that is something else. */
+static __always_inline void read_transport(struct sk_buff *skb, struct event *e)
+{
+	const unsigned char *header = READ(skb->head) + READ(skb->network_header);
+	u8 first = 0, icmp[2] = {};
+	u16 offset = 0;
+
+	bpf_probe_read_kernel(&first, sizeof(first), header);
+	if (first >> 4 == 4)
+		bpf_probe_read_kernel(&offset, sizeof(offset), header + 6);
+	if (from_network(offset) & 0x1fff)
+		return;
+	header += first >> 4 == 4 ? (first & 15) * 4 : 40;
+	if (e->protocol == IPPROTO_TCP)
+		bpf_probe_read_kernel(&e->tcp_flags, sizeof(e->tcp_flags), header + 13);
+	if (e->protocol == IPPROTO_ICMP || e->protocol == IPPROTO_ICMPV6) {
+		bpf_probe_read_kernel(icmp, sizeof(icmp), header);
+		e->icmp_type = icmp[0];
+		e->icmp_code = icmp[1];
+	}
+}
 
 static __always_inline int dropped(u64 *ctx, u32 reason)
 {
@@ -26,14 +54,14 @@ static __always_inline int dropped(u64 *ctx, u32 reason)
 	struct net_device *dev = READ(skb->dev);
 	struct event *e = room_of_this_cpu();
 	struct sock *sk = READ(skb->sk);
-	bool is_ip;
+	bool has_header, is_ip;
 
 	if (!e)
 		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
 	/* On its way out it may have no header as yet: then its socket knows. */
-	is_ip = packet_ends(skb, e->saddr, e->daddr, &e->sport, &e->dport, &e->protocol) ||
-		(sk && socket_ends(sk, e->saddr, e->daddr, &e->sport, &e->dport));
+	has_header = packet_ends(skb, e->saddr, e->daddr, &e->sport, &e->dport, &e->protocol);
+	is_ip = has_header || (sk && socket_ends(sk, e->saddr, e->daddr, &e->sport, &e->dport));
 	if ((!is_ip && !dev) || !CONCERNS_ENDS(e))
 		return 0;
 	e->packet_netns = packet_netns(skb);
@@ -45,6 +73,8 @@ static __always_inline int dropped(u64 *ctx, u32 reason)
 	e->ethertype = from_network(READ(skb->protocol));
 	if (sk && e->protocol == IPPROTO_TCP)
 		e->state = READ(sk->__sk_common.skc_state);
+	if (has_header && (WANT(tcp_flags) || WANT(icmp_type) || WANT(icmp_code)))
+		read_transport(skb, e);
 	if (dev && WANT(ifname))
 		bpf_probe_read_kernel_str(e->ifname, sizeof(e->ifname), PLACE(dev->name));
 	return consume(ctx, e);

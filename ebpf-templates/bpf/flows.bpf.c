@@ -47,7 +47,8 @@ struct event {
 	FIELD(bool, tunnel, "", "there is one: VXLAN (port 4789) or Geneve (6081)");
 	u8 _room2[2];
 	FIELD(u32, vni, "", "number of the tunnel's network");
-	u32 _room3;
+	u16 _carried; /* where in the packet what UDP carries begins; 0: nothing that could be a tunnel */
+	u16 _room3;
 };
 
 enum direction { INGRESS, EGRESS };
@@ -73,12 +74,26 @@ static __always_inline void address(u8 *to, u8 family, const u32 *from)
 	}
 }
 
+/*
+ * The verifier forgets what it knows of an event, which is another one after each path through a packet's headers: from
+ * here on they are one to it. Else it does all that follows once for each of them, and gives up.
+ */
+static __always_inline void forget(struct event *e)
+{
+	u64 *words = (u64 *)e;
+
+#pragma unroll
+	for (u32 i = 0; i < sizeof(*e) / sizeof(*words); i++) {
+		u64 word = words[i];
+
+		asm volatile("%0 = be64 %0\n%0 = be64 %0" : "+r"(word));
+		words[i] = word;
+	}
+}
+
 /* All but what only one hook knows. */
 static __always_inline void fill(struct event *e, struct packet *p, void *data, void *end, u32 shown)
 {
-	struct packet inner = {};
-	u32 vni = 0;
-
 	if (WANT(saddr))
 		address(e->saddr, p->family, p->saddr);
 	if (WANT(daddr))
@@ -116,17 +131,33 @@ static __always_inline void fill(struct event *e, struct packet *p, void *data, 
 			__builtin_memcpy(e->dmac, ethernet->to, 6);
 		}
 	}
-	if (WANT_INNER && parse_inner(p, &inner, &vni, data, end)) {
-		e->tunnel = true;
-		e->vni = vni;
-		e->inner_protocol = inner.protocol;
-		if (inner.protocol != ICMP && inner.protocol != ICMPV6) {
-			e->inner_sport = inner.sport;
-			e->inner_dport = inner.dport;
-		}
-		address(e->inner_saddr, inner.family, inner.saddr);
-		address(e->inner_daddr, inner.family, inner.daddr);
+	if (WANT_INNER && p->protocol == UDP && p->has_port && !p->cut)
+		e->_carried = p->payload;
+}
+
+/* The packet in a tunnel. May more of it be there than is shown? */
+static __always_inline bool fill_inner(struct event *e, void *data, void *end)
+{
+	struct packet outer = {}, inner = {};
+	u32 vni = 0;
+
+	forget(e);
+	outer.payload = e->_carried;
+	outer.has_port = e->_carried != 0;
+	outer.protocol = e->protocol;
+	outer.dport = e->dport;
+	if (!parse_inner(&outer, &inner, &vni, data, end))
+		return outer.has_port;
+	e->tunnel = true;
+	e->vni = vni;
+	e->inner_protocol = inner.protocol;
+	if (inner.protocol != ICMP && inner.protocol != ICMPV6) {
+		e->inner_sport = inner.sport;
+		e->inner_dport = inner.dport;
 	}
+	address(e->inner_saddr, inner.family, inner.saddr);
+	address(e->inner_daddr, inner.family, inner.daddr);
+	return inner.cut;
 }
 
 /* Functions of their own, so that what they put on the stack is gone when slots run. */
@@ -175,11 +206,23 @@ static __noinline int fill_cgroup(struct __sk_buff *ctx, struct event *e)
 	return 0;
 }
 
+static __noinline int inner_xdp(struct xdp_md *ctx, struct event *e)
+{
+	return fill_inner(e, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+static __noinline int inner_skb(struct __sk_buff *ctx, struct event *e)
+{
+	return fill_inner(e, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
 SEC("xdp") int of_xdp(struct xdp_md *ctx)
 {
 	struct event e = {};
 
 	fill_xdp(ctx, &e);
+	if (WANT_INNER)
+		inner_xdp(ctx, &e);
 	consume(ctx, &e);
 	return XDP_PASS;
 }
@@ -189,8 +232,12 @@ static __always_inline int of_tc(struct __sk_buff *ctx, u8 direction)
 	struct event e = {.direction = direction};
 
 	/* What is not shown yet may be there. */
-	if (fill_tc(ctx, &e) && skb_show(ctx))
+	if (fill_tc(ctx, &e) && skb_show(ctx)) {
+		forget(&e);
 		fill_tc(ctx, &e);
+	}
+	if (WANT_INNER && inner_skb(ctx, &e) && skb_show(ctx))
+		inner_skb(ctx, &e);
 	consume(ctx, &e);
 	return TC_ACT_UNSPEC;
 }
@@ -203,6 +250,8 @@ static __always_inline int of_cgroup(struct __sk_buff *ctx, u8 direction)
 	struct event e = {.direction = direction};
 
 	fill_cgroup(ctx, &e);
+	if (WANT_INNER)
+		inner_skb(ctx, &e);
 	consume(ctx, &e);
 	return 1;
 }

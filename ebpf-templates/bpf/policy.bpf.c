@@ -9,6 +9,7 @@
 const volatile bool leaves = false; /* packets leave the endpoint */
 const volatile bool tracks = false; /* replies pass */
 const volatile bool samples = false;
+const volatile bool passing = false; /* of what passes, too */
 const volatile bool limits = false; /* some rule has a rate */
 const volatile u32 otherwise = 0;   /* the verdict on what is not understood */
 
@@ -62,7 +63,7 @@ struct {
 	__type(value, u32);
 } fragments SEC(".maps");
 
-/* A denial, for the report: of each rule at most one a tick of the clock on each CPU. */
+/* A denial, for the report, or what begins and passes: of each rule at most one a tick of the clock on each CPU. */
 struct sample {
 	u64 time;
 	u64 peer[2];
@@ -77,7 +78,8 @@ struct sample {
 	u8 is_v6;
 	u8 outcome;
 	u8 has_port;
-	u8 pad[5];
+	u8 flags; /* of TCP */
+	u8 pad[4];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -142,6 +144,7 @@ static __always_inline void sample(const struct packet *p, u32 verdict, enum out
 		.is_v6 = p->is_v6,
 		.outcome = outcome,
 		.has_port = p->has_port,
+		.flags = p->flags,
 	};
 	bpf_ringbuf_submit(record, 0);
 }
@@ -213,15 +216,18 @@ static __always_inline void remember_first(const struct packet *p, u32 passes)
 }
 
 /* The rules, and what is done. */
-static __always_inline bool judged(const struct packet *p, enum parsed parsed)
+static __always_inline bool judged(const struct packet *p, enum parsed parsed, bool goes_on)
 {
 	u32 verdict = otherwise;
+	struct counts *counts;
 
 	if (parsed == UNDERSTOOD)
 		verdict = judge(p->peer[0], p->peer[1], service(p->protocol, p->port, p->has_port, p->is_v6));
 	if (verdict & DENY || (limits && verdict & LIMITED && is_beyond(verdict >> 2)))
 		return refuse(p, verdict);
-	count(verdict >> 2, PASSED, p->length);
+	counts = count(verdict >> 2, PASSED, p->length);
+	if (passing && !goes_on)
+		sample(p, verdict, PASSED, counts);
 	return true;
 }
 
@@ -248,7 +254,7 @@ static __always_inline bool passes(const struct packet *p, enum parsed parsed, v
 		count(FIXED(REPLIES), PASSED, p->length);
 		passes = true;
 	} else {
-		passes = judged(p, parsed);
+		passes = judged(p, parsed, known);
 		if (now)
 			keep(&key, known, p, passes, now, leaves);
 	}
@@ -331,6 +337,7 @@ struct bpf_sock_addr {
  */
 static __always_inline int call(u64 high, u64 low, bool is_v6, u8 protocol, u32 port)
 {
+	struct counts *counts;
 	u32 verdict;
 
 	if (protocol != TCP && protocol != SCTP && (protocol != UDP || tracks))
@@ -338,7 +345,14 @@ static __always_inline int call(u64 high, u64 low, bool is_v6, u8 protocol, u32 
 	verdict = judge(high, low, service(protocol, SWAP16((u16)port), true, is_v6));
 	if (!(verdict & DENY) || !is_enforced())
 		return 1;
-	count(verdict >> 2, REFUSED, 0);
+	counts = count(verdict >> 2, REFUSED, 0);
+	if (samples) {
+		/* Where it would have come from, nobody has decided yet. */
+		struct packet p = { .peer = { high, low }, .protocol = protocol, .is_v6 = is_v6, .has_port = true };
+
+		p.peer_port = p.port = SWAP16((u16)port);
+		sample(&p, verdict, REFUSED, counts);
+	}
 	return 0;
 }
 

@@ -26,6 +26,7 @@ pub enum Job {
     Repl { json: bool, vi: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
+    Capture(crate::capture::Wish),
     Observe(Box<crate::observe::Wish>),
     Policy(crate::policy::Wish),
     Record(crate::record::Recording),
@@ -52,6 +53,8 @@ pub struct Cli {
     pub unwind: Way,
     pub strict: bool,
     pub quiet: bool,
+    /// Policies of the script may drop packets.
+    pub enforce: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -88,6 +91,14 @@ pub fn script(help: &'static str) -> Arg {
 
 pub fn inline() -> Arg {
     Arg::new("inline").short('e').value_name("SCRIPT").help("a script, given here")
+}
+
+/// Not of every command: `skep policy` has its own.
+const ENFORCE: &str = "enforce";
+
+fn enforce() -> Arg {
+    let help = "drop what policies of the script deny, where they say so: .mode(\"enforce\")";
+    Arg::new(ENFORCE).long(ENFORCE).help(help).action(ArgAction::SetTrue).overrides_with(ENFORCE)
 }
 
 /// The whole command line.
@@ -156,6 +167,7 @@ pub fn command() -> Command {
         )
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
+        .arg(enforce())
         .subcommand(
             Command::new("run")
                 .about("Run a script: a file, or one of the library by its name")
@@ -195,6 +207,7 @@ pub fn command() -> Command {
         .subcommand(crate::record::record())
         .subcommand(crate::record::replay())
         .subcommand(crate::flame::command())
+        .subcommand(crate::capture::command())
         .subcommand(crate::observe::command())
         .subcommand(crate::policy::command())
         .subcommand(
@@ -273,6 +286,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
             _ => (Job::Flame(crate::flame::Wish::of(inner)), inner),
         },
+        Some(("capture", inner)) => (Job::Capture(crate::capture::Wish::of(inner)), inner),
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
         Some(("record", inner)) => {
             let (recording, inner) = crate::record::Recording::of(inner);
@@ -301,7 +315,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             }
         },
     };
-    Ok(cli(job, inner))
+    Ok(Cli { enforce: matches.get_flag(ENFORCE), ..cli(job, inner) })
 }
 
 /// A job with the options that all have.
@@ -326,6 +340,7 @@ fn cli(job: Job, inner: &ArgMatches) -> Cli {
         unwind: inner.get_one::<Way>("unwind").copied().unwrap_or_default(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
+        enforce: false,
     }
 }
 
@@ -335,7 +350,9 @@ fn source_named(matches: &ArgMatches) -> Source {
 
 /// Words behind a script belong to it, except our own options: those are moved to the front.
 fn globals_first(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
-    let globals: Vec<&Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).collect();
+    let named = words.iter().filter_map(|word| word.to_str()).find(|word| command.find_subcommand(word).is_some());
+    let own = |arg: &&Arg| arg.is_global_set() || arg.get_id() == ENFORCE && named != Some("policy");
+    let globals: Vec<&Arg> = command.get_arguments().filter(own).collect();
     let find = |word: &str| {
         let (name, inline) = word.split_once('=').map_or((word, false), |(name, _)| (name, true));
         let long = name.strip_prefix("--");
@@ -387,6 +404,14 @@ mod tests {
         assert_eq!(parsed.pid, Some(7));
         let words = ["--top", "5", "--all"].map(str::to_owned).to_vec();
         assert_eq!(parsed.job, Job::Run { script: Source::Named("syscount".into()), words });
+    }
+
+    #[test]
+    fn enforce_is_found_behind_a_scripts_name_and_is_a_policys_own_elsewhere() {
+        assert!(cli("skep run denywatch --cidr 10.0.0.0/8 --enforce").enforce);
+        assert!(cli("skep --enforce -e exit()").enforce && cli("skep -e exit() --enforce").enforce);
+        let parsed = cli("skep policy apply tc:eth0 --rules a.json --enforce --confirm-within 5s");
+        assert!(!parsed.enforce);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! skep: the command line.
 
 mod args;
+mod capture;
 mod command;
 mod doctor;
 mod flame;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Job::Repl { json, vi } => repl::repl(&cli, *json, *vi),
         Job::Flame(wish) => flame::flame(&cli, wish),
         Job::Compare(files) => flame::compare(&cli, files),
+        Job::Capture(wish) => capture::capture(&cli, wish),
         Job::Observe(wish) => observe::observe(&cli, wish),
         Job::Policy(wish) => policy::policy(&cli, wish),
         Job::Record(wish) => record::run(&cli, wish),

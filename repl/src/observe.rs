@@ -1,5 +1,6 @@
 //! `skep observe`: flows, chosen and printed as `hubble observe` does, and what else can be made of them.
 
+mod here;
 mod products;
 mod wish;
 
@@ -16,7 +17,8 @@ use skep_runtime::network::hubble::printer::{self, Printer};
 use skep_runtime::network::message::Value;
 use skep_runtime::network::source::Seen;
 use skep_runtime::network::time::Layout;
-use std::collections::VecDeque;
+use skep_runtime::report::units::grouped;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 
 pub use wish::{Wish, command};
@@ -46,6 +48,10 @@ struct Pipe<'a> {
     layout: Layout,
     quiet: bool,
     lost: u64,
+    /// How many flows were printed, by verdict.
+    verdicts: BTreeMap<&'static str, u64>,
+    /// Besides what is printed.
+    summary: Option<Box<Digest>>,
     /// Nobody reads any more.
     closed: bool,
 }
@@ -54,6 +60,12 @@ impl Pipe<'_> {
     fn put(&mut self, seen: &Seen) -> Result<(), Diagnostic> {
         self.lost += seen.response.lost_events.as_ref().map_or(0, |lost| lost.count);
         self.products.count(seen)?;
+        if let Some(flow) = &seen.response.flow {
+            *self.verdicts.entry(flow.verdict.name()).or_default() += 1;
+        }
+        if let Some(digest) = &mut self.summary {
+            digest.count(&seen.response);
+        }
         let text = match &mut self.output {
             Output::Printed(printer) => {
                 if let Some(loss) = printer::loss(&seen.response, self.layout).filter(|_| !self.quiet) {
@@ -69,6 +81,16 @@ impl Pipe<'_> {
             Output::Json(mask) => seen.response.masked_line(mask) + "\n",
         };
         self.write(&text)
+    }
+
+    /// `46 flows (41 TRACED, 5 DROPPED), 0 events lost`
+    fn total(&self, lost: u64) -> String {
+        let flows: u64 = self.verdicts.values().sum();
+        let each: Vec<String> =
+            self.verdicts.iter().map(|(name, count)| format!("{} {name}", grouped(*count))).collect();
+        let each = if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) };
+        let (s, of_events) = (if flows == 1 { "" } else { "s" }, if lost == 1 { "" } else { "s" });
+        format!("{} flow{s}{each}, {} event{of_events} lost", grouped(flows), grouped(lost))
     }
 
     fn write(&mut self, text: &str) -> Result<(), Diagnostic> {
@@ -100,9 +122,19 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         return Ok(crate::list::put(&raw_filters(&allow, &deny)));
     }
     let output = wish.form(cli.json)?;
-    let mut source = wish.source()?;
+    let mut source = wish.source(cli, allow, deny)?;
     let (products, out) = (Products::new(wish)?, BufWriter::new(io::stdout().lock()));
-    let mut pipe = Pipe { output, products, out, layout: wish.layout(), quiet: cli.quiet, lost: 0, closed: false };
+    let mut pipe = Pipe {
+        output,
+        products,
+        out,
+        layout: wish.layout(),
+        quiet: cli.quiet,
+        lost: 0,
+        verdicts: BTreeMap::new(),
+        summary: wish.summary.then(Box::default),
+        closed: false,
+    };
     let last = wish.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
     let mut kept = VecDeque::new();
     let mut left = wish.first.unwrap_or(u64::MAX);
@@ -111,6 +143,10 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
             pipe.flush()?;
         }
         let Some(seen) = source.next()? else { break };
+        if seen.is_nothing() {
+            pipe.products.refresh()?;
+            continue;
+        }
         let flow = seen.response.flow.as_deref();
         let in_time = flow.and_then(|flow| flow.time.0).is_none_or(|time| since <= time && time <= until);
         if !in_time || !filters.want_line(&seen.response) {
@@ -127,6 +163,7 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
             }
         }
     }
+    source.close()?;
     for seen in &kept {
         pipe.put(seen)?;
     }
@@ -136,13 +173,19 @@ fn run(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
         Output::Json(_) => String::new(),
     };
     pipe.write(&rest)?;
+    if let Some(digest) = pipe.summary.take() {
+        pipe.write(&format!("\n{}", digest.text(TOP)))?;
+    }
     pipe.flush()?;
     let (missing, lost) = (source.missing(), pipe.lost);
+    if source.is_live() && !cli.quiet {
+        tell(&pipe.total(lost));
+    }
     let note = pipe.products.end(lost)?;
     for note in source.notes().iter().chain(&note).filter(|_| !cli.quiet) {
         tell(note);
     }
-    Ok(if cli.strict && missing + lost > 0 { 3 } else { 0 })
+    Ok(if cli.strict && missing + lost > 0 { 3 } else { source.status() })
 }
 
 /// To standard error, which may be closed; then nobody wants to know.

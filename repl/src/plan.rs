@@ -37,6 +37,13 @@ pub fn plan(cli: &Cli, source: &Source, words: &[String], code: bool) -> u8 {
             out += &report::plan::text(n + 1, entry, &prepared, restrict, cpus, code);
         }
     }
+    let policies = host.policies.borrow();
+    for (n, said) in policies.iter().enumerate() {
+        match report::rules::plan(said, host.chains.borrow().len() + n + 1, cli.json) {
+            Ok(text) => out += &text,
+            Err(diagnostic) => return show(&diagnostic, Some(&script)),
+        }
+    }
     if !cli.json {
         for (period, _) in host.timers.borrow().iter() {
             out += &format!("   here    every {}, a closure\n", report::units::duration(period.as_nanos() as i128));

@@ -4,6 +4,7 @@
 mod apply;
 mod check;
 mod control;
+mod flows;
 
 use crate::args::{Cli, duration};
 use crate::run::show;
@@ -33,8 +34,7 @@ pub enum Wish {
         all: bool,
     },
     Swap {
-        place: String,
-        rules: PathBuf,
+        what: apply::What,
         within: Option<Duration>,
     },
 }
@@ -44,9 +44,12 @@ Examples:
   skep policy check web.yaml --inventory endpoints.yaml          what it would do, and the tests written in it
   sudo skep policy apply web.yaml --inventory endpoints.yaml --ttl 1h
                                                                  an audit: what it would drop is counted, and passes
+  sudo skep policy apply web.yaml --inventory endpoints.yaml -o compact
+                                                                 and some of what it judges, as flows
   sudo skep policy status web                                    of one endpoint, by its name or its place
   sudo skep policy enforce all --confirm-within 60s              goes back by itself
   sudo skep policy confirm all
+  sudo skep policy swap new.yaml --inventory endpoints.yaml      no packet meets half of either
   sudo skep policy rollback all                                  one step back; from the audit, to nothing
 See docs/enforcement.md.";
 
@@ -79,6 +82,7 @@ pub fn command() -> Command {
                 .arg(within().requires("enforce"))
                 .arg(time("ttl", "end after this time"))
                 .arg(flag("pin", "stay beyond this process, until --ttl is over").requires("ttl"))
+                .arg(flows::argument().conflicts_with("pin"))
                 .arg(flag("stateless", "judge replies by the rules too").conflicts_with("stateful"))
                 .arg(flag("stateful", "let replies pass, also at XDP"))
                 .arg(
@@ -103,9 +107,11 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("swap")
-                .about("Exchange the rules at once: each packet meets the old or the new ones")
-                .arg(place().required(true))
-                .arg(rules().required(true))
+                .about("Exchange policies at once: each packet meets all of the old or all of the new ones")
+                .arg(check::file("files", "policies; with --rules, the place").num_args(1..))
+                .arg(check::inventory())
+                .arg(rules().conflicts_with("inventory"))
+                .arg(flag("partial", "leave out what nothing here enforces").conflicts_with("rules"))
                 .arg(within()),
         )
 }
@@ -117,14 +123,13 @@ impl Wish {
         let named = matches.try_get_one::<String>("place").ok().flatten().cloned();
         let place = named.clone().unwrap_or_default();
         let within = matches.try_get_one::<Duration>("confirm-within").ok().flatten().copied();
-        let rules = || matches.get_one::<PathBuf>("rules").cloned().unwrap_or_default();
         let wish = match verb {
             "check" | "suggest" => Wish::Written(check::Wish::of(verb, matches)),
             "apply" => Wish::Apply(apply::Wish::of(matches)),
             "enforce" => Wish::Enforce { place, within },
             "confirm" => Wish::Confirm { place },
             "rollback" => Wish::Rollback { place, all: matches.get_flag("all") },
-            "swap" => Wish::Swap { place, rules: rules(), within },
+            "swap" => Wish::Swap { what: apply::What::of(matches), within },
             _ => Wish::Status(named),
         };
         (wish, matches)
@@ -139,7 +144,7 @@ pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
         Wish::Enforce { place, within } => control::ask(cli, place, &Request::Enforce { within: *within }),
         Wish::Confirm { place } => control::ask(cli, place, &Request::Confirm),
         Wish::Rollback { place, all } => control::ask(cli, place, &Request::Rollback { all: *all }),
-        Wish::Swap { place, rules, within } => control::swap(cli, place, rules, *within),
+        Wish::Swap { what, within } => control::swap(cli, what, *within),
     };
     done.unwrap_or_else(|diagnostic| show(&diagnostic.nowhere(), None))
 }

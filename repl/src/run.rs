@@ -50,6 +50,22 @@ pub fn held(cli: &Cli) -> Result<Option<Held>, Diagnostic> {
 
 /// The rest of [`run`], once its command is there.
 pub fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>, tape: Tape) -> u8 {
+    run_shown(cli, script, words, held, Some(script), tape)
+}
+
+/// A script that errors do not point into: nobody wrote it.
+pub fn run_unshown(cli: &Cli, script: &Script) -> u8 {
+    run_shown(cli, script, &[], None, None, Tape::Off)
+}
+
+fn run_shown(
+    cli: &Cli,
+    script: &Script,
+    words: &[String],
+    held: Option<Held>,
+    shown: Option<&Script>,
+    tape: Tape,
+) -> u8 {
     let pid = held.as_ref().map(|held| held.pid);
     let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
     let made = match &tape {
@@ -84,7 +100,7 @@ pub fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>
         return show(&diagnostic, None);
     }
     match outcome {
-        Err(diagnostic) => show(&diagnostic, Some(script)),
+        Err(diagnostic) => show(&diagnostic, shown),
         Ok(()) if cli.strict && !trust.is_complete() => LOST,
         Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
     }
@@ -179,6 +195,7 @@ fn replayer(cli: &Cli, words: &[String], player: &Rc<Player>, name: &str) -> Res
         title: format!("{name} of {}", player.path().display()),
         inlines: cli.inlines,
         progress: false,
+        enforce: false,
     };
     // A run that began with the command began without chains, too.
     let command = player
@@ -255,6 +272,7 @@ pub fn runner_on(
         title: title(cli),
         inlines: cli.inlines,
         progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
+        enforce: cli.enforce,
     };
     let host = Host::with_tape(settings, Params::parse(words)?, output, command, tape);
     Runner::new(host, library())

@@ -1,13 +1,15 @@
-//! What a policy costs for each packet, by BPF_PROG_TEST_RUN, beside comparators that are written by hand:
+//! What a policy costs for each packet, by BPF_PROG_TEST_RUN, beside comparators that are written by hand, xdp-filter and a
+//! set of nftables where those are installed:
 //!
 //! ```sh
-//! unshare --net policy_cost target/bench/policy.bpf.o 7     # what `cargo xtask bench policy` does
+//! unshare --net --mount policy_cost target/bench/policy.bpf.o 7     # what `cargo xtask bench policy` does
 //! ```
-//! Prints a line for each sample: case, tool, nanoseconds. Tools take turns.
+//! Prints a line for each sample: kind, case, tool, nanoseconds. Tools take turns. nftables has no program to run: it is
+//! measured with live frames, all of which are to be dropped, and so is skep once more.
 
 use skep_runtime::kernel::load::{Request, load};
 use skep_runtime::kernel::map::{self, Map, Shape};
-use skep_runtime::kernel::network::Hook;
+use skep_runtime::kernel::network::{self, Hook, Interface, Target};
 use skep_runtime::kernel::sys;
 use skep_runtime::network::cidr::Cidr;
 use skep_runtime::network::protocol::Protocol;
@@ -17,8 +19,10 @@ use skep_runtime::policy::rules::{Action, Peers, Rule, Rules, Service, Side};
 use skep_templates::catalog::Catalog;
 use std::collections::HashMap;
 use std::error::Error;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PREFIX_TRIE: u32 = 11;
@@ -49,23 +53,31 @@ impl Random {
     }
 }
 
+/// What is denied: prefixes, single addresses, or those with a port.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Prefixes,
+    Addresses,
+    Tuples,
+}
+
 /// What is denied, and where packets come from: half of them from there.
 struct Case {
     name: String,
-    is_tuple: bool,
+    kind: Kind,
     denied: Vec<Cidr>,
     sources: Vec<IpAddr>,
     is_v4: bool,
 }
 
 impl Case {
-    fn new(is_v4: bool, count: usize, is_tuple: bool) -> Case {
+    fn new(is_v4: bool, count: usize, kind: Kind) -> Case {
         let mut random = Random(count as u64);
-        let lengths: &[u8] = match (is_tuple, is_v4) {
-            (true, true) => &[32],
-            (true, false) => &[128],
-            (false, true) => &[16, 20, 24, 24, 24, 32],
-            (false, false) => &[32, 40, 48, 48, 56, 64],
+        let lengths: &[u8] = match (kind, is_v4) {
+            (Kind::Prefixes, true) => &[16, 20, 24, 24, 24, 32],
+            (Kind::Prefixes, false) => &[32, 40, 48, 48, 56, 64],
+            (_, true) => &[32],
+            (_, false) => &[128],
         };
         let prefix = |random: &mut Random| {
             let length = lengths[random.next() as usize % lengths.len()];
@@ -78,8 +90,13 @@ impl Case {
             if number % 2 == 0 { any } else { within(cidr, any) }
         });
         let sources = sources.collect();
-        let (what, family) = (if is_tuple { "five-tuples" } else { "CIDRs" }, if is_v4 { "IPv4" } else { "IPv6" });
-        Case { name: format!("{count} {what}, {family}"), is_tuple, denied, sources, is_v4 }
+        let what = match kind {
+            Kind::Prefixes => "CIDRs",
+            Kind::Addresses => "addresses",
+            Kind::Tuples => "five-tuples",
+        };
+        let family = if is_v4 { "IPv4" } else { "IPv6" };
+        Case { name: format!("{count} {what}, {family}"), kind, denied, sources, is_v4 }
     }
 
     fn rules(&self) -> Rules {
@@ -88,7 +105,7 @@ impl Case {
             action: Action::Deny,
             tier: 0,
             peers: Peers::Prefixes(peers.into_iter().map(Into::into).collect()),
-            services: if self.is_tuple {
+            services: if self.kind == Kind::Tuples {
                 vec![Service { protocol: Protocol::TCP, ports: PORT..=PORT }]
             } else {
                 Vec::new()
@@ -143,6 +160,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
 /// The comparators, loaded with the case's prefixes or five-tuples.
 struct Comparators {
     programs: HashMap<&'static str, OwnedFd>,
+    sources: Map,
     next: Map,
 }
 
@@ -164,11 +182,15 @@ impl Comparators {
             tuples.update(&tuple, &[0; 4])?;
         }
         let sources = Map::create("sources", shape(map::ARRAY, 4, 16, SOURCES))?;
-        sources.fill(&case.sources.iter().flat_map(|source| octets(*source)).collect::<Vec<u8>>())?;
         let next = Map::create("next", shape(PROGRAM_ARRAY, 4, 4, 1))?;
         let names = ["empty", "trie", "tuple", "other_source"];
         let wanted: Vec<_> = names.iter().map(|name| ((*name).to_owned(), Hook::Xdp.program_kind())).collect();
-        let maps = [("prefixes", prefixes), ("tuples", tuples), ("sources", sources), ("next", next.try_clone()?)];
+        let maps = [
+            ("prefixes", prefixes),
+            ("tuples", tuples),
+            ("sources", sources.try_clone()?),
+            ("next", next.try_clone()?),
+        ];
         let maps = maps.into_iter().map(|(name, map)| (name.to_owned(), map)).collect();
         let request = Request {
             template: "bench",
@@ -180,18 +202,77 @@ impl Comparators {
             maps,
         };
         let programs = names.into_iter().zip(load(request)?.programs).collect();
-        Ok(Comparators { programs, next })
+        Ok(Comparators { programs, sources, next })
     }
+
+    /// The program that gives every packet another one of these sources, in front of `program`.
+    fn in_front_of(&self, program: &OwnedFd, sources: &[IpAddr]) -> Result<&OwnedFd, Box<dyn Error>> {
+        let sources = sources.iter().cycle().take(SOURCES as usize);
+        self.sources.fill(&sources.flat_map(|source| octets(*source)).collect::<Vec<u8>>())?;
+        self.next.update(&[0; 4], &(program.as_raw_fd() as u32).to_ne_bytes())?;
+        Ok(&self.programs["other_source"])
+    }
+}
+
+fn run(words: &[&str], input: &str) -> Result<(), Box<dyn Error>> {
+    let mut command = Command::new(words[0]);
+    let mut child = command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child.stdin.take().ok_or("it has an input")?.write_all(input.as_bytes())?;
+    if child.wait()?.success() { Ok(()) } else { Err(format!("{words:?} failed").into()) }
+}
+
+fn is_installed(program: &str) -> bool {
+    // xdp-filter knows no --version.
+    Command::new(program).arg("help").output().is_ok()
+}
+
+/// xdp-filter with the case's addresses: it has nothing else, and room for 10,000. `None`: not for this case.
+fn xdp_filter(case: &Case) -> Result<Option<OwnedFd>, Box<dyn Error>> {
+    if case.kind != Kind::Addresses || case.denied.len() > 1_000 || !is_installed("xdp-filter") {
+        return Ok(None);
+    }
+    run(
+        &["xdp-filter", "load", "--mode", "skb", "--features", if case.is_v4 { "ipv4" } else { "ipv6" }, FILTERED],
+        "",
+    )?;
+    for cidr in &case.denied {
+        run(&["xdp-filter", "ip", &cidr.address().to_string(), "--mode", "src"], "")?;
+    }
+    let ids = network::attached_programs(Hook::Xdp, Target::Interface(&Interface::named(FILTERED)?))?;
+    Ok(Some(network::program(*ids.first().ok_or("xdp-filter attached nothing")?)?))
+}
+
+/// A set of nftables at the ingress of `lo`. Says whether there is one.
+fn nftables(case: &Case) -> Result<bool, Box<dyn Error>> {
+    if case.kind == Kind::Tuples || !is_installed("nft") {
+        return Ok(false);
+    }
+    let (kind, word) = if case.is_v4 { ("ipv4_addr", "ip") } else { ("ipv6_addr", "ip6") };
+    let list: Vec<String> = case.denied.iter().map(Cidr::to_string).collect();
+    // Prefixes lie within each other, which a set of intervals does not take as they are.
+    let flags = if case.kind == Kind::Prefixes { "flags interval; auto-merge;" } else { "" };
+    let single: Vec<String> = case.denied.iter().map(|cidr| cidr.address().to_string()).collect();
+    let elements = if case.kind == Kind::Prefixes { list } else { single }.join(", ");
+    let rules = format!(
+        "table netdev bench {{\n set denied {{ type {kind}; {flags} elements = {{ {elements} }} }}\n \
+         chain early {{ type filter hook ingress device lo priority 0; {word} saddr @denied drop; }}\n}}\n"
+    );
+    run(&["nft", "-f", "-"], &rules)?;
+    Ok(true)
+}
+
+/// The best of a few: others use this machine too.
+fn best(mut one: impl FnMut() -> std::io::Result<u32>) -> Result<u32, Box<dyn Error>> {
+    let mut best = u32::MAX;
+    for _ in 0..5 {
+        best = best.min(one()?);
+    }
+    Ok(best)
 }
 
 fn nanoseconds(program: &OwnedFd, frame: &[u8]) -> Result<u32, Box<dyn Error>> {
     const PACKETS: u32 = 200_000;
-    // The best of a few: others use this machine too.
-    let mut best = u32::MAX;
-    for _ in 0..5 {
-        best = best.min(sys::test_run(program.as_fd(), frame, PACKETS)?.1);
-    }
-    Ok(best)
+    best(|| Ok(sys::test_run(program.as_fd(), frame, PACKETS)?.1))
 }
 
 fn measure(case: &Case, object: &[u8], repetitions: u32) -> Result<(), Box<dyn Error>> {
@@ -199,33 +280,66 @@ fn measure(case: &Case, object: &[u8], repetitions: u32) -> Result<(), Box<dyn E
     let options = Options { tracks: Some(false), ..Options::default() };
     let rules = case.rules();
     let since = Instant::now();
-    let enforcer = Enforcer::audit(Place::find("xdp:lo")?, &rules, options, &Catalog::embedded())?;
+    let enforcer = Enforcer::audit(Place::find(&format!("xdp:{OURS}"))?, &rules, options, &Catalog::embedded())?;
     println!("load\t{}\tskep\t{}", case.name, since.elapsed().as_nanos());
     enforcer.enforce(Some(Duration::from_secs(3600)))?;
     let ours = enforcer.program(Hook::Xdp).ok_or("it has no XDP program")?;
-    let by_hand = if case.is_tuple { "tuple" } else { "trie" };
-    let tools = [("empty", &comparators.programs["empty"]), ("C", &comparators.programs[by_hand]), ("skep", ours)];
+    let by_hand = if case.kind == Kind::Tuples { "tuple" } else { "trie" };
+    let empty = &comparators.programs["empty"];
+    let filter = xdp_filter(case)?;
+    let mut tools = vec![("empty", empty), ("C", &comparators.programs[by_hand]), ("skep", ours)];
+    tools.extend(filter.as_ref().map(|filter| ("xdp-filter", filter)));
     let (denied, passed) = (case.frame(case.sources[1]), case.frame(case.sources[0]));
     for _ in 0..repetitions {
-        for (tool, program) in tools {
+        for (tool, program) in &tools {
             println!("denied\t{}\t{tool}\t{}", case.name, nanoseconds(program, &denied)?);
             println!("passed\t{}\t{tool}\t{}", case.name, nanoseconds(program, &passed)?);
-            comparators.next.update(&[0; 4], &(program.as_raw_fd() as u32).to_ne_bytes())?;
-            let random = nanoseconds(&comparators.programs["other_source"], &denied)?;
+            // The kernel does not let a program of other flags call xdp-filter's.
+            if *tool == "xdp-filter" {
+                continue;
+            }
+            let random = nanoseconds(comparators.in_front_of(program, &case.sources)?, &denied)?;
             println!("random\t{}\t{tool}\t{random}", case.name);
         }
     }
+    if nftables(case)? {
+        // The odd ones are denied: what passes would go on and cost more than any look-up.
+        let sources: Vec<IpAddr> = case.sources.iter().skip(1).step_by(2).copied().collect();
+        for _ in 0..repetitions {
+            for (tool, program) in [("nftables", empty), ("skep", ours)] {
+                const FRAMES: u32 = 100_000;
+                let front = comparators.in_front_of(program, &sources)?;
+                let live = best(|| sys::run_live(front.as_fd(), &denied, FRAMES))?;
+                println!("live\t{}\t{tool}\t{live}", case.name);
+            }
+        }
+        run(&["nft", "delete", "table", "netdev", "bench"], "")?;
+    }
+    if filter.is_some() {
+        run(&["xdp-filter", "unload", FILTERED], "")?;
+    }
     Ok(())
 }
+
+/// Interfaces of the network namespace that this runs in, which must be its own.
+const OURS: &str = "ours";
+const FILTERED: &str = "filtered";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().collect();
     let object = std::fs::read(words.get(1).ok_or("policy_cost OBJECT [REPETITIONS]")?)?;
     let repetitions = words.get(2).map_or(Ok(1), |word| word.parse())?;
-    for is_tuple in [false, true] {
+    // Fails where there is one already, as in a namespace that others use.
+    run(&["ip", "link", "add", OURS, "type", "veth", "peer", "name", FILTERED], "")?;
+    for interface in ["lo", OURS, FILTERED] {
+        run(&["ip", "link", "set", interface, "up"], "")?;
+    }
+    // xdp-filter keeps its maps there.
+    run(&["mount", "-t", "bpf", "policy_cost", "/sys/fs/bpf"], "")?;
+    for kind in [Kind::Prefixes, Kind::Addresses, Kind::Tuples] {
         for is_v4 in [true, false] {
             for count in [1, 1_000, 100_000] {
-                measure(&Case::new(is_v4, count, is_tuple), &object, repetitions)?;
+                measure(&Case::new(is_v4, count, kind), &object, repetitions)?;
             }
         }
     }

@@ -116,6 +116,8 @@ pub enum Function {
     Sockaddr,
     /// `in_cidr(sock(args.sk).daddr, "10.0.0.0/8")`
     InCidr,
+    /// A filter of tcpdump, of the frame: `tcpdump("tcp port 80")`.
+    Tcpdump,
     /// `starts_with(comm, "ba")`
     StartsWith,
     /// Bytes of 16, 32 or 64 bits turned round: network order to the machine's.
@@ -158,6 +160,7 @@ impl Function {
             Function::Skb => "skb",
             Function::Sockaddr => "sockaddr",
             Function::InCidr => "in_cidr",
+            Function::Tcpdump => "tcpdump",
             Function::StartsWith => "starts_with",
             Function::Ntohs => "ntohs",
             Function::Ntohl => "ntohl",

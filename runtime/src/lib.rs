@@ -21,6 +21,7 @@ pub mod interactive;
 pub mod kernel;
 pub mod library;
 pub mod listing;
+pub mod live;
 pub mod machine;
 pub mod membership;
 pub mod network;

@@ -5,6 +5,7 @@ use crate::attach_point::AttachPoint;
 use crate::diagnostic::Position;
 use crate::expr::Expr;
 use crate::report::graph::Target;
+use crate::report::packets;
 
 /// Everything that one script asked for, in its order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,6 +86,8 @@ pub enum Then {
     Printf(String),
     /// A closure of the script.
     Each,
+    /// Packets themselves, as lines or in a file.
+    Packets(packets::Wish),
 }
 
 /// How a table is shown.

@@ -182,6 +182,7 @@ fn scope(place: &str, memory: Memory) -> Scope {
         return_value: None,
         caller: None,
         has_task: true,
+        packets: None,
         memory,
         probe: Int::Current(Current::Cookie),
         fields: Vec::new(),

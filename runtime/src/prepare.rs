@@ -69,6 +69,10 @@ pub fn prepare(
         Source::Template { name, parameters } => {
             let (mut draft, restrict) = template::draft(name, parameters, catalog, machine, restrict, entry.position)?;
             span::none_of(entry, &draft.scope.fields)?;
+            if let (Output::Stream { then: plan::Then::Packets(_), .. }, None) = (&entry.output, draft.scope.packets) {
+                let error = Diagnostic::script("packets are captured where they have headers of Ethernet");
+                return Err(error.label("one of these interfaces has none").at(entry.position));
+            }
             draft.constants.push(("wanted".into(), wanted(entry, &draft.scope).to_ne_bytes().to_vec()));
             let prepared = from_drafts(entry, index, vec![draft], machine, &restrict)?;
             // The kernel that is here says it itself when it loads the programs.

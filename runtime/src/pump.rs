@@ -6,6 +6,7 @@
 
 use crate::kernel::ring::Ring;
 use crate::kernel::{signals, sys};
+use crate::policy::denial::Denial;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
@@ -30,6 +31,10 @@ pub enum Happening {
     CommandEnded,
     /// The only process that is looked at ended.
     ProcessEnded,
+    /// A policy dropped a packet, or would have.
+    Denied(Denial),
+    /// No policy of the run is at work any more.
+    PoliciesEnded,
 }
 
 /// Batches that may wait for the script's thread.

@@ -48,6 +48,8 @@ impl Default for Sizes {
 
 /// The table of exchange.bpf.h.
 const EXCHANGES: &str = "exchanges";
+/// Where capture.bpf.c counts what was beyond its rate.
+const LIMITED: &str = "limited";
 
 /// Entries that run in the kernel.
 pub struct Session {
@@ -77,6 +79,7 @@ struct Running {
     aggregate: Option<Map>,
     spans: Option<Map>,
     trust: Map,
+    limited: Option<Map>,
     spec: Option<Spec>,
     /// Counted here in place of `aggregate`.
     samples: Option<Samples>,
@@ -153,7 +156,7 @@ impl Session {
         };
         let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
         let mut spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
-        let (mut programs, mut runs) = (Vec::new(), Vec::new());
+        let (mut programs, mut runs, mut limited) = (Vec::new(), Vec::new(), None);
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
@@ -189,6 +192,9 @@ impl Session {
             if let Some(map) = loaded.maps.get(EXCHANGES) {
                 spans = Some(map.try_clone().map_err(refused)?);
             }
+            if let Some(map) = loaded.maps.get(LIMITED) {
+                limited = Some(map.try_clone().map_err(refused)?);
+            }
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
         let spec = counts(prepared).then(|| spec(entry, prepared));
@@ -203,6 +209,7 @@ impl Session {
             aggregate,
             spans,
             trust,
+            limited,
             spec,
             samples,
         };
@@ -289,6 +296,10 @@ impl Session {
         let open = running.spans.as_ref().map(span::open).transpose()?;
         let of_programs: u64 = running.programs.iter().map(|program| missed::by_program(program.as_fd())).sum();
         let guarded = running.runs.iter().map(missed::in_runs).sum::<io::Result<u64>>()?;
+        let limited = running.limited.as_ref().map_or(Ok(0), trust::sum)?;
+        // Counted before anybody knew that they were not.
+        let counted = trust.counted.saturating_sub(limited);
+        let trust = Trust { limited, counted, ..trust };
         let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + running.missed(), ..trust };
         Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }

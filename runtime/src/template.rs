@@ -90,6 +90,7 @@ pub fn draft(
         return_value: None,
         caller: None,
         has_task,
+        packets: packets::all_frames(&programs),
         memory: Memory::Kernel,
         probe: Int::Constant(0),
         fields: fields(template, &machine.types()).map_err(|error| error.at(position))?,

@@ -11,6 +11,8 @@ pub struct Trust {
     pub seen: u64,
     /// Of them, those that the filter did not pass.
     pub filtered: u64,
+    /// Of those that passed, those that a rate or a number did not let through.
+    pub limited: u64,
     /// Of them, those that an aggregation took.
     pub counted: u64,
     /// Of them, those that reached the script.
@@ -50,6 +52,16 @@ pub fn shape() -> Shape {
     Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size: 8 * WORDS as u32, max_entries: 1 }
 }
 
+/// A counter of one word a CPU, over all of them.
+///
+/// # Errors
+/// The kernel's.
+pub fn sum(map: &Map) -> io::Result<u64> {
+    let bytes = map.lookup(&0u32.to_ne_bytes())?.unwrap_or_default();
+    let words = bytes.chunks_exact(8).map(|word| word.try_into().map(u64::from_ne_bytes).unwrap_or_default());
+    Ok(words.fold(0, u64::wrapping_add))
+}
+
 impl Trust {
     /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted.
     ///
@@ -71,6 +83,7 @@ impl Trust {
     pub fn add(&mut self, other: &Trust) {
         self.seen += other.seen;
         self.filtered += other.filtered;
+        self.limited += other.limited;
         self.counted += other.counted;
         self.delivered += other.delivered;
         self.lost_ring += other.lost_ring;
@@ -93,7 +106,7 @@ impl Trust {
 
     /// Passed the filter, and neither counted nor delivered nor known to be lost: must be none.
     pub fn unaccounted(&self) -> u64 {
-        self.seen.saturating_sub(self.filtered + self.counted + self.delivered + self.lost())
+        self.seen.saturating_sub(self.filtered + self.limited + self.counted + self.delivered + self.lost())
     }
 
     /// Is nothing missing?
@@ -104,6 +117,9 @@ impl Trust {
     /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
     pub fn line(&self) -> String {
         let mut line = format!("trust: {} seen, {} filtered", grouped(self.seen), grouped(self.filtered));
+        if self.limited > 0 {
+            line += &format!(", {} limited", grouped(self.limited));
+        }
         if self.counted > 0 || self.delivered == 0 {
             line += &format!(", {} counted", grouped(self.counted));
         }

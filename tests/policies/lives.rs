@@ -1,8 +1,8 @@
 //! Lives of policies: killed, forgotten, not confirmed, pinned; and places that go.
 
-use crate::setting::{SERVER, Setting, at, figure};
+use crate::setting::{BpfFolder, SERVER, Setting, at, figure};
 use serde_json::{Value, json};
-use skep_tests::privileged;
+use skep_tests::{guest, privileged};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,33 @@ fn attached(setting: &Setting) -> String {
     link.join("\n") + &show("tc", &["qdisc", "show", "dev", "to_a", "clsact"])
 }
 
+/// A program or map of a process.
+struct Held {
+    kind: &'static str,
+    id: String,
+}
+
+impl Held {
+    /// What a process has open, without what bpftool is not there to look for.
+    fn by(pid: u32) -> Vec<Held> {
+        let folder = format!("/proc/{pid}/fdinfo");
+        let files = std::fs::read_dir(folder).expect("it runs").flatten();
+        let texts: Vec<String> = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        let of = |kind, key: &str| {
+            let ids = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix(key));
+            ids.map(|id| Held { kind, id: id.trim().to_owned() }).collect::<Vec<_>>()
+        };
+        let found = [of("prog", "prog_id:"), of("map", "map_id:")];
+        assert!(found.iter().all(|some| !some.is_empty()), "it holds programs and maps: {texts:?}");
+        found.into_iter().flatten().filter(|one| one.is_there()).collect()
+    }
+
+    fn is_there(&self) -> bool {
+        let mut show = std::process::Command::new("bpftool");
+        show.args([self.kind, "show", "id", &self.id]).output().is_ok_and(|output| output.status.success())
+    }
+}
+
 #[test]
 fn policy_killed_while_it_enforces_leaves_nothing() {
     privileged!();
@@ -29,6 +56,7 @@ fn policy_killed_while_it_enforces_leaves_nothing() {
     for place in ["xdp:to_a", "tc:to_a"] {
         let run = setting.apply(place, &nothing(), &["--enforce"]);
         assert!(!setting.reaches(SERVER[0], 4711), "{place}");
+        let held = Held::by(run.pid());
         let since = Instant::now();
         let output = run.signal(libc::SIGKILL).end();
         assert_eq!(output.status, None, "{output}");
@@ -36,6 +64,7 @@ fn policy_killed_while_it_enforces_leaves_nothing() {
         println!("{place}: traffic flows {:?} after SIGKILL", since.elapsed());
         assert!(since.elapsed() < Duration::from_secs(1), "{place} {:?}", since.elapsed());
         assert_eq!(attached(&setting), "", "{place}");
+        setting.until("programs and maps are gone", || held.iter().all(|held| !held.is_there()));
         // Its socket is left, and is no policy.
         let status = setting.policy(&["status"]).run().ok();
         assert_eq!(status.out, "no policy is at work\n", "{status}");
@@ -121,6 +150,104 @@ fn policy_ends_with_its_time_to_live_under_load_even_if_its_process_is_stopped()
 }
 
 #[test]
+fn policy_keeps_its_time_in_a_time_namespace() {
+    privileged!();
+    let setting = Setting::new();
+    let rules = setting.rules("rules.json", &nothing());
+    // A clock that stands a day off what programs read, either way.
+    for shift in ["86400", "-30000"] {
+        let net = format!("--net={}", setting.server.file().display());
+        let skep = skep_tests::skep::binary().display().to_string();
+        let front = ["--time", "--monotonic", shift, "nsenter", &net, &skep, "policy", "apply", "tc:to_a"];
+        let words = [&front[..], &["--rules", &rules, "--enforce", "--ttl", "2s"]].concat();
+        let skep = skep_tests::Skep::at(std::path::Path::new("unshare"), &words);
+        let skep = skep.environment("SKEP_POLICY_FOLDER", &setting.folder.display().to_string());
+        let mut run = None;
+        let came = arrivals(&setting, || {
+            std::thread::sleep(Duration::from_millis(200));
+            run = Some(skep.environment("SSH_CONNECTION", "").start().attached());
+            std::thread::sleep(Duration::from_secs(3));
+        });
+        let (gap, _) = gap(&came);
+        println!("enforced for {gap:?} of 2 s, with a clock that is {shift} s off");
+        assert!(gap.abs_diff(Duration::from_secs(2)) < EXACT, "{shift} {gap:?}");
+        run.expect("it was started").end().ok();
+    }
+}
+
+/// The clock is set, so only in a guest: one that has this machine's root, for `ip` and its modules.
+#[test]
+fn policy_keeps_its_time_while_the_clock_is_set() {
+    privileged!();
+    guest!();
+    let setting = Setting::new();
+    let set = |days: i64| {
+        let now = std::time::UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs() as i64;
+        let mut date = std::process::Command::new("date");
+        let status =
+            date.args(["-s", &format!("@{}", now + days * 86_400)]).stdout(std::process::Stdio::null()).status();
+        assert!(status.expect("date is there").success());
+    };
+    for days in [1, -1] {
+        let mut run = None;
+        let came = arrivals(&setting, || {
+            std::thread::sleep(Duration::from_millis(200));
+            run = Some(setting.apply("tc:to_a", &nothing(), &["--enforce", "--ttl", "3s"]));
+            set(days);
+            std::thread::sleep(Duration::from_secs(5));
+        });
+        let (gap, _) = gap(&came);
+        println!("enforced for {gap:?} of 3 s, the clock set by {days} days meanwhile");
+        assert!(gap.abs_diff(Duration::from_secs(3)) < EXACT, "{days} {gap:?}");
+        run.expect("it was started").end().ok();
+    }
+}
+
+#[test]
+fn policy_of_others_stays_where_it_is() {
+    privileged!();
+    let setting = Setting::new();
+    let others = setting.folder.join("others").display().to_string();
+    let rules = setting.rules("others.json", &nothing());
+    let second = |place: &str, more: &[&str]| {
+        let arguments = [&["apply", place, "--rules", &rules], more].concat();
+        setting.policy(&arguments).environment("SKEP_POLICY_FOLDER", &others)
+    };
+    let run = setting.apply("xdp:to_a", &nothing(), &[]);
+    let before = attached(&setting);
+    let refused = second("xdp:to_a", &["--enforce"]).run().status_is(1);
+    assert!(refused.err.contains("`to_a` has an XDP program already: "), "{refused}");
+    assert_eq!(attached(&setting), before);
+    run.interrupt().ok();
+    // At tc there is room for both, and each is told of the other.
+    let run = setting.apply("tc:to_a", &nothing(), &[]);
+    let other = second("tc:to_a", &["--enforce", "--format", "json"]).start().attached();
+    assert!(!setting.reaches(SERVER[0], 4711));
+    let output = other.interrupt().ok();
+    assert!(output.err.contains("`tc:to_a` has other programs, which stay: TcIngress "), "{output}");
+    setting.until("what the other dropped passes", || setting.reaches(SERVER[0], 4711));
+    assert!(figure(&setting.status("tc:to_a"), "(no rule)", "ingress", "would_drop") > 0);
+    run.interrupt().ok();
+}
+
+#[test]
+fn policy_of_more_names_than_there_is_room_for_leaves_the_old_one_be() {
+    privileged!();
+    let setting = Setting::new();
+    let named = |count: u32| {
+        let rule = |n: u32| json!({ "name": format!("rule {n}"), "action": "deny", "services": [format!("udp/{}", 4_000 + n)] });
+        json!({ "ingress": { "rules": (0..count).map(rule).collect::<Vec<_>>() } })
+    };
+    let run = setting.apply("tc:to_a", &named(3), &["--enforce"]);
+    let rules = setting.rules("many.json", &named(500));
+    let refused = setting.policy(&["swap", "tc:to_a", "--rules", &rules]).run().status_is(1);
+    assert!(refused.err.contains("rules by name, with those of earlier policies, and room for "), "{refused}");
+    setting.send(4_002, 7, "tc:to_a", "rule 2", "dropped");
+    assert!(setting.reaches(SERVER[0], 4_003), "the new rules hold nowhere");
+    run.interrupt().ok();
+}
+
+#[test]
 fn policy_confirmed_stays_and_goes_back_step_by_step() {
     privileged!();
     let setting = Setting::new();
@@ -199,23 +326,18 @@ fn policy_never_drops_the_peer_of_its_session_unless_told_twice() {
 fn policy_pinned_outlives_its_process_and_ends_in_time() {
     privileged!();
     let setting = Setting::new();
-    let bpf = setting.folder.join("bpf");
-    std::fs::create_dir(&bpf).expect("the folder is ours");
-    let mount = |program: &str, words: &[&str]| {
-        assert!(std::process::Command::new(program).args(words).status().expect("it is there").success());
-    };
-    let path = bpf.display().to_string();
-    mount("mount", &["-t", "bpf", "skep-tests", &path]);
+    let bpf = BpfFolder::new(&setting);
+    let policy = |words: &[&str]| bpf.used(setting.policy(words));
     let rules = setting.rules("rules.json", &nothing());
     for (place, is_rolled_back) in [("xdp:to_a", false), ("tc:to_a", true)] {
         let apply = ["apply", place, "--rules", &rules, "--enforce", "--pin", "--ttl", "4s"];
         let since = Instant::now();
-        setting.policy(&apply).environment("SKEP_BPF_FOLDER", &path).run().ok();
+        policy(&apply).run().ok();
         assert!(!setting.reaches(SERVER[0], 4711), "{place}");
-        let status = setting.policy(&["status", place, "--format", "json"]).environment("SKEP_BPF_FOLDER", &path);
-        assert_eq!(status.run().ok().json()[0]["mode"], "enforce");
+        let status = policy(&["status", place, "--format", "json"]).run().ok();
+        assert_eq!(status.json()[0]["mode"], "enforce");
         if is_rolled_back {
-            setting.policy(&["rollback", place]).environment("SKEP_BPF_FOLDER", &path).run().ok();
+            policy(&["rollback", place]).run().ok();
         }
         // The kernel takes its time to let go of a link whose file is removed: some milliseconds.
         setting.until("it is over", || setting.reaches(SERVER[0], 4711));
@@ -223,7 +345,4 @@ fn policy_pinned_outlives_its_process_and_ends_in_time() {
         assert!(is_rolled_back || since.elapsed() > Duration::from_millis(3_500));
         setting.until("nothing is left", || attached(&setting).is_empty());
     }
-    setting.until("nobody holds the files", || {
-        std::process::Command::new("umount").arg(&path).status().expect("it is there").success()
-    });
 }

@@ -36,7 +36,12 @@ impl Setting {
 
     /// `skep policy …`, where the server is.
     pub fn policy(&self, arguments: &[&str]) -> Skep {
-        let net = format!("--net={}", self.server.file().display());
+        self.policy_in(&self.server, arguments)
+    }
+
+    /// The same elsewhere.
+    pub fn policy_in(&self, namespace: &Namespace, arguments: &[&str]) -> Skep {
+        let net = format!("--net={}", namespace.file().display());
         let skep = binary().display().to_string();
         let front = [net.as_str(), &skep, "policy"];
         let skep = Skep::at(Path::new("nsenter"), &[&front[..], arguments].concat());
@@ -46,8 +51,12 @@ impl Setting {
 
     /// Rules in a file.
     pub fn rules(&self, name: &str, rules: &Value) -> String {
+        self.file(name, &rules.to_string())
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
-        std::fs::write(&path, rules.to_string()).expect("the folder is ours");
+        std::fs::write(&path, text).expect("the folder is ours");
         path.display().to_string()
     }
 
@@ -96,6 +105,25 @@ impl Setting {
         receiver.recv(&mut [0; 8]).is_ok()
     }
 
+    /// Sends datagrams to the server's `port`, no more at a time than a veth's ring and a queue take, and waits until
+    /// `rule` has counted all of them: none is on its way when the next come, so that none is lost before it is judged.
+    #[track_caller]
+    pub fn send(&self, port: u16, datagrams: u64, place: &str, rule: &str, verdict: &str) {
+        const AT_ONCE: u64 = 100;
+        let key = verdict.replace(' ', "_");
+        let counted = || figure(&self.status(place), rule, "ingress", &key);
+        let before = counted();
+        let socket = self.client.inside(|| UdpSocket::bind("10.9.0.1:0")).expect("any port");
+        let mut sent = 0;
+        while sent < datagrams {
+            for _ in 0..AT_ONCE.min(datagrams - sent) {
+                socket.send_to(b"skep", at(SERVER[0], port)).expect("it is sent");
+                sent += 1;
+            }
+            self.until("all are counted", || counted() >= before + sent);
+        }
+    }
+
     #[track_caller]
     pub fn until(&self, what: &str, done: impl Fn() -> bool) {
         let since = Instant::now();
@@ -136,6 +164,37 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _gone = self.0.kill();
         let _gone = self.0.wait();
+    }
+}
+
+/// A BPF file system of a setting's own.
+pub struct BpfFolder(pub PathBuf);
+
+impl BpfFolder {
+    #[track_caller]
+    pub fn new(setting: &Setting) -> BpfFolder {
+        let path = setting.folder.join("bpf");
+        std::fs::create_dir(&path).expect("the folder is ours");
+        let mounted = Command::new("mount").args(["-t", "bpf", "skep-tests"]).arg(&path).status();
+        assert!(mounted.expect("it is there").success());
+        BpfFolder(path)
+    }
+
+    /// With its pins there.
+    pub fn used(&self, skep: Skep) -> Skep {
+        skep.environment("SKEP_BPF_FOLDER", &self.0.display().to_string())
+    }
+}
+
+impl Drop for BpfFolder {
+    fn drop(&mut self) {
+        // Who has just removed a file may hold it a little longer.
+        for _ in 0..100 {
+            if Command::new("umount").arg(&self.0).status().is_ok_and(|status| status.success()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -111,6 +111,18 @@ impl Wire {
         }
     }
 
+    /// Sends the same frame again and again, by one call of the kernel; how many did the interface take?
+    pub fn send_many(&self, frame: &[u8], times: usize) -> usize {
+        let mut content = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        // SAFETY: zeros are a header without an address.
+        let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (&raw mut content, 1);
+        let mut messages = vec![message; times];
+        // SAFETY: as many headers as said, of one frame that is only read.
+        let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), times as u32, 0) };
+        usize::try_from(sent).unwrap_or(0)
+    }
+
     /// Sends one; did the interface take it?
     pub fn send(&self, frame: &[u8]) -> bool {
         // SAFETY: as many bytes as said.

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod c;
+pub mod calls;
 pub mod folded;
 pub mod frames;
 pub mod golden;

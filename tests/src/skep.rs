@@ -205,8 +205,9 @@ impl Running {
     /// Waits for its end.
     #[track_caller]
     pub fn end(mut self) -> Output {
+        let asked = Instant::now();
         while self.child.try_wait().expect("it is our child").is_none() {
-            if self.since.elapsed() > LIMIT {
+            if asked.elapsed() > LIMIT {
                 let _ended = self.child.kill();
                 panic!("skep did not end within {LIMIT:?}\n{}", self.finish());
             }

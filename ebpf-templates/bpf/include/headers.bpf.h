@@ -216,3 +216,10 @@ static __always_inline enum parsed parse_ethernet(struct packet *p, void *data, 
 	}
 	return parse_ip(p, kind, data, at, end, leaves);
 }
+
+/*
+ * Why flows has a parser of its own, packet.bpf.h. That one tells what a packet is, this one what it is judged by: ends in
+ * the order that the trie's lookups go through, a fragment's id, an echo's id in place of its ports, and ports wherever
+ * four bytes of a transport header are there; there such a header is cut. Measured with both in an empty XDP program and
+ * all fields in use, medians: IPv4 24 ns here and 29 ns there, IPv6 24 and 27, with two options 33 and 35.
+ */

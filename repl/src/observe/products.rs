@@ -10,6 +10,7 @@ use skep_runtime::network::source::Seen;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What was asked for.
 pub struct Products<'a> {
@@ -17,7 +18,12 @@ pub struct Products<'a> {
     packets: u64,
     metrics: Option<(&'a Path, Metrics)>,
     map: Option<(&'a Path, Drawing, ServiceMap)>,
+    /// When files that are replaced were written.
+    written: Instant,
 }
+
+/// How old they get while flows go on: Prometheus asks about as often.
+const AGE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
 enum Drawing {
@@ -67,7 +73,7 @@ impl<'a> Products<'a> {
             None => None,
         };
         let metrics = wish.metrics.as_ref().map(|path| (path.as_path(), Metrics::default()));
-        Ok(Products { pcapng, packets: 0, metrics, map })
+        Ok(Products { pcapng, packets: 0, metrics, map, written: Instant::now() })
     }
 
     pub fn count(&mut self, seen: &Seen) -> Result<(), Diagnostic> {
@@ -91,6 +97,7 @@ impl<'a> Products<'a> {
 
     /// Writes what is complete now; says what was asked for and is not there.
     pub fn end(self, lost: u64) -> Result<Option<String>, Diagnostic> {
+        self.write()?;
         let mut note = None;
         if let Some((path, writer)) = self.pcapng {
             // Whose they were, nobody knows: they are told once.
@@ -100,19 +107,32 @@ impl<'a> Products<'a> {
                 note = Some(format!("`{}` is empty: flows in JSON hold no packets", path.display()));
             }
         }
-        if let Some((path, metrics)) = self.metrics {
+        Ok(note)
+    }
+
+    /// Writes files anew that show what there is so far, when they are old.
+    pub fn refresh(&mut self) -> Result<(), Diagnostic> {
+        if self.written.elapsed() >= AGE {
+            self.write()?;
+            self.written = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> Result<(), Diagnostic> {
+        if let Some((path, metrics)) = &self.metrics {
             replace(path, &metrics.text())?;
         }
-        if let Some((path, drawing, map)) = self.map {
+        if let Some((path, drawing, map)) = &self.map {
             let text = match drawing {
-                Drawing::Html => html::page(&map, "service map"),
-                Drawing::Dot => draw::dot(&map),
-                Drawing::Mermaid => draw::mermaid(&map),
-                Drawing::Gauges => caretta::metrics(&map),
+                Drawing::Html => html::page(map, "service map"),
+                Drawing::Dot => draw::dot(map),
+                Drawing::Mermaid => draw::mermaid(map),
+                Drawing::Gauges => caretta::metrics(map),
             };
             replace(path, &text)?;
         }
-        Ok(note)
+        Ok(())
     }
 }
 

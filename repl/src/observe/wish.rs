@@ -1,6 +1,8 @@
 //! What is asked for: the command line of `skep observe`, and what it means.
 
 use super::Output;
+use super::here::{self, Here};
+use crate::args::Cli;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
@@ -40,10 +42,15 @@ pub struct Wish {
     pub pcapng: Option<PathBuf>,
     pub metrics: Option<PathBuf>,
     pub map: Option<PathBuf>,
+    /// Flows and what they come to.
+    pub summary: bool,
+    pub here: Here,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  sudo skep observe -i eth0 --port 443                       what passes an interface, and what the kernel throws away
+  sudo skep observe --verdict DROPPED --for 1m -o summary    why packets are dropped, in a table at the end
   skep observe --input-file flows.json --verdict DROPPED     what was dropped, of flows that Hubble or skep wrote
   hubble observe -f -o jsonpb | skep observe --input-file -  the same, as they come
   skep observe --input-file a.pcapng --to-port 443 -o table  packets of a capture
@@ -79,6 +86,7 @@ pub fn command() -> Command {
         .after_help(EXAMPLES)
         // Apart from the options that every command has.
         .next_help_heading("Flows")
+        .args(here::arguments())
         .arg(file(
             "input-file",
             "FILE",
@@ -108,6 +116,7 @@ pub fn command() -> Command {
         .arg(option("until", "TIME", "not after"))
         .arg(several("allowlist", "JSON", "filters as flow.proto has them: any of them holds"))
         .arg(several("denylist", "JSON", "and none of these"))
+        .arg(flag("summary", "at the end, what all flows come to"))
         .arg(flag("print-raw-filters", "print the filters as JSON, and nothing else"))
         .arg(several("field-mask", "PATHS", "with -o json: only these members, such as time,source.identity"))
         .arg(
@@ -165,6 +174,8 @@ impl Wish {
             pcapng: path("pcapng"),
             metrics: path("metrics"),
             map: path("map"),
+            summary: matches.get_flag("summary"),
+            here: Here::of(matches),
         }
     }
 
@@ -193,6 +204,10 @@ impl Wish {
                     .help("skep observe --follow -o compact"));
             }
             Some("table" | "tab") => Form::Table,
+            None | Some("json" | "jsonpb") if self.summary => {
+                return Err(Diagnostic::script("a summary is for people, and would end up among the JSON")
+                    .help("-o summary, or --summary with -o compact"));
+            }
             None | Some("json" | "jsonpb") => {
                 return Ok(Output::Json(Mask::parse(self.mask.iter().map(String::as_str))?));
             }
@@ -228,8 +243,13 @@ impl Wish {
         Ok((time(&self.since, Time(0))?, time(&self.until, Time(u64::MAX))?))
     }
 
-    /// Where flows come from.
-    pub fn source(&self) -> Result<Box<dyn Source>, Diagnostic> {
+    /// Where flows come from; these filters are what is wanted of them.
+    pub fn source(
+        &self,
+        cli: &Cli,
+        allow: Vec<FlowFilter>,
+        deny: Vec<FlowFilter>,
+    ) -> Result<Box<dyn Source>, Diagnostic> {
         let unread = |path: &Path, error: &io::Error| {
             Diagnostic::script(format!("failed to read `{}`: {}", path.display(), text(error)))
         };
@@ -242,13 +262,14 @@ impl Wish {
                 }
                 source::of_input(file)
             }
-            None => live(),
+            None if self.pcapng.is_some() => {
+                Err(Diagnostic::script("flows of this machine hold no packets, only captures do")
+                    .help("skep observe --input-file in.pcapng --pcapng out.pcapng"))
+            }
+            None => {
+                let until = self.until.as_ref().map(|_| self.span().map(|(_, until)| until)).transpose()?;
+                self.here.source(cli, until, allow, deny)
+            }
         }
     }
-}
-
-/// JOIN: flows of this machine, from the template `flows`: what implements [`Source`] over its ring buffer is made here.
-fn live() -> Result<Box<dyn Source>, Diagnostic> {
-    Err(Diagnostic::script("flows of this machine cannot be observed yet, only those of a file")
-        .help("skep observe --input-file flows.json"))
 }

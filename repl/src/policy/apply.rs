@@ -1,6 +1,7 @@
 //! `skep policy apply`: puts policies in place, and holds them until they end.
 
 use super::check::{Files, open};
+use super::flows::{self, Form};
 use crate::args::Cli;
 use crate::list::put;
 use crate::run::{catalog, show};
@@ -9,9 +10,11 @@ use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::signals;
 use skep_runtime::policy::check::{Checked, Report};
 use skep_runtime::policy::enforcer::Options;
-use skep_runtime::policy::model::Treatment;
+use skep_runtime::policy::flows::Witness;
+use skep_runtime::policy::inventory::Inventory;
+use skep_runtime::policy::model::{Policy, Treatment};
 use skep_runtime::policy::resolve::View;
-use skep_runtime::policy::rollout::{self, Ended, Rollout};
+use skep_runtime::policy::rollout::{self, Ended, Past, Rollout};
 use skep_runtime::policy::rules::Rules;
 use skep_runtime::policy::site::{Site, sites, stage_audits};
 use skep_runtime::policy::{form, guard, pinned, status};
@@ -32,11 +35,21 @@ pub struct Wish {
     tracks: Option<bool>,
     guard: Vec<IpAddr>,
     no_guard: bool,
+    /// Verdicts on single packets, as they come.
+    flows: Option<String>,
+}
+
+/// What is to be put in place, and what is known of it.
+#[derive(Default)]
+pub struct Found {
+    pub sites: Vec<Site>,
+    policies: Vec<Policy>,
+    inventory: Inventory,
 }
 
 /// What is put where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+pub enum What {
     /// Policies, at all places that they select.
     Policies {
         files: Files,
@@ -49,7 +62,7 @@ enum What {
 }
 
 impl What {
-    fn of(matches: &ArgMatches) -> What {
+    pub fn of(matches: &ArgMatches) -> What {
         match matches.get_one::<PathBuf>("rules").cloned() {
             Some(path) => {
                 let place = matches.get_one::<PathBuf>("files").map(|place| place.display().to_string());
@@ -61,14 +74,15 @@ impl What {
 
     /// # Errors
     /// What is wrong with the policies: as [`Files::read`], [`sites`], what they ask for and nothing here enforces.
-    fn sites(&self, cli: &Cli) -> Result<Vec<Site>, Diagnostic> {
+    pub fn find(&self, cli: &Cli) -> Result<Found, Diagnostic> {
         match self {
             What::Rules { place, path } => {
                 let view = View { rules: rules(path)?, ..View::default() };
-                Ok(vec![Site::at(place, view)])
+                Ok(Found { sites: vec![Site::at(place, view)], ..Found::default() })
             }
             What::Policies { files, partial } => {
                 let mut suite = files.read()?;
+                let inventory = suite.inventory.clone().unwrap_or_default();
                 suite.cases.iter_mut().for_each(|case| stage_audits(&mut case.policies));
                 let report = Report::of(suite);
                 let found = report.errors.iter().chain(report.cases.iter().flat_map(|case| &case.errors));
@@ -80,21 +94,21 @@ impl What {
                     }
                     return Err((*first).clone());
                 }
-                let cases: Vec<&Checked> = report.cases.iter().filter(|case| !case.policies.is_empty()).collect();
-                let mut found = Vec::new();
-                for case in cases {
+                let mut found = Found { inventory, ..Found::default() };
+                for case in report.cases.into_iter().filter(|case| !case.policies.is_empty()) {
                     if !case.name.is_empty() {
                         let message = format!("the case `{}` is there to be checked, not to be applied", case.name);
                         return Err(Diagnostic::script(message).help("skep policy check"));
                     }
-                    elements(cli, case, *partial)?;
+                    elements(cli, &case, *partial)?;
                     if case.tests.iter().any(|test| !test.passed) {
                         let message = "the policies do not do what the tests beside them expect";
                         return Err(Diagnostic::script(message).help(format!("skep policy check {files}")));
                     }
-                    found.extend(sites(case)?);
+                    found.sites = sites(&case)?;
+                    found.policies = case.policies;
                 }
-                match found.is_empty() {
+                match found.sites.is_empty() {
                     true => Err(Diagnostic::script("no policy selects anything: nothing would be enforced")),
                     false => Ok(found),
                 }
@@ -133,6 +147,7 @@ impl Wish {
             tracks: (choice.0 || choice.1).then_some(choice.0),
             guard: matches.get_many::<IpAddr>("guard").into_iter().flatten().copied().collect(),
             no_guard: matches.get_flag("no-guard"),
+            flows: flows::wanted(matches),
         }
     }
 }
@@ -148,41 +163,59 @@ pub fn rules(path: &Path) -> Result<Rules, Diagnostic> {
 /// Puts policies in place, and holds them until each has ended; prints what they have done.
 ///
 /// # Errors
-/// As [`What::sites`] and [`Rollout::start`].
+/// As [`What::find`] and [`Rollout::start`].
 pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
-    let sites = wish.what.sites(cli)?;
+    let form = wish.flows.as_deref().map(Form::named).transpose()?;
+    let Found { sites, policies, inventory } = wish.what.find(cli)?;
     pinned::clean_up();
     let mut guarded: BTreeSet<IpAddr> = wish.guard.iter().copied().collect();
     if !wish.no_guard {
         guarded.extend(guard::session());
     }
+    let print = |form: Form| Ok(form.print(Witness::new(&inventory, &policies, &sites)?));
+    let printing = form.map(print).transpose()?;
+    let (denials, printing) = printing.unzip();
     let wanted = rollout::Wish {
         enforce: wish.enforce,
         confirm_within: wish.confirm_within,
         ttl: wish.ttl,
         guarded,
-        options: Options { tracks: wish.tracks, ..Options::default() },
+        options: Options { tracks: wish.tracks, shows_passing: denials.is_some(), ..Options::default() },
+        denials,
+        ..rollout::Wish::default()
     };
     let tell: fn(&str) = if cli.quiet { |_| {} } else { tell };
-    let rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
+    let mut rollout = Rollout::start(sites, &wanted, &catalog(cli)?, tell)?;
+    // The threads have the channel now, and end it.
+    drop(wanted);
+    rollout.enforce();
     let mode = if wish.enforce { "enforces" } else { "audits" };
     let places: Vec<String> = rollout.places().map(|(name, place)| shown(name, place)).collect();
     if !wish.pin {
         tell(&format!("attached: {mode} {}; Ctrl-C to end", places.join(", ")));
     }
-    let ended = if wish.pin { rollout.pin() } else { rollout.hold() };
+    let past = if wish.pin { rollout.pin() } else { rollout.hold() };
     let (mut status_of_all, mut text) = (0, String::new());
-    for (place, ended) in ended {
+    for Past { name, place, ended } in past {
         match ended {
             Ok(Ended::Over(_, last)) if cli.json => text += &format!("{last}\n"),
             Ok(Ended::Over(_, last)) => text += &status::table(&last),
             Ok(Ended::Pinned(folder)) => {
-                tell(&format!("attached: {mode} `{place}` without this process; pinned below {}", folder.display()));
+                let place = shown(&name, &place);
+                tell(&format!("attached: {mode} {place} without this process; pinned below {}", folder.display()));
             }
             Err(error) => status_of_all = status_of_all.max(show(&error.nowhere(), None)),
         }
     }
-    let printed = put(&text).max(status_of_all);
+    let printed = match printing {
+        // What it has done stands apart from the flows, which others may read.
+        Some(printing) => {
+            let printed = printing.join().unwrap_or_default();
+            tell(text.trim_end());
+            printed.max(status_of_all)
+        }
+        None => put(&text).max(status_of_all),
+    };
     Ok(signals::take().map_or(printed, |signal| printed.max(signals::status(signal) as u8)))
 }
 

@@ -240,14 +240,20 @@ impl Interactive {
                 self.calling.set(false);
                 delivered?;
                 // `exit()` of a closure.
-                Ok(host.exit.take().is_some())
+                Ok(host.exit.take().is_some() || job.running.is_enough())
             }
             Some(Happening::Deadline) | None => Ok(true),
             Some(Happening::ProcessEnded) => {
                 host.output.borrow_mut().tell("the process has ended");
                 Ok(true)
             }
-            Some(Happening::Signal | Happening::Tick(_) | Happening::CommandEnded) => Ok(false),
+            Some(
+                Happening::Signal
+                | Happening::Tick(_)
+                | Happening::CommandEnded
+                | Happening::Denied(_)
+                | Happening::PoliciesEnded,
+            ) => Ok(false),
         }
     }
 

@@ -32,6 +32,7 @@ fn console() -> (Console, Paper) {
         title: String::new(),
         inlines: false,
         progress: false,
+        enforce: false,
     };
     let paper = Paper::default();
     let screen = Screen::new(Box::new(paper.clone()));
@@ -78,6 +79,14 @@ fn chain_without_an_aggregation_says_what_is_missing() {
     assert!(console.line("let p = probe(\"profile:hz:99\")").is_ok());
     assert!(console.line("p").is_ok());
     assert!(shown(&console, &paper).contains("nothing is attached yet"), "{}", paper.0.borrow());
+}
+
+#[test]
+fn policies_are_refused_with_what_holds_them() {
+    let (mut console, _) = console();
+    let (kind, text) = console.line("policy(\"tc\", \"eth0\").deny(#{ src: \"10.0.0.0/8\" })").unwrap_err();
+    assert_eq!(kind, Kind::Script);
+    assert!(text.contains("a session holds no policies") && text.contains("help: skep policy apply tc:eth0"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The kernel layer: every system call, every file of the kernel, and all use of aya. The only place with `unsafe`.
 
+pub mod addresses;
 pub mod arch;
 pub mod attach;
 pub mod btf;

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 pub const NEW_LINK: u16 = 16;
 pub const GET_LINK: u16 = 18;
+pub const GET_ADDRESS: u16 = 22;
 pub const NEW_QDISC: u16 = 36;
 pub const DELETE_QDISC: u16 = 37;
 pub const NEW_FILTER: u16 = 44;

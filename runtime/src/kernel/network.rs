@@ -6,6 +6,7 @@ use super::load::{self, ProgramKind, text};
 use super::netlink::{self, Netlink, Request};
 use super::sys::{self, Command, LinkUpdate, ObjectInfo, PacketLink, Pin, ProgramQuery, bpf, bpf_fd};
 use crate::diagnostic::Diagnostic;
+use crate::slot::ir::Packets;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -56,6 +57,15 @@ impl Hook {
         ProgramKind { prog_type, expected_attach_type, attach_btf_id: 0 }
     }
 
+    /// How its programs have whole frames; `None` where they have none.
+    pub fn packets(self) -> Option<Packets> {
+        match self {
+            Hook::Xdp => Some(Packets::Frames),
+            Hook::TcIngress | Hook::TcEgress => Some(Packets::Buffers),
+            _ => None,
+        }
+    }
+
     fn is_tc(self) -> bool {
         matches!(self, Hook::TcIngress | Hook::TcEgress)
     }
@@ -88,6 +98,8 @@ pub enum TcWay {
 pub struct Interface {
     pub name: String,
     pub index: u32,
+    /// Packets have headers of Ethernet there.
+    pub ethernet: bool,
 }
 
 impl Interface {
@@ -115,7 +127,9 @@ impl Interface {
         let links = Netlink::open()?.ask(Request::new(netlink::GET_LINK, netlink::DUMP, &link_message(0)))?;
         let interface = |link: &netlink::Answer| {
             let name = link.attribute(LINK_MESSAGE, IFLA_IFNAME)?.strip_suffix(b"\0")?;
-            Some(Interface { name: String::from_utf8_lossy(name).into_owned(), index: link.word(4) })
+            let [_, _, kind @ ..] = link.word(0).to_ne_bytes();
+            let ethernet = matches!(u16::from_ne_bytes(kind), libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK);
+            Some(Interface { name: String::from_utf8_lossy(name).into_owned(), index: link.word(4), ethernet })
         };
         let mut all: Vec<Interface> = links.iter().filter_map(interface).collect();
         all.sort_by_key(|interface| interface.index);
@@ -327,11 +341,19 @@ pub fn attached_programs(hook: Hook, target: Target<'_>) -> io::Result<Vec<u32>>
     Ok(ids)
 }
 
+/// A program of anybody's, by its number.
+///
+/// # Errors
+/// The kernel's: it is gone, or CAP_SYS_ADMIN is missing.
+pub fn program(id: u32) -> io::Result<OwnedFd> {
+    bpf_fd(Command::ProgramById, &mut sys::ById { id, ..Default::default() })
+}
+
 /// The name of a loaded program; `None` where it is gone or this process may not ask.
 pub fn program_name(id: u32) -> Option<String> {
     /// `struct bpf_prog_info` up to `name`.
     const NAME_AT: usize = 64;
-    let fd = bpf_fd(Command::ProgramById, &mut sys::ById { id, ..Default::default() }).ok()?;
+    let fd = program(id).ok()?;
     let mut info = [0u8; NAME_AT + 16];
     let info_len = info.len() as u32;
     let mut asked = ObjectInfo { fd: fd.as_raw_fd() as u32, info_len, info: sys::address_mut(&mut info) };
@@ -398,5 +420,7 @@ fn refused(hook: Hook, target: Target<'_>, error: &io::Error) -> Diagnostic {
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod capture_tests;
 #[cfg(test)]
 mod parser_tests;

@@ -92,7 +92,7 @@ pub fn flow<'a>(column: impl Fn(&str) -> Option<&'a Value>, interface: impl Fn(u
 }
 
 /// Of 16 bytes, in which an address of IPv4 is mapped.
-fn address(value: &Value) -> Option<IpAddr> {
+pub(super) fn address(value: &Value) -> Option<IpAddr> {
     match value {
         Value::Bytes(bytes) => Some(Ipv6Addr::from(*bytes.first_chunk::<16>()?).to_canonical()),
         Value::Text(text) => text.parse().ok(),
@@ -100,12 +100,12 @@ fn address(value: &Value) -> Option<IpAddr> {
     }
 }
 
-fn ip(source: Option<IpAddr>, destination: Option<IpAddr>) -> Option<Ip> {
+pub(super) fn ip(source: Option<IpAddr>, destination: Option<IpAddr>) -> Option<Ip> {
     let version = if source.or(destination)?.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
     Some(Ip { source: Text(source), destination: Text(destination), version, ..Ip::default() })
 }
 
-fn layer4(protocol: Protocol, from: u16, to: u16, flags: TcpFlags, icmp: Icmp) -> Option<Layer4> {
+pub(super) fn layer4(protocol: Protocol, from: u16, to: u16, flags: TcpFlags, icmp: Icmp) -> Option<Layer4> {
     let ports = Ports { source_port: from, destination_port: to };
     match protocol {
         Protocol::TCP => Some(Layer4::Tcp(Tcp { source_port: from, destination_port: to, flags })),

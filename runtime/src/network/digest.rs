@@ -1,5 +1,7 @@
 //! Digests: what many flows come to, as tables for people: verdicts, reasons of drops, talkers, edges, latencies. Pure.
 
+use crate::network::drop_reason::DropReason;
+use crate::network::dropped;
 use crate::network::flow::{Flow, Layer4, TcpFlags, Verdict};
 use crate::network::hubble::Response;
 use crate::network::service_map::ServiceMap;
@@ -62,7 +64,8 @@ impl Digest {
         }
         if let Some(Layer4::Tcp(tcp)) = &flow.l4 {
             for (flag, name) in [(TcpFlags::SYN, "opened"), (TcpFlags::FIN, "closed"), (TcpFlags::RST, "reset")] {
-                let of_client = flag != TcpFlags::SYN || !tcp.flags.has(TcpFlags::ACK);
+                // What is dropped was seen before, or opens nothing.
+                let of_client = flag != TcpFlags::SYN || !tcp.flags.has(TcpFlags::ACK) && !dropped;
                 *self.flags.entry(name).or_default() += u64::from(tcp.flags.has(flag) && of_client);
             }
         }
@@ -139,8 +142,10 @@ impl Digest {
 
 /// Cilium's reason, and the kernel's own where it is known.
 fn reason(flow: &Flow) -> (String, String) {
-    let kernel = flow.extension("skb_drop_reason").and_then(|reason| reason.as_str()).unwrap_or_default();
-    (flow.drop_reason_desc.text().into_owned(), kernel.to_owned())
+    let kernel = flow.extension(dropped::REASON).and_then(|reason| reason.as_str()).unwrap_or_default();
+    let cilium = flow.drop_reason_desc;
+    let own = if cilium == DropReason::NONE { "none of Cilium's".to_owned() } else { cilium.text().into_owned() };
+    (own, kernel.to_owned())
 }
 
 /// The rows that count most, and one that says how many more there are.
@@ -198,7 +203,7 @@ mod tests {
             "talkers   sent  received  dropped",
             "10.9.0.2     5         2        2",
             "HTTP 503      1  3.0 ms  3.0 ms",
-            "opened                 2",
+            "opened                 1",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }

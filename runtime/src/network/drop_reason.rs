@@ -11,12 +11,18 @@ pub struct DropReason(pub u32);
 
 impl DropReason {
     pub const NONE: DropReason = DropReason(0);
+    pub const INVALID_SOURCE_MAC: DropReason = DropReason(130);
+    pub const INVALID_DESTINATION_MAC: DropReason = DropReason(131);
+    pub const INVALID_SOURCE_IP: DropReason = DropReason(132);
     /// Nothing allowed it.
     pub const POLICY_DENIED: DropReason = DropReason(133);
     pub const INVALID_PACKET: DropReason = DropReason(134);
     pub const UNSUPPORTED_L3_PROTOCOL: DropReason = DropReason(139);
+    pub const UNKNOWN_L4_PROTOCOL: DropReason = DropReason(142);
     pub const CT_MAP_INSERTION_FAILED: DropReason = DropReason(155);
+    pub const INVALID_IPV6_EXTENSION_HEADER: DropReason = DropReason(156);
     pub const FRAGMENTATION_NOT_SUPPORTED: DropReason = DropReason(157);
+    pub const FIB_LOOKUP_FAILED: DropReason = DropReason(169);
     pub const FRAGMENT_NOT_FOUND: DropReason = DropReason(175);
     /// A rule denied it.
     pub const POLICY_DENY: DropReason = DropReason(181);

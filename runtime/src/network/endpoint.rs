@@ -56,7 +56,12 @@ impl Endpoints {
     pub fn add_prefix(&mut self, prefix: Cidr, labels: &[String]) {
         let identity = self.numbers.identity(prefix).0;
         let labels = [&[format!("cidr:{prefix}"), "reserved:world".to_owned()], labels].concat();
-        self.prefixes.push((prefix, Arc::new(Endpoint { identity, labels, ..Endpoint::default() })));
+        self.add_network(prefix, Endpoint { identity, labels, ..Endpoint::default() });
+    }
+
+    /// A range of addresses that is one endpoint to everybody, such as other nodes.
+    pub fn add_network(&mut self, prefix: Cidr, endpoint: Endpoint) {
+        self.prefixes.push((prefix, complete(endpoint)));
         self.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.length()));
     }
 

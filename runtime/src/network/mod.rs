@@ -4,10 +4,13 @@
 pub mod cidr;
 pub mod codes;
 pub mod columns;
+pub mod connections;
 pub mod container;
 pub mod digest;
 pub mod drop_reason;
+pub mod dropped;
 pub mod endpoint;
+pub mod filter;
 pub mod flow;
 pub mod hubble;
 pub mod identity;

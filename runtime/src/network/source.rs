@@ -16,9 +16,16 @@ pub struct Seen {
     pub frame: Option<Frame>,
 }
 
+impl Seen {
+    /// Nothing was seen for a while: time to look after other things.
+    pub fn is_nothing(&self) -> bool {
+        self.response == Response::default()
+    }
+}
+
 /// What flows are read from.
 pub trait Source {
-    /// The next line; `None`: there are no more.
+    /// The next line, or nothing for now; `None`: there are no more.
     ///
     /// # Errors
     /// A diagnostic: nothing more can be read.
@@ -26,6 +33,24 @@ pub trait Source {
 
     /// May the next one take its time? Then what was printed should be seen by now.
     fn waits(&self) -> bool;
+
+    /// Ends it before its end: what is still there is not wanted.
+    ///
+    /// # Errors
+    /// A diagnostic: nobody knows how much that was.
+    fn close(&mut self) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
+    /// Are flows told as they happen? Else they were written before.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// The exit status that what ended it asks for.
+    fn status(&self) -> u8 {
+        0
+    }
 
     /// What is to be told at the end: lines that were left out, packets that are missing.
     fn notes(&self) -> Vec<String> {
@@ -150,7 +175,7 @@ impl<R: Read> Source for Capture<R> {
 }
 
 /// What a captured packet says, and its comment.
-fn of_frame(frame: &Frame) -> Flow {
+pub fn of_frame(frame: &Frame) -> Flow {
     let mut flow = packet::parse(&frame.data, frame.link).flow();
     flow.time = Text(Some(frame.time));
     flow.traced(frame.direction);

@@ -56,7 +56,7 @@ pub fn expand(hook: PacketHook, target: &str, direction: Option<Bound>, text: &s
     let both = places.iter().flat_map(|place| hooks.iter().map(move |hook| (place, *hook)));
     let point = |(place, hook): (&Place, Hook)| {
         let shown = packets::shown(hook, place);
-        let scope = Scope { has_task: false, ..scope(&shown, Memory::Kernel) };
+        let scope = Scope { has_task: false, packets: packets::frames(hook, place), ..scope(&shown, Memory::Kernel) };
         let mechanism = Mechanism::Packets { hook, place: place.clone() };
         Point { shown, mechanism, scope, reason: reason.into(), id: 0 }
     };

@@ -53,7 +53,8 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
             }
             None => Arguments::Unchecked,
         };
-        let (base, number_at) = if enter { (ENTER_IDS, context(8, Size::B8, true)) } else { (EXIT_IDS, exit_number()) };
+        let (base, number_at) =
+            if enter { (ENTER_IDS, context(8, Size::B8, true)) } else { (EXIT_IDS, exit_number(Memory::Trusted)) };
         scope.probe = Int::Binary {
             op: Arithmetic::Add,
             signed: false,
@@ -81,18 +82,19 @@ fn tracepoint(category: &str, name: &str, text: &str, uses: Uses, machine: &Mach
         });
     };
     if category == "raw_syscalls" && !machine.avoid_raw && matches!(name, "sys_enter" | "sys_exit") {
-        // What the raw tracepoint gives without a look into the registers.
+        // What the raw tracepoint gives with next to no look into the registers.
         let second = if name == "sys_enter" { "id" } else { "ret" };
         let known = |one: &&tracefs::Field| one.name == second;
         if !uses.named || format.fields.iter().any(|one| known(&one)) {
             let mut list = record_arguments(&format);
+            list.retain(|argument| argument.name == "id" || argument.name == second);
             for argument in &mut list {
-                if argument.name == second {
-                    let show = if second == "id" { Show::Syscall } else { Show::Decimal };
-                    argument.typed = Typed::shown(context(8, Size::B8, true), show);
-                }
+                argument.typed = match argument.name.as_str() {
+                    "id" if name == "sys_exit" => Typed::shown(exit_number(Memory::Kernel), Show::Syscall),
+                    "id" => Typed::shown(context(8, Size::B8, true), Show::Syscall),
+                    _ => Typed::shown(context(8, Size::B8, true), Show::Decimal),
+                };
             }
-            list.retain(|argument| argument.name == second);
             scope.arguments = Arguments::Known(list);
             return Ok(point(
                 Mechanism::RawTracepoint { name: name.into() },
@@ -127,12 +129,12 @@ fn registers() -> Box<Int> {
 }
 
 /// The system call's number on return: the registers keep it.
-fn exit_number() -> Int {
+fn exit_number(memory: Memory) -> Int {
     #[cfg(target_arch = "x86_64")]
     let (offset, size) = (15 * 8, Size::B8);
     #[cfg(target_arch = "aarch64")]
     let (offset, size) = (35 * 8, Size::B4);
-    Int::Load { place: Place::Behind { pointer: registers(), offset, memory: Memory::Trusted }, size, signed: true }
+    Int::Load { place: Place::Behind { pointer: registers(), offset, memory }, size, signed: true }
 }
 
 /// Arguments of a system call, from the raw tracepoint's registers or from its own tracepoint's record.

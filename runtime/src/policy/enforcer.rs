@@ -30,11 +30,13 @@ pub struct Options {
     pub connections: u32,
     /// Rules by name, at most, over all swaps; `None`: twice those of the first policy.
     pub names: Option<u32>,
+    /// Is some of what passes to be seen, too?
+    pub shows_passing: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { tracks: None, connections: 131_072, names: None }
+        Options { tracks: None, connections: 131_072, names: None, shows_passing: false }
     }
 }
 
@@ -121,7 +123,8 @@ impl Enforcer {
         for (direction, tables) in DIRECTIONS.into_iter().zip(&compiled.tables) {
             let Some(tables) = tables else { continue };
             let hooks = self.place.hooks(direction);
-            let programs = programs::load(&self.catalog.0, hooks, direction, tables, &self.kept, compiled.tracks)?;
+            let flags = [("tracks", compiled.tracks), ("passing", self.options.shows_passing)];
+            let programs = programs::load(&self.catalog.0, hooks, direction, tables, &self.kept, &flags)?;
             wanted.extend(hooks.iter().copied().zip(programs));
         }
         let gone = |hooked: &Hooked| !wanted.iter().any(|(hook, _)| *hook == hooked.hook);
@@ -188,7 +191,7 @@ impl Enforcer {
         self.counters.get(number).map(|counter| &counter.rule)
     }
 
-    /// The ring buffer of sampled denials.
+    /// The ring buffer of what is sampled.
     pub fn denials(&self) -> &Map {
         &self.kept.denials
     }

@@ -22,7 +22,8 @@ impl<'a> Fields<'a> {
         let entries = node.entries(what)?;
         for (key, _) in entries {
             if !known.contains(&key.text.as_str()) {
-                let error = Diagnostic::script(format!("{what} has no `{}`", key.text)).at(key.position);
+                let error =
+                    Diagnostic::script(format!("{what} has no `{}`", key.text)).at(key.position).span(&key.text);
                 return Err(error.help(match nearest(&key.text, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("it has {}", known.join(", ")),

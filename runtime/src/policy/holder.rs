@@ -2,10 +2,12 @@
 //! times, and says when its place is gone.
 
 use super::control::{self, Control, Request};
+use super::denial::{Denial, Denials};
 use super::enforcer::{Enforcer, Options};
 use super::form;
 use super::guard;
 use super::life::{Life, Step};
+use super::pinned;
 use super::place::Place;
 use super::rules::Rules;
 use super::status;
@@ -16,7 +18,9 @@ use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 /// What is asked of a new policy.
@@ -31,6 +35,10 @@ pub struct Wish {
     /// Never dropped.
     pub guarded: BTreeSet<IpAddr>,
     pub options: Options,
+    /// Who wants to see some of what is denied; what does not fit into the channel is not seen.
+    pub denials: Option<SyncSender<Denial>>,
+    /// Once set, it ends.
+    pub over: Arc<AtomicBool>,
 }
 
 /// Signals are looked at so often, places less.
@@ -43,6 +51,8 @@ pub enum End {
     Signal(i32),
     RolledBack,
     TimeToLive,
+    /// Whoever had it put in place has seen enough.
+    Over,
 }
 
 /// A policy at work.
@@ -54,6 +64,10 @@ pub struct Holder {
     guarded: BTreeSet<IpAddr>,
     requests: Receiver<(Request, UnixStream)>,
     tell: fn(&str),
+    /// Of `enforcer` and `staged`, in this order.
+    denials: Vec<Denials>,
+    wanted: Option<SyncSender<Denial>>,
+    over: Arc<AtomicBool>,
     _control: Control,
 }
 
@@ -64,6 +78,11 @@ impl Holder {
     /// As [`Enforcer::audit`] and [`Control::open`].
     pub fn start(place: Place, wish: Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Holder, Diagnostic> {
         let control = Control::open(&place.to_string())?;
+        if !pinned::meant(&place.to_string()).is_empty() {
+            let error = Diagnostic::machine(format!("a policy is pinned at `{place}` already"));
+            let called = if wish.name.is_empty() { place.to_string() } else { wish.name };
+            return Err(error.help(format!("skep policy rollback {called}")));
+        }
         let failed = |error: std::io::Error| {
             let error = crate::kernel::load::text(&error);
             Diagnostic::machine(format!("failed to watch for requests: {error}"))
@@ -87,9 +106,9 @@ impl Holder {
         for other in place.others() {
             tell(&format!("`{place}` has other programs, which stay: {other}"));
         }
-        let put = |place: Place, rules: &Rules| {
+        let put = |place: Place, rules: &Rules, options: Options| {
             let rules = guard::guarded(rules.clone(), &wish.guarded);
-            Enforcer::audit(place, &rules, wish.options, catalog)
+            Enforcer::audit(place, &rules, options, catalog)
         };
         // First, since who comes later sees packets earlier: what is dropped anyway is not counted here.
         let staged = match &wish.staged {
@@ -97,13 +116,23 @@ impl Holder {
                 let message = format!("`{place}` has room for one program, and a staged policy needs a second");
                 return Err(Diagnostic::script(message).help("at: tc"));
             }
-            Some(rules) => Some(put(Place::find(&place.to_string())?, rules)?),
+            // What passes is told once.
+            Some(rules) => {
+                let options = Options { shows_passing: false, ..wish.options };
+                Some(put(Place::find(&place.to_string())?, rules, options)?)
+            }
             None => None,
         };
-        let enforcer = put(place, &wish.rules)?;
+        let enforcer = put(place, &wish.rules, wish.options)?;
         let life = Life::new(wish.rules, sys::monotonic(), wish.ttl);
-        let (name, guarded) = (wish.name, wish.guarded);
-        Ok(Holder { name, enforcer, staged, life, guarded, requests, tell, _control: control })
+        let (name, guarded, over, wanted) = (wish.name, wish.guarded, wish.over, wish.denials);
+        let mut denials = Vec::new();
+        if wanted.is_some() {
+            for (at, enforcer) in std::iter::once(&enforcer).chain(&staged).enumerate() {
+                denials.push(Denials::of(enforcer, &name, at > 0).map_err(failed)?);
+            }
+        }
+        Ok(Holder { name, enforcer, staged, life, guarded, requests, tell, denials, wanted, over, _control: control })
     }
 
     /// Denials are enforced from now on; only for so long, unless it is confirmed.
@@ -140,6 +169,12 @@ impl Holder {
     /// # Errors
     /// The place is gone, or the kernel refuses what a request asks for while nothing else would be safe.
     pub fn hold(&mut self) -> Result<End, Diagnostic> {
+        let end = self.wait();
+        self.show_denials();
+        end
+    }
+
+    fn wait(&mut self) -> Result<End, Diagnostic> {
         let mut pulses = 0u32;
         loop {
             let now = sys::monotonic();
@@ -148,12 +183,16 @@ impl Holder {
                     return Ok(End::TimeToLive);
                 }
                 self.settle(&step)?;
-                (self.tell)("not confirmed in time: gone back one step");
+                (self.tell)(&format!("`{}` was not confirmed in time: gone back one step", self.enforcer.place()));
                 continue;
             }
             if let Some(signal) = signals::waiting() {
                 return Ok(End::Signal(signal));
             }
+            if self.over.load(Ordering::Relaxed) {
+                return Ok(End::Over);
+            }
+            self.show_denials();
             pulses = pulses.wrapping_add(1);
             if pulses.is_multiple_of(PULSES_PER_PLACE) && !self.enforcer.place().exists() {
                 let place = self.enforcer.place();
@@ -172,6 +211,15 @@ impl Holder {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(PULSE),
             }
+        }
+    }
+
+    fn show_denials(&mut self) {
+        let Some(wanted) = &self.wanted else { return };
+        let enforcers = std::iter::once(&self.enforcer).chain(&self.staged);
+        for (denials, enforcer) in self.denials.iter_mut().zip(enforcers) {
+            // Who falls behind sees fewer of them.
+            denials.take(enforcer).into_iter().for_each(|denial| drop(wanted.try_send(denial)));
         }
     }
 

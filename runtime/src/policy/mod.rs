@@ -5,8 +5,10 @@
 //!                         suite: which of them                   check: what its author should know, and the tests
 //!
 //! rules ─► tables ─────────────────► enforcer ─► holder, control ─► status
-//!          ranges trie ports          programs    mode, TTL,
+//!          ranges trie ports          programs    mode, TTL,        denial ─► flows: single packets, as Hubble has them
 //!          pure: what a lookup reads  and maps    confirm, roll-back
+//!
+//! resolve ─► site: where it holds ─► rollout: a holder for each; exchange: other rules for those at work
 //! ```
 
 pub mod check;
@@ -14,8 +16,11 @@ pub mod cilium;
 mod comparison;
 pub mod control;
 mod covers;
+pub mod denial;
 pub mod enforcer;
+pub mod exchange;
 pub mod fields;
+pub mod flows;
 pub mod form;
 pub mod guard;
 pub mod holder;

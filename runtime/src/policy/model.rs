@@ -294,6 +294,15 @@ impl Kind {
     }
 }
 
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Audit => "audit",
+            Mode::Enforce => "enforce",
+        }
+    }
+}
+
 impl Treatment {
     pub fn name(self) -> &'static str {
         match self {

@@ -23,10 +23,12 @@ fn folder() -> PathBuf {
     root.join("skep_policy")
 }
 
-/// The name of a place's files: the socket's, with a letter for what such a file system does not take.
-fn name(place: &str) -> String {
+/// A folder for the files of a place: named as its socket is, with a letter for what such a file system does not take, and
+/// like none that was there before.
+fn name(place: &str, until: u64) -> String {
     let path = control::path(place);
-    path.file_stem().map(|stem| stem.to_string_lossy().replace(['.', ':'], "_")).unwrap_or_default()
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().replace(['.', ':'], "_"));
+    format!("{}-{until}", stem.unwrap_or_default())
 }
 
 /// What is known of a pinned policy; it lies beside the sockets.
@@ -42,9 +44,11 @@ pub fn keep(holder: &mut Holder) -> Result<PathBuf, Diagnostic> {
     let status = holder.status()?;
     let place = status["place"].as_str().unwrap_or_default().to_owned();
     let left = Duration::from_millis(status["ttl_ms"].as_u64().unwrap_or(0));
-    let pins = folder().join(name(&place));
     let until = sys::monotonic().saturating_add(left.as_nanos() as u64);
-    let record_of = json!({ "place": place, "mode": status["mode"], "until": until, "pins": pins, "boot": boot() });
+    let pins = folder().join(name(&place, until));
+    let record_of = json!({
+        "place": place, "name": status["name"], "mode": status["mode"], "until": until, "pins": pins, "boot": boot(),
+    });
     let failed = |error: io::Error| {
         // What is pinned already must not stay.
         let _partly = fs::remove_dir_all(&pins);
@@ -62,12 +66,23 @@ pub fn keep(holder: &mut Holder) -> Result<PathBuf, Diagnostic> {
     Ok(pins)
 }
 
-/// A process of its own session that waits, then removes: a shell, which needs nothing of ours to be there still.
+/// What a watchdog does: it waits, ends early if somebody else has removed the files, and removes them; the record only if
+/// it is not another policy's by now.
+const WATCHDOG: &str = r#"
+sleep "$1"; left=$2
+while [ "$left" -gt 0 ] && [ -d "$3" ]; do sleep 5; left=$((left - 1)); done
+rm -rf "$3"; grep -qsF "$3" "$4" && rm -f "$4"
+"#;
+const SLICE: u64 = 5;
+
+/// A process of its own group: a shell, which needs nothing of ours to be there still.
 fn watch(pins: &Path, record: &Path, left: Duration) -> io::Result<()> {
     // A little later than the programs' own deadline, so that nothing is cut short.
-    let seconds = format!("{:.3}", left.as_secs_f64() + 0.05);
+    let left = left + Duration::from_millis(50);
+    let slices = left.as_secs() / SLICE;
+    let first = format!("{:.3}", (left - Duration::from_secs(SLICE * slices)).as_secs_f64());
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "sleep \"$1\"; rm -rf \"$2\" \"$3\"", "skep-policy-watchdog", &seconds]).arg(pins).arg(record);
+    shell.args(["-c", WATCHDOG, "skep-policy-watchdog", &first, &slices.to_string()]).arg(pins).arg(record);
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     shell.spawn().map(|_| ())
 }
@@ -77,66 +92,73 @@ fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-fn records() -> Vec<(PathBuf, Value)> {
+/// A policy that is pinned, by what is known of it.
+pub struct Pinned {
+    path: PathBuf,
+    record: Value,
+}
+
+fn all() -> Vec<Pinned> {
     let probe = record("x");
     let files = probe.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     let paths =
         files.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == "pinned"));
     paths
-        .filter_map(|path| Some((path.clone(), serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?)))
+        .filter_map(|path| {
+            let record = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
+            Some(Pinned { path, record })
+        })
         .collect()
 }
 
 /// Removes what should be gone by now.
 pub fn clean_up() {
-    for (path, record) in records() {
-        let is_over = record["until"].as_u64().is_none_or(|until| until <= sys::monotonic());
-        if is_over || record["boot"] != boot().as_str() {
-            unpin(&path, &record);
+    for pinned in all() {
+        let is_over = pinned.record["until"].as_u64().is_none_or(|until| until <= sys::monotonic());
+        if is_over || pinned.record["boot"] != boot().as_str() {
+            // What stays is found again by the next one.
+            let _stays = pinned.remove();
         }
     }
 }
 
-fn unpin(path: &Path, record: &Value) {
-    // Both may be gone already; what stays is found again by the next one.
-    if let Some(pins) = record["pins"].as_str() {
-        let _gone = fs::remove_dir_all(pins);
-    }
-    let _gone = fs::remove_file(path);
+/// Those that a word means, as [`control::meant`] has it: a place of this network namespace, an endpoint, or `all`.
+pub fn meant(word: &str) -> Vec<Pinned> {
+    let own = record(word);
+    all().into_iter().filter(|one| word == "all" || one.path == own || one.record["name"] == word).collect()
 }
 
-/// Removes the policy that is pinned at a place. Says whether there was one.
-///
-/// # Errors
-/// A machine diagnostic: it cannot be removed.
-pub fn remove(place: &str) -> Result<bool, Diagnostic> {
-    let path = record(place);
-    let Some((_, found)) = records().into_iter().find(|(one, _)| *one == path) else { return Ok(false) };
-    let pins = PathBuf::from(found["pins"].as_str().unwrap_or_default());
-    match fs::remove_dir_all(&pins) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let error = text(&error);
-            Err(Diagnostic::machine(format!("failed to remove `{}`: {error}", pins.display())).help("run it with sudo"))
-        }
-        _ => {
-            unpin(&path, &found);
-            Ok(true)
+impl Pinned {
+    /// # Errors
+    /// A machine diagnostic: it cannot be removed.
+    pub fn remove(&self) -> Result<(), Diagnostic> {
+        let pins = PathBuf::from(self.record["pins"].as_str().unwrap_or_default());
+        match fs::remove_dir_all(&pins) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let error = text(&error);
+                let message = format!("failed to remove `{}`: {error}", pins.display());
+                Err(Diagnostic::machine(message).help("run it with sudo"))
+            }
+            _ => {
+                // Its watchdog may have been faster.
+                let _gone = fs::remove_file(&self.path);
+                Ok(())
+            }
         }
     }
-}
 
-/// What is known of the policy that is pinned at a place.
-pub fn status(place: &str) -> Option<Value> {
-    let path = record(place);
-    records().into_iter().find(|(one, _)| *one == path).map(|(_, found)| shown(&found))
-}
+    pub fn place(&self) -> &str {
+        self.record["place"].as_str().unwrap_or_default()
+    }
 
-/// The same of all.
-pub fn all() -> Vec<Value> {
-    records().iter().map(|(_, found)| shown(found)).collect()
-}
-
-fn shown(record: &Value) -> Value {
-    let left = record["until"].as_u64().unwrap_or(0).saturating_sub(sys::monotonic()) / 1_000_000;
-    json!({ "place": record["place"], "mode": record["mode"], "pinned": record["pins"], "ttl_ms": left, "rules": [] })
+    /// As much of a status as there is without the process that has its counters.
+    pub fn status(&self) -> Value {
+        let Pinned { record, .. } = self;
+        let left = record["until"].as_u64().unwrap_or(0).saturating_sub(sys::monotonic()) / 1_000_000;
+        let mut status = json!({ "place": record["place"], "mode": record["mode"], "pinned": record["pins"], "ttl_ms": left, "rules": [] });
+        if !record["name"].is_null() {
+            status["name"] = record["name"].clone();
+        }
+        status
+    }
 }

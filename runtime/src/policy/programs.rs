@@ -85,7 +85,7 @@ impl Kept {
     }
 }
 
-/// Loads a direction's programs, in the order of `hooks`.
+/// Loads a direction's programs, in the order of `hooks`; `flags` are constants of the template.
 ///
 /// # Errors
 /// A machine diagnostic: no privilege, no memory, a kernel that refuses.
@@ -95,7 +95,7 @@ pub fn load(
     direction: Direction,
     tables: &Tables,
     kept: &Kept,
-    tracks: bool,
+    flags: &[(&str, bool)],
 ) -> Result<Vec<OwnedFd>, Diagnostic> {
     let refused = |error: io::Error| load::refused("policy", &error);
     let template = catalog.get(TEMPLATE);
@@ -103,14 +103,14 @@ pub fn load(
     let mut maps = kept.maps().map_err(refused)?;
     maps.extend(filled(tables).map_err(refused)?);
     let flag = |name: &str, is_set: bool| (name.to_owned(), vec![u8::from(is_set)]);
-    let constants = [
+    let mut constants = vec![
         flag("leaves", direction == Direction::Egress),
-        flag("tracks", tracks),
         flag("samples", true),
         flag("limits", tables.limits),
         ("otherwise".to_owned(), tables.otherwise.0.to_ne_bytes().to_vec()),
         ("columns".to_owned(), tables.columns.to_vec()),
     ];
+    constants.extend(flags.iter().map(|(name, is_set)| flag(name, *is_set)));
     let programs: Vec<_> = hooks.iter().map(|hook| (name(*hook).to_owned(), hook.program_kind())).collect();
     let request = Request {
         template: TEMPLATE,

@@ -1,6 +1,7 @@
 //! A rollout: policies at several places, put there all or none, then each held by a thread of its own, which is in the
 //! network namespace of its place.
 
+use super::denial::Denial;
 use super::enforcer::Options;
 use super::holder::{self, End, Holder};
 use super::pinned;
@@ -11,7 +12,9 @@ use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,11 +29,17 @@ pub struct Wish {
     /// Never dropped.
     pub guarded: BTreeSet<IpAddr>,
     pub options: Options,
+    /// Who wants to see some of what is denied.
+    pub denials: Option<SyncSender<Denial>>,
+    /// Once set, all end.
+    pub over: Arc<AtomicBool>,
 }
 
 /// Policies that are in place, as audits.
 pub struct Rollout {
     posts: Vec<Post>,
+    /// It is still to be done.
+    enforce: bool,
 }
 
 struct Post {
@@ -42,11 +51,21 @@ struct Post {
 
 /// What a thread is told once all are in place. Where nobody is there to tell it, it takes its policy back.
 enum Order {
+    /// With whom to tell that it is done.
+    Enforce(Sender<()>),
     Hold,
     Pin,
 }
 
 type Outcome = Result<Option<Ended>, Diagnostic>;
+
+/// What became of a site.
+#[derive(Debug)]
+pub struct Past {
+    pub name: String,
+    pub place: String,
+    pub ended: Result<Ended, Diagnostic>,
+}
 
 /// A policy that is not held any more.
 #[derive(Debug)]
@@ -63,7 +82,7 @@ impl Rollout {
     /// # Errors
     /// As [`Site::find`] and [`Holder::start`], of the first that fails; two sites at one place.
     pub fn start(sites: Vec<Site>, wish: &Wish, catalog: &Catalog, tell: fn(&str)) -> Result<Rollout, Diagnostic> {
-        let mut rollout = Rollout { posts: Vec::new() };
+        let mut rollout = Rollout { posts: Vec::new(), enforce: wish.enforce };
         for site in sites {
             let (orders, told) = mpsc::channel();
             let (begin, begun) = mpsc::channel();
@@ -96,30 +115,43 @@ impl Rollout {
         self.posts.iter().map(|post| (post.name.as_str(), post.place.as_str()))
     }
 
-    /// Holds all of them until each has ended: see [`Holder::hold`]. With its place.
-    pub fn hold(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    /// Enforces all of them, if that was asked for: on return it is done.
+    pub fn enforce(&mut self) {
+        if !std::mem::take(&mut self.enforce) {
+            return;
+        }
+        for post in &self.posts {
+            let (done, is_done) = mpsc::channel();
+            // A thread that failed says so at its end.
+            let _failed = post.orders.send(Order::Enforce(done)).is_err() || is_done.recv().is_err();
+        }
+    }
+
+    /// Holds all of them until each has ended: see [`Holder::hold`].
+    pub fn hold(self) -> Vec<Past> {
         self.order(|| Order::Hold)
     }
 
     /// Keeps all of them beyond this process.
-    pub fn pin(self) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    pub fn pin(self) -> Vec<Past> {
         self.order(|| Order::Pin)
     }
 
-    fn order(self, order: impl Fn() -> Order) -> Vec<(String, Result<Ended, Diagnostic>)> {
+    fn order(mut self, order: impl Fn() -> Order) -> Vec<Past> {
+        self.enforce();
         for post in &self.posts {
             // A thread that is not there any more says so below.
             let _ended = post.orders.send(order());
         }
-        let ended = self.posts.into_iter().map(|post| {
-            let outcome = match post.thread.join() {
+        let past = self.posts.into_iter().map(|Post { name, place, thread, .. }| {
+            let ended = match thread.join() {
                 Ok(Ok(Some(ended))) => Ok(ended),
                 Ok(Err(error)) => Err(error),
-                Ok(Ok(None)) | Err(_) => Err(Diagnostic::bug(format!("the policy of `{}` was given up", post.place))),
+                Ok(Ok(None)) | Err(_) => Err(Diagnostic::bug(format!("the policy of `{place}` was given up"))),
             };
-            (post.place, outcome)
+            Past { name, place, ended }
         });
-        ended.collect()
+        past.collect()
     }
 }
 
@@ -141,16 +173,22 @@ fn stand(
         ttl: [wish.ttl, site.ttl].into_iter().flatten().min(),
         guarded: wish.guarded,
         options: wish.options,
+        denials: wish.denials,
+        over: wish.over,
     };
     let mut holder = Holder::start(place, wanted, catalog, tell)?;
     // Who does not wait for it has given up.
     let _given_up = begun.send(name);
-    let Ok(order) = told.recv() else { return Ok(None) };
-    if wish.enforce {
-        holder.enforce(wish.confirm_within)?;
+    loop {
+        return Ok(Some(match told.recv() {
+            Ok(Order::Enforce(done)) => {
+                holder.enforce(wish.confirm_within)?;
+                let _gone = done.send(());
+                continue;
+            }
+            Ok(Order::Pin) => Ended::Pinned(pinned::keep(&mut holder)?),
+            Ok(Order::Hold) => Ended::Over(holder.hold()?, holder.status()?),
+            Err(_) => return Ok(None),
+        }));
     }
-    Ok(Some(match order {
-        Order::Pin => Ended::Pinned(pinned::keep(&mut holder)?),
-        Order::Hold => Ended::Over(holder.hold()?, holder.status()?),
-    }))
 }

@@ -65,7 +65,7 @@ impl Site {
                 return Err(other.locate(Diagnostic::script(message).at(other.position)));
             }
         };
-        let (netns, spot) = spot(target, point.map(|(point, _)| point)).map_err(|error| match point {
+        let (netns, spot) = spot_of(target, point.map(|(point, _)| point)).map_err(|error| match point {
             Some((_, policy)) => policy.locate(error.at(policy.position)),
             None => error,
         })?;
@@ -83,6 +83,14 @@ impl Site {
     pub fn at(place: &str, view: View) -> Site {
         let (name, spot) = (place.to_owned(), Spot::Named(place.to_owned()));
         Site { name, netns: None, spot, view, staged: None, ttl: None }
+    }
+
+    /// Where it is, as [`Place::find`] takes it; of a pod, in which network namespace.
+    pub fn spot(&self) -> String {
+        match (&self.spot, &self.netns) {
+            (Spot::Named(text), _) => text.clone(),
+            (Spot::Inside(kind), netns) => format!("{kind} of netns {}", netns.as_deref().unwrap_or_default()),
+        }
     }
 
     /// The place. This thread is in its network namespace from then on.
@@ -119,7 +127,7 @@ impl Site {
     }
 }
 
-fn spot(target: &Resolved, point: Option<Point>) -> Result<(Option<String>, Spot), Diagnostic> {
+fn spot_of(target: &Resolved, point: Option<Point>) -> Result<(Option<String>, Spot), Diagnostic> {
     let name = &target.name;
     let named = |kind: &str, what: &str| Ok((None, Spot::Named(format!("{kind}:{what}"))));
     let wrong = |point: &str, what: &str| Diagnostic::script(format!("`{name}` is {what}, and has no {point}"));

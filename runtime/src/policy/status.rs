@@ -16,7 +16,7 @@ use std::net::IpAddr;
 /// The kernel's.
 pub fn of(enforcer: &Enforcer, life: &Life, guarded: &BTreeSet<IpAddr>) -> Result<Value, Diagnostic> {
     let now = sys::monotonic();
-    let left = |time: Option<u64>| time.map(|time| time.saturating_sub(now) / 1_000_000);
+    let left = |time: Option<u64>| life.state().and(time).map(|time| time.saturating_sub(now) / 1_000_000);
     let counts = enforcer.counts()?;
     Ok(json!({
         "place": enforcer.place().to_string(),
@@ -71,9 +71,12 @@ pub fn table(status: &Value) -> String {
     if !guarded.is_empty() {
         out += &format!("; never drops {}", guarded.join(", "));
     }
+    if let Some(folder) = status["pinned"].as_str() {
+        out += &format!("; pinned below {folder}");
+    }
     out.push('\n');
     let head = ["rule", "direction", "passed", "bytes", "dropped", "bytes", "would drop", "bytes", "refused"];
-    let mut rows = vec![head.map(str::to_owned)];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     let listed = |key: &str| status[key].as_array().cloned().unwrap_or_default();
     // Of staged policies only what they alone deny is news.
     let staged = listed("staged").into_iter().filter(|rule| rule["would_drop"]["packets"] != 0).map(|mut rule| {
@@ -86,16 +89,27 @@ pub fn table(status: &Value) -> String {
         let word = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
         let [passed, dropped, would] = ["passed", "dropped", "would_drop"].map(pair);
         let ([a, b], [c, d], [e, f]) = (passed, dropped, would);
-        rows.push([word("rule"), word("direction"), a, b, c, d, e, f, number(&rule["refused"])]);
+        rows.push(vec![word("rule"), word("direction"), a, b, c, d, e, f, number(&rule["refused"])]);
     }
-    let widths: Vec<usize> =
-        (0..head.len()).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        out += &format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end());
+    // Whose counters nobody has.
+    if rows.len() == 1 {
+        return out;
     }
+    out.push_str(&aligned(&rows, 2));
     out
+}
+
+/// Rows of as many cells each, the first `texts` of which are no numbers.
+pub fn aligned(rows: &[Vec<String>], texts: usize) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> =
+        (0..columns).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(at, (cell, width))| match at < texts {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }

@@ -6,7 +6,7 @@ use crate::aggregate::bucket;
 use crate::aggregate::cell::Kind;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::map::{self, Shape};
-use crate::plan::{Entry, Output};
+use crate::plan::{Entry, Output, Then};
 
 /// A record begins with the entry's number and four bytes of room.
 pub const RECORD_HEADER: u32 = 8;
@@ -85,6 +85,9 @@ pub fn constants_of(
         ("source", (index as u32).to_ne_bytes().to_vec()),
         ("record_size", record_size.to_ne_bytes().to_vec()),
     ];
+    if let Output::Stream { then: Then::Packets(_), .. } = &entry.output {
+        constants.push(("with_packets", flag(true)));
+    }
     if let Some(Kind::LHist { min, max, step }) = kind {
         constants.push(("lhist_min", min.to_ne_bytes().to_vec()));
         constants.push(("lhist_max", max.to_ne_bytes().to_vec()));

@@ -278,6 +278,8 @@ fn write_happening(out: &mut Writer, happening: &Happening) -> u8 {
         Happening::Signal => 1,
         Happening::CommandEnded => 2,
         Happening::ProcessEnded => 3,
+        // Scripts with policies are not recorded.
+        Happening::Denied(_) | Happening::PoliciesEnded => 4,
     };
     out.byte(over);
     OVER

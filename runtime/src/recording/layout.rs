@@ -181,7 +181,7 @@ pub fn read_kind(from: &mut Reader<'_>) -> Option<Kind> {
 }
 
 /// Counters in the order of the format. New ones come at the end: a reader takes those that it knows.
-fn counters(trust: &mut Trust) -> [&mut u64; 16] {
+fn counters(trust: &mut Trust) -> [&mut u64; 17] {
     [
         &mut trust.seen,
         &mut trust.filtered,
@@ -199,6 +199,7 @@ fn counters(trust: &mut Trust) -> [&mut u64; 16] {
         &mut trust.incomplete,
         &mut trust.left_out,
         &mut trust.missed,
+        &mut trust.limited,
     ]
 }
 

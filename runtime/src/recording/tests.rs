@@ -93,6 +93,7 @@ fn replayed(path: &Path) -> Option<Rest> {
         title: String::new(),
         inlines: false,
         progress: false,
+        enforce: false,
     };
     let mut output = Output::new(Box::new(std::io::sink()), Format::Json, Style::default());
     output.talk = false;

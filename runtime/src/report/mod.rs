@@ -3,10 +3,12 @@
 pub mod graph;
 pub mod histogram;
 pub mod json;
+pub mod packets;
 pub mod plan;
 pub mod policy;
 pub mod printf;
 pub mod profile;
+pub mod rules;
 pub mod stacks;
 pub mod summary;
 pub mod text;

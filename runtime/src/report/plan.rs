@@ -1,8 +1,9 @@
 //! Plans as people read them: what will be attached, what runs in the kernel and what here, and what it takes.
 
+use super::packets;
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
-use crate::expr::Expr;
+use crate::expr::{Expr, Node, Operator};
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
 use crate::plan::{self, Entry, Output, Setting, Source, Then};
 use crate::prepare::{Prepared, Restrict, Unit};
@@ -70,8 +71,12 @@ fn filters(entry: &Entry, restrict: &Restrict) -> String {
     };
     let cgroup = restrict.cgroup.map(|(id, _)| format!("cgroup {id} or below"));
     let comm = restrict.comm.as_ref().map(|comm| format!("comm == {comm:?}"));
-    let own = entry.filter.as_ref().map(ToString::to_string);
-    pid.into_iter().chain(cgroup).chain(comm).chain(own).collect::<Vec<_>>().join(" and ")
+    let others: Vec<String> = pid.into_iter().chain(cgroup).chain(comm).collect();
+    let own = entry.filter.as_ref().map(|own| match &*own.node {
+        Node::Binary(Operator::Or, ..) if !others.is_empty() => format!("({own})"),
+        _ => own.to_string(),
+    });
+    others.into_iter().chain(own).collect::<Vec<_>>().join(" and ")
 }
 
 /// The whole plan of one entry. `code`: with the instructions of the slots.
@@ -109,11 +114,13 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
             line(&mut out, "kernel", &format!("fields {}   {code} instructions", list.join(", ")));
             line(&mut out, "ring", &format!("{} B a record, in the ring buffer of the session", prepared.record_size));
             let here = match then {
-                Then::Each => "each event to the closure",
-                Then::Print => "each event printed, columns aligned",
-                Then::Printf(_) => "each event printed by its format",
+                Then::Each => "each event to the closure".to_owned(),
+                Then::Print => "each event printed, columns aligned".to_owned(),
+                Then::Printf(_) => "each event printed by its format".to_owned(),
+                Then::Packets(packets::Wish { file: Some(file), .. }) => format!("packets to `{file}`, in pcapng"),
+                Then::Packets(_) => "each packet printed as a flow".to_owned(),
             };
-            line(&mut out, "here", here);
+            line(&mut out, "here", &here);
         }
         output => {
             if !entry.key.is_empty() {

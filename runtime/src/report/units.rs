@@ -166,6 +166,14 @@ pub fn show<'a>(value: &'a Value, column: Option<&ColumnType>, names: &dyn Names
     }
 }
 
+/// A number as it is shown where it stands for something.
+pub fn named(number: i64, show: Show, names: &dyn Names) -> String {
+    match integer(number.into(), number as u64, show, names) {
+        Shown::Text(text) => text.into_owned(),
+        _ => number.to_string(),
+    }
+}
+
 fn integer(value: i128, bits: u64, show: Show, names: &dyn Names) -> Shown<'static> {
     let name = match show {
         Show::Decimal | Show::Duration | Show::Stack(_) => None,

@@ -28,6 +28,7 @@ pub fn call(function: Function, arguments: &[Expr], expr: &Expr, scope: &Scope) 
                 .help("in_cidr(sock(args.sk).daddr, \"10.0.0.0/8\")")
                 .at(expr.position)),
         },
+        Function::Tcpdump => network::tcpdump(first, expr, scope),
         Function::Ntop => ip(first, scope).map_err(|error| error.at(expr.position)),
         Function::Ntohs => swapped(Size::B2, first, scope),
         Function::Ntohl => swapped(Size::B4, first, scope),

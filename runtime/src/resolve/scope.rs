@@ -1,7 +1,7 @@
 //! What names mean at one attach point, and what an expression comes to there. Pure data; no privilege.
 
 use crate::aggregate::column::{BytesShow, Show, StackShow};
-use crate::slot::ir::{Int, Memory, Path, PidNamespace, Place, Test, Text};
+use crate::slot::ir::{Int, Memory, Packets, Path, PidNamespace, Place, Test, Text};
 use crate::types::{KernelTypes, Type};
 use std::rc::Rc;
 
@@ -151,6 +151,8 @@ pub struct Scope {
     pub caller: Option<Int>,
     /// Is there a current task that the event has to do with? Packets have none.
     pub has_task: bool,
+    /// How the program has the frame that it meets; `None` where it meets none.
+    pub packets: Option<Packets>,
     /// Where `str()` and `buf()` look.
     pub memory: Memory,
     /// `probe`

@@ -97,10 +97,23 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
         ("printf", "column") => ("fields", "comm, pid"),
         ("by" | "fields", _) => ("1 to 8 fields", "comm, pid"),
         ("param", "name") => ("a name", "\"top\""),
+        ("policy", "point") => ("a point", "\"tc\""),
+        ("policy", "name") => ("a name", "\"eth0\""),
+        (_, "[name, …]") => ("a list of names", "[\"eth0\", \"eth1\"]"),
+        ("import_policy", "path") => ("a file's name", "\"web.yaml\""),
+        (_, "inventory") => ("a file's name", "\"endpoints.yaml\""),
+        (_, "#{ field: value }") => ("a map", "#{ src: \"10.0.0.0/8\", proto: \"tcp\", dport: 22 }"),
+        (_, "action") => ("a text", "\"deny\""),
+        (_, "#{ direction: action }") => ("a map", "#{ ingress: \"deny\" }"),
+        (_, "word") => ("a text", "\"audit\""),
+        ("guard", _) => ("a text", "\"192.0.2.7\""),
+        (_, "|denial| …") => ("a closure", "|denial| print(denial)"),
         ("param", "value") => ("a value", "10"),
         ("template", "name") => ("a name", "\"runqlat\""),
         ("starts_with", "text") => ("a field", "comm"),
         ("print" | "printf" | "format", "value") => ("a value", "7"),
+        ("tcpdump", _) => ("a text", "\"tcp port 80\""),
+        ("pcapng", "path") => ("a file's name", "\"out.pcapng\""),
         (_, "path") => ("a file's name", "\"cpu.svg\""),
         (_, "settings") => ("a map", "#{ title: \"noon\" }"),
         (_, "table") => ("a table", "before"),
@@ -149,7 +162,7 @@ fn parameter(function: &str, method: bool, name: &'static str) -> Parameter {
 
 /// Types with methods of ours.
 pub fn has_methods(type_name: &str) -> bool {
-    matches!(type_name, "probe" | "table" | "row" | "histogram" | "unsigned")
+    matches!(type_name, "probe" | "table" | "row" | "histogram" | "unsigned" | "policy" | "report")
 }
 
 /// Rhai's name of a type in the user's words.
@@ -163,6 +176,8 @@ pub fn in_words(type_name: &str) -> &str {
         "map" => "a map",
         "()" => "nothing",
         "probe" => "a chain",
+        "policy" => "a policy",
+        "report" => "a report",
         "table" => "a table",
         "histogram" => "a histogram",
         "row" => "a row",

@@ -42,7 +42,13 @@ fn now(context: &NativeCallContext, probe: &Probe) -> Fallible<Table> {
 }
 
 fn write(table: &Table, names: &Names, path: &str) -> Result<(), Diagnostic> {
-    std::fs::write(path, text(table, names))
+    save(path, &text(table, names))
+}
+
+/// # Errors
+/// A machine diagnostic: the file cannot be written.
+pub fn save(path: &str, text: &str) -> Result<(), Diagnostic> {
+    std::fs::write(path, text)
         .map_err(|error| Diagnostic::machine(format!("failed to write `{path}`: {}", load::text(&error))).span(path))
 }
 
@@ -91,7 +97,7 @@ fn columns(value: &Measure) -> Vec<(&'static str, String)> {
     }
 }
 
-fn line(cells: impl Iterator<Item = String>) -> String {
+pub fn line(cells: impl Iterator<Item = String>) -> String {
     let quoted = |cell: String| match cell.contains(['"', ',', '\n', '\r']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
         false => cell,

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::modules::{Imports, Resolver};
-use super::{csv, event, fields, functions, graphs, params, probe, run, settings, values};
+use super::{csv, event, fields, functions, graphs, params, policies, probe, run, settings, values, verdicts};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
@@ -53,11 +53,14 @@ impl Runner {
         values::register(&mut engine);
         event::register(&mut engine);
         graphs::register(&mut engine);
+        super::packets::register(&mut engine);
         params::register(&mut engine, &host);
         probe::register(&mut engine, &host);
         functions::register(&mut engine, &host);
         settings::register(&mut engine);
         csv::register(&mut engine);
+        policies::register(&mut engine, &host);
+        verdicts::register(&mut engine);
         for (name, finish) in [(FINISH, run::finish as fn(&NativeCallContext, &Rc<Host>) -> _), (END, run::end)] {
             let own = host.clone();
             engine.register_fn(name, move |context: NativeCallContext| finish(&context, &own));
@@ -71,6 +74,7 @@ impl Runner {
     /// # Errors
     /// A diagnostic with its position in the script.
     pub fn run(&mut self, script: &Script) -> Result<(), Diagnostic> {
+        self.host.script.replace(script.name.clone());
         let ast = self
             .engine
             .compile_with_scope(&self.scope, &*script.text)

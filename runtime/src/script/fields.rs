@@ -4,6 +4,7 @@ use super::host::{Fallible, Host, called, place, raise};
 use crate::attach_point::ALTERNATIVES;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node, Operator};
+use crate::network::filter::Filter;
 use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext, Position};
 use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
@@ -234,6 +235,16 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             Field(Expr::new(Node::Call(function, vec![Expr::int(depth.into())]), called(&context)))
         });
     }
+    engine.register_fn("tcpdump", |context: NativeCallContext, text: ImmutableString| -> Fallible<Field> {
+        // Said where it is written, not where it is used.
+        match Filter::parse(&text) {
+            Ok(_) => {
+                let text = vec![Expr::new(Node::Text(text.to_string()), None)];
+                Ok(Field(Expr::new(Node::Call(Function::Tcpdump, text), called(&context))))
+            }
+            Err(fault) => raise(fault.diagnostic(&text), context.call_position()),
+        }
+    });
     for function in [Function::StartsWith, Function::InCidr] {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field, text: ImmutableString| {
             call(function, field, Some(Expr::new(Node::Text(text.to_string()), None)), &context)

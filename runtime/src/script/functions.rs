@@ -4,7 +4,7 @@ use super::fields::{self, Field};
 use super::host::{Closure, Fallible, Host, Mode, called, raise};
 use super::probe::not_a_duration;
 use super::{run, values};
-use crate::aggregate::column::{NoNames, Value};
+use crate::aggregate::column::{NoNames, Show, Value};
 use crate::diagnostic::Diagnostic;
 use crate::recording::frame::Clock;
 use crate::report::{printf, units};
@@ -64,13 +64,31 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_fn("sleep", move |context: NativeCallContext, _: INT| awake(&context));
     engine.register_fn("sleep", move |context: NativeCallContext, _: FLOAT| awake(&context));
     formats(engine, host);
+    named(engine, host);
     let own = host.clone();
     engine.register_fn("now", move || Duration::from_nanos(own.tape.clock().nanos).as_secs_f64() as FLOAT);
     // Local time of day, as log files have it.
     let own = host.clone();
     engine.register_fn("time", move || time_of_day(own.tape.clock()));
     engine.register_fn("duration", |nanos: INT| units::duration(nanos.into()));
+    engine.register_fn("duration", |nanos: FLOAT| units::duration(nanos.round() as i128));
+    engine.register_fn("bytes", |count: FLOAT| units::bytes(count.round() as u64));
     engine.register_fn("bytes", |count: INT| units::bytes(u64::try_from(count).unwrap_or(0)));
+}
+
+/// Names for numbers that a closure got, spelled as the kernel expressions of the same meaning.
+fn named(engine: &mut Engine, host: &Rc<Host>) {
+    let shows = [
+        ("strerror", Show::Errno),
+        ("signal_name", Show::Signal),
+        ("syscall_name", Show::Syscall),
+        ("user_name", Show::User),
+        ("cgroup_path", Show::Cgroup),
+    ];
+    for (name, show) in shows {
+        let names = host.names.clone();
+        engine.register_fn(name, move |number: INT| units::named(number, show, &*names));
+    }
 }
 
 fn duration(context: &NativeCallContext, text: &str) -> Fallible<Duration> {

@@ -5,6 +5,7 @@ use super::modules;
 use super::names::Names;
 use super::output::Output;
 use super::params::Params;
+use super::policies::Said;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::feed::Values;
@@ -94,6 +95,8 @@ pub struct Settings {
     pub inlines: bool,
     /// Say each second how far a run is.
     pub progress: bool,
+    /// Policies may drop packets, if the script asks for it.
+    pub enforce: bool,
 }
 
 /// A command that waits to be let go once everything is attached.
@@ -103,7 +106,10 @@ pub struct Command {
 
 pub struct Host {
     pub settings: Settings,
+    /// What the script that was started is called.
+    pub script: RefCell<String>,
     pub chains: RefCell<Vec<Chain>>,
+    pub policies: RefCell<Vec<Said>>,
     pub timers: RefCell<Vec<(Duration, Closure)>>,
     pub at_end: RefCell<Vec<Closure>>,
     /// What runs now: one session at a time in a script, one for each job where somebody types.
@@ -154,7 +160,9 @@ impl Host {
         names.inlines.set(settings.inlines);
         Rc::new(Host {
             settings,
+            script: RefCell::default(),
             chains: RefCell::default(),
+            policies: RefCell::default(),
             timers: RefCell::default(),
             at_end: RefCell::default(),
             active: RefCell::default(),
@@ -203,6 +211,14 @@ impl Host {
             self.ended.set(status);
         }
         self.ended.get().is_some()
+    }
+
+    /// The command line that starts this script with an option more.
+    pub fn again(&self, option: &str) -> String {
+        match self.script.borrow().as_str() {
+            "-e" => format!("sudo skep {option} -e '…'"),
+            name => format!("sudo skep run {name} {option}"),
+        }
     }
 
     /// Adds a chain; its number is its handle.

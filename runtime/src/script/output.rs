@@ -1,6 +1,7 @@
 //! Output: everything that a script shows, as text or as JSON lines. A reader that goes away ends the run, quietly.
 
 use super::names::Names;
+use super::verdicts::Verdicts;
 use crate::aggregate::column::{ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::interactive::screen::{Lines, Screen};
@@ -81,6 +82,17 @@ impl Output {
         }
     }
 
+    /// Lines that are whole already.
+    pub fn lines(&mut self, lines: &str) {
+        let result = self.out.write_all(lines.as_bytes());
+        self.done(result);
+    }
+
+    /// Whoever read what the run writes has gone.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// What the script printed.
     pub fn print(&mut self, text: &str) {
         let result = match self.format {
@@ -94,6 +106,15 @@ impl Output {
         let result = match self.format {
             Format::Text => report::text::table(&mut self.out, table, names, &self.style),
             Format::Json => report::json::line(&mut self.out, &report::json::table(table, names)),
+        };
+        self.done(result);
+    }
+
+    /// What policies have done.
+    pub fn verdicts(&mut self, verdicts: &Verdicts) {
+        let result = match self.format {
+            Format::Text => self.out.write_all(verdicts.text().as_bytes()),
+            Format::Json => report::json::line(&mut self.out, &verdicts.json()),
         };
         self.done(result);
     }
@@ -170,6 +191,7 @@ impl Output {
             let counts = [
                 ("seen", trust.seen),
                 ("filtered", trust.filtered),
+                ("limited", trust.limited),
                 ("counted", trust.counted),
                 ("delivered", trust.delivered),
                 ("lost", trust.lost()),

@@ -52,6 +52,10 @@ pub const SECTIONS: &[Section] = &[
                 "in_cidr(address, cidr)",
                 "a condition: an IP address is in this prefix, such as `\"10.0.0.0/8\"`; `sock(args.sk).daddr == \"10.1.2.3\"` for one alone",
             ),
+            (
+                "tcpdump(\"filter\")",
+                "a condition on the frame, in the words of tcpdump: `.filter(tcpdump(\"tcp and dst port 80\"))`; for `tc:`, `xdp:` and templates `flows` and `capture` (docs/captures.md)",
+            ),
             ("ntop(bytes)", "4 or 16 bytes as an IP address: `ntop(args.daddr)`"),
             ("ntohs(number)", "16 bits from network order: `ntohs(args.dport)`"),
             ("ntohl(number)", "32 bits from network order"),
@@ -74,7 +78,10 @@ pub const SECTIONS: &[Section] = &[
                 "usym(address)",
                 "an address shown as a symbol of the process that the event was in: `main+0x1c`; without symbols `libc.so.6+0x2a1b4`",
             ),
-            ("strerror(number)", "an error number, shown by name: `ENOENT`"),
+            (
+                "strerror(number)",
+                "an error number, shown by name: `ENOENT`; so do the next four, of numbers in closures too",
+            ),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
             ("cgroup_path(number)", "a control group's id, shown as its path"),
@@ -123,6 +130,12 @@ pub const SECTIONS: &[Section] = &[
     (
         "Events (here)",
         &[
+            (".packets()", "of template `capture`: packets, each a line as `skep observe` prints flows"),
+            (
+                ".pcapng(path)",
+                "of template `capture`: packets into a file that Wireshark reads; `\"-\"`: standard output",
+            ),
+            (".first(n)", "of packets: ends the run when there are so many"),
             (".each(|e| …)", "calls the closure with each event; its fields are `e.comm`, `e.filename`, …"),
             (".printf(format, column, …)", "prints each event: `%-16s %6d %x %5.1f`"),
         ],
@@ -197,6 +210,48 @@ pub const SECTIONS: &[Section] = &[
         ],
     ),
     (
+        "Policies: which packets may pass",
+        &[
+            (
+                "policy(point, name)",
+                "rules for packets of an interface at `\"xdp\"` (ingress) or `\"tc\"` (both directions), or of a `\"cgroup\"`; see docs/enforcement.md",
+            ),
+            ("policy(point, [name, …])", "the same rules for several"),
+            ("import_policy(path)", "the policies of a YAML file: `skep policy check` says what they mean"),
+            ("import_policy(path, inventory)", "with the file that says who is who"),
+            (
+                ".deny(#{ field: value })",
+                "a rule; its fields are those of YAML: `#{ src: \"10.0.0.0/8\", proto: \"tcp\", dport: 22 }`; without a `name` it is called by what it says",
+            ),
+            (".allow(#{ field: value })", "a rule; with `rate: \"100/s\"` what is beyond is dropped"),
+            (".otherwise(action)", "what befalls what no rule is about: `\"allow\"` unless said, or `\"deny\"`"),
+            (".otherwise(#{ direction: action })", "the same for `ingress` and `egress` by themselves"),
+            (
+                ".mode(word)",
+                "`\"audit\"` unless said: what would be dropped is counted, and passes; `\"enforce\"` takes `--enforce` on the command line too",
+            ),
+            (".ttl(time)", "ends by itself after this time, however long the run is"),
+            (
+                ".confirm_within(time)",
+                "goes back to the audit by itself unless `skep policy confirm PLACE` comes in time",
+            ),
+            (".guard(address)", "is never dropped, as the other end of the own session is not"),
+        ],
+    ),
+    (
+        "Reports of policies",
+        &[
+            (
+                "for row in report { … }",
+                "of what `.run(…)` of a policy gives: `row.rule`, `row.direction`, `row.verdict` (passed, dropped, would drop, refused, none), `row.packets`, `row.bytes`, `row.place`",
+            ),
+            (
+                ".each(|denial| …)",
+                "calls the closure with some of the denials while a policy runs: at most one a rule and tick of the clock; `denial.src`, `dst`, `proto`, `port`, `bytes`, `rule`, `verdict`, `direction`, `place`",
+            ),
+        ],
+    ),
+    (
         "Texts, numbers, time",
         &[
             ("print(value)", "a line; values print as they are shown at the end"),
@@ -239,6 +294,14 @@ const SOCKETS: &str = "\n## Sockets and packets\n\n\
     \"ESTABLISHED\" and in_cidr(sock(args.sk).daddr, \"10.0.0.0/8\")).by(sock(args.sk).daddr)`. All of it is read in the kernel.\n\
     An address is of either family; what has none reads as `::`, and a number that cannot be read as 0. Each member of a\n\
     packet costs a handful of reads: filter by a socket where there is one.\n";
+
+const POLICIES: &str = "\n## What a policy of a script does\n\n\
+    `.run()`, `.run(time)`, `.named(…)`, `.value()`, `.quiet()` and `run()` are those of chains, and policies run beside\n\
+    chains: `run(\"10m\")` begins and ends all of them together. A time of the run is a time to live too: programs keep it\n\
+    by themselves. `.named(…)` before the rules names those that have no name. `.value()` and what `.run(…)` gives is a\n\
+    report: `.rows()`, `.sort_by(…)`, `.top(…)`, `.len()`, `.json()` and `.csv(path)` are those of tables; nobody who took\n\
+    it, and it is printed at the end as `skep policy status` prints it. `status`, `enforce`, `confirm` and `rollback` reach\n\
+    a script's policies too. A session has none of its own.\n";
 
 const COMPLETE: &str = "\n## How complete a result is\n\n\
     The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
@@ -293,6 +356,7 @@ pub fn markdown() -> String {
         }
     }
     out += PROCESSES;
+    out += POLICIES;
     out += COMPLETE;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {
@@ -330,6 +394,7 @@ mod tests {
             title: String::new(),
             inlines: false,
             progress: false,
+            enforce: false,
         };
         let output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());
         let host = Host::new(settings, Params::default(), output, None);

@@ -3,25 +3,29 @@
 mod recorded;
 
 use super::event::{Event, Schema};
+use super::held::{Held, sites_of};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
-use super::names::Names;
+use super::policies::{Handle, Said};
 use super::probe::Probe;
-use super::values;
-use super::{errors, graphs};
+use super::verdicts::Verdicts;
+use super::{errors, graphs, output, values};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::feed::{Happenings, Values};
 use crate::following::Following;
+use crate::kernel::network::Interface;
 use crate::kernel::{ring, sys};
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
 use crate::recording::Tape;
+use crate::report::packets::Packets;
 use crate::report::printf::Format;
 use crate::session::{self, Session, Shared};
 use crate::stacks::Stacks;
+use crate::template::packets::Place;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::{Cell, RefCell};
@@ -31,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
     let host = &probe.host;
-    run(context, host, vec![probe.chain], time)?;
+    run(context, host, vec![probe.chain], Vec::new(), time)?;
     let chains = host.chains.borrow();
     let chain = &chains[probe.chain];
     match &chain.table {
@@ -43,11 +47,22 @@ pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -
     }
 }
 
-/// Runs every chain that did not run yet, and the timers.
+/// Runs one policy and gives what it has done.
+pub fn policy(context: &NativeCallContext, policy: &Handle, time: Option<Duration>) -> Fallible<Dynamic> {
+    let host = &policy.host;
+    run(context, host, Vec::new(), vec![policy.number], time)?;
+    let policies = host.policies.borrow();
+    let said = &policies[policy.number];
+    let done = said.done.clone().unwrap_or_default();
+    Ok(Dynamic::from(Verdicts::new(done, said.taken.clone())))
+}
+
+/// Runs every chain and policy that did not run yet, and the timers.
 pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>) -> Fallible<()> {
-    let waiting = |(n, chain): (usize, &Chain)| (chain.state == State::Waiting).then_some(n);
-    let chains: Vec<usize> = host.chains.borrow().iter().enumerate().filter_map(waiting).collect();
-    run(context, host, chains, time)
+    let waiting = |(n, state): (usize, State)| (state == State::Waiting).then_some(n);
+    let chains = host.chains.borrow().iter().map(|chain| chain.state).enumerate().filter_map(waiting).collect();
+    let policies = host.policies.borrow().iter().map(|said| said.state).enumerate().filter_map(waiting).collect();
+    run(context, host, chains, policies, time)
 }
 
 /// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
@@ -56,7 +71,8 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
         return raise(unknown.nowhere(), context.call_position());
     }
     if host.exit.get().or(host.ended.get()).is_none() {
-        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting);
+        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting)
+            || host.policies.borrow().iter().any(|said| said.state == State::Waiting);
         let command = host.command.borrow().as_ref().is_some_and(|command| command.release.is_some());
         // Timers alone keep a script alive, unless it ran already as long as it wanted to.
         let timers = !host.timers.borrow().is_empty() && !host.ran.get();
@@ -97,6 +113,22 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
         first = false;
         output.table(&arranged(table, &chain.entry)?, &host.names);
     }
+    let mut policies = host.policies.borrow_mut();
+    while let Some(said) = policies.iter_mut().find(|said| said.done.is_some()) {
+        let (Some(done), mut taken) = (said.done.take(), said.taken.get()) else { break };
+        // Those that ran together have one report.
+        for other in policies.iter_mut().filter(|other| other.done.as_ref().is_some_and(|its| Rc::ptr_eq(its, &done))) {
+            other.done = None;
+            taken |= other.taken.get();
+        }
+        if !taken && !done.is_empty() {
+            if !first {
+                output.gap();
+            }
+            first = false;
+            output.verdicts(&Verdicts::new(done, Rc::default()));
+        }
+    }
     Ok(())
 }
 
@@ -121,7 +153,13 @@ pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, argumen
     }
 }
 
-fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: Option<Duration>) -> Fallible<()> {
+fn run(
+    context: &NativeCallContext,
+    host: &Rc<Host>,
+    chains: Vec<usize>,
+    policies: Vec<usize>,
+    time: Option<Duration>,
+) -> Fallible<()> {
     let position = context.call_position();
     let fail = |diagnostic: Diagnostic| raise::<()>(diagnostic, position);
     if let Some(interactive) = host.interactive.get() {
@@ -151,17 +189,38 @@ fn run(context: &NativeCallContext, host: &Rc<Host>, chains: Vec<usize>, time: O
                 Table::from_entries(session::spec(&chain.entry, &prepared), Vec::<(Vec<u8>, Vec<u64>)>::new())
             });
         }
-        return Ok(());
+        return planned(host, &policies).or_else(fail);
     }
-    match Running::start(host, chains, time, None) {
-        Ok(running) => {
-            let mut driver = Driver { context, host, running };
-            let outcome = driver.drive();
-            let closed = driver.running.close(context, host).map(drop);
-            outcome.and(closed)
-        }
-        Err(diagnostic) => fail(diagnostic),
+    if let (Some(policy), true) = (policies.first(), !matches!(host.tape, Tape::Off)) {
+        let error = Diagnostic::script("policies are neither recorded nor replayed: they act on packets as they come");
+        return fail(error.help("skep run SCRIPT").at(host.policies.borrow()[*policy].position));
     }
+    let held = match policies.is_empty() {
+        true => None,
+        false => match Held::start(host, policies, time) {
+            Ok(held) => Some(held),
+            Err(diagnostic) => return fail(diagnostic),
+        },
+    };
+    let mut driver = match Running::start(host, chains, time, None) {
+        Ok(running) => Driver { context, host, running, held },
+        Err(diagnostic) => return fail(diagnostic),
+    };
+    let began = driver.begin();
+    let outcome = if began.is_ok() { driver.drive() } else { Ok(()) };
+    let ended = driver.held.take().map_or(Ok(()), |held| held.end(host));
+    let closed = driver.running.close(context, host).map(drop);
+    outcome.and(closed).and(began.and(ended).or_else(fail))
+}
+
+/// Policies that a plan has seen: what would be put where is known, and nothing was done.
+fn planned(host: &Host, policies: &[usize]) -> Result<(), Diagnostic> {
+    let mut said = host.policies.borrow_mut();
+    sites_of(&policies.iter().map(|number| &said[*number]).collect::<Vec<&Said>>())?;
+    for number in policies {
+        said[*number].state = State::Done;
+    }
+    Ok(())
 }
 
 pub fn inside_a_run() -> Diagnostic {
@@ -192,6 +251,9 @@ impl Running {
             return Running::replay(host, chains, player);
         }
         let prepared = chains.iter().map(|chain| host.prepare(*chain)).collect::<Result<Vec<_>, _>>()?;
+        if host.tape.recorder().is_some() {
+            recorded::check(&host.chains.borrow(), &chains)?;
+        }
         let stacks = host.stacks(&prepared)?;
         let mut consumers = Vec::with_capacity(chains.len());
         for (chain, prepared) in chains.iter().zip(&prepared) {
@@ -199,7 +261,7 @@ impl Running {
             if prepared.columns.iter().any(|column| column.kind == ColumnKind::USER_SYMBOL) {
                 host.names.watch(host.settings.restrict.pid);
             }
-            consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, &host.names, stacks.as_ref()));
+            consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, host, stacks.as_ref())?);
         }
         let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
         let happenings = Happenings::Live { pump, recorder: host.tape.recorder().cloned() };
@@ -265,10 +327,6 @@ fn attach(
     let session = RefCell::new(Values::Live { session, recorder });
     let active = Rc::new(Active { session, chains: numbers, prepared });
     host.active.borrow_mut().push(active.clone());
-    host.command_end.tell(pump.sender());
-    if let Some(release) = host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
-        host.command_end.of(release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?);
-    }
     Ok((active, pump))
 }
 
@@ -306,17 +364,33 @@ struct Consumer {
     delivered: u64,
     /// Its records are samples that the session counts.
     counts: bool,
+    /// Its records are packets.
+    packets: Option<Packets>,
 }
 
 impl Consumer {
-    fn new(chain: &Chain, prepared: &Prepared, names: &Rc<Names>, stacks: Option<&Rc<Stacks>>) -> Consumer {
+    fn new(
+        chain: &Chain,
+        prepared: &Prepared,
+        host: &Host,
+        stacks: Option<&Rc<Stacks>>,
+    ) -> Result<Consumer, Diagnostic> {
+        let (names, json) = (&host.names, host.output.borrow().format == output::Format::Json);
+        let colour = host.output.borrow().style().colour;
+        let packets = match &chain.entry.output {
+            Output::Stream { then: Then::Packets(wish), .. } => Some(
+                Packets::new(wish, &interfaces(prepared), json, colour)
+                    .map_err(|error| error.at(chain.entry.position))?,
+            ),
+            _ => None,
+        };
         let format = match &chain.entry.output {
             Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
             _ => None,
         };
         let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
         let widths = schema.columns.iter().map(width).collect();
-        Consumer {
+        Ok(Consumer {
             each: chain.each.clone(),
             format,
             schema,
@@ -324,7 +398,8 @@ impl Consumer {
             headed: Cell::new(false),
             delivered: 0,
             counts: prepared.copies.is_some(),
-        }
+            packets,
+        })
     }
 }
 
@@ -347,9 +422,26 @@ struct Driver<'a> {
     context: &'a NativeCallContext<'a>,
     host: &'a Rc<Host>,
     running: Running,
+    held: Option<Held>,
 }
 
 impl Driver<'_> {
+    /// Everything is attached: policies that ask for it enforce, and the command is let go.
+    fn begin(&mut self) -> Result<(), Diagnostic> {
+        // What is recorded has no command and no policies.
+        let Happenings::Live { pump, .. } = self.running.happenings.get_mut() else { return Ok(()) };
+        let sender = pump.sender();
+        if let Some(held) = &mut self.held {
+            held.hold(self.host, sender);
+        }
+        self.host.command_end.tell(sender);
+        if let Some(release) = self.host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
+            let child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
+            self.host.command_end.of(child);
+        }
+        Ok(())
+    }
+
     /// Until the time is over, a signal comes, the command ends, or the script says so.
     fn drive(&mut self) -> Fallible<()> {
         // What came while programs were loaded has woken nobody.
@@ -381,8 +473,19 @@ impl Driver<'_> {
                     self.host.is_ended();
                     return Ok(());
                 }
+                Happening::Denied(denial) => {
+                    if let Some(held) = &self.held {
+                        held.denied(self.context, self.host, &denial)?;
+                    }
+                }
+                Happening::PoliciesEnded => {
+                    // By a signal perhaps, which they see too.
+                    if self.host.is_ended() || self.running.active.chains.is_empty() {
+                        return Ok(());
+                    }
+                }
             }
-            if self.host.exit.get().is_some() || self.host.output.borrow().closed() {
+            if self.host.exit.get().is_some() || self.host.output.borrow().closed() || self.running.is_enough() {
                 return Ok(());
             }
             if let Some(recorder) = self.host.tape.recorder().filter(|recorder| recorder.is_full()) {
@@ -420,6 +523,10 @@ impl Running {
             if consumer.counts {
                 continue;
             }
+            if let Some(packets) = &mut consumer.packets {
+                packets.take(columns);
+                continue;
+            }
             consumer.delivered += 1;
             if let Some(closure) = &consumer.each {
                 // After `exit()` events are still counted, so that the trust line holds.
@@ -444,7 +551,16 @@ impl Running {
                 }
             }
         }
+        for packets in consumers.iter_mut().filter_map(|consumer| consumer.packets.as_mut()) {
+            show(host, packets.put()).or_else(|error| raise(error, context.call_position()))?;
+        }
         Ok(())
+    }
+
+    /// Is there nothing more that a chain waits for?
+    pub fn is_enough(&self) -> bool {
+        let consumers = self.consumers.borrow();
+        !consumers.is_empty() && consumers.iter().all(|one| one.packets.as_ref().is_some_and(Packets::is_enough))
     }
 
     /// Detaches, delivers what is left, reads the values, and adds up the counters: those of these chains are given.
@@ -478,12 +594,18 @@ impl Running {
             table.ran = Some(ran);
             table
         };
-        let consumers = self.consumers.borrow();
-        for (n, ((chain, consumer), table)) in active.chains.iter().zip(&*consumers).zip(tables).enumerate() {
+        let mut consumers = self.consumers.borrow_mut();
+        for (n, ((chain, consumer), table)) in active.chains.iter().zip(&mut *consumers).zip(tables).enumerate() {
             let trust = closed.trust.get(n).copied().unwrap_or_default();
             let mut chains = host.chains.borrow_mut();
             let chain = &mut chains[*chain];
-            let trust = Trust { delivered: consumer.delivered, ..trust };
+            let mut trust = Trust { delivered: consumer.delivered, ..trust };
+            if let Some(packets) = consumer.packets.take() {
+                trust.delivered = packets.kept;
+                trust.limited += packets.beyond;
+                let shown = show(host, packets.end(&trust));
+                failed = failed.and(shown.or_else(|error| raise(error, position)));
+            }
             if trust.lost() > 0 {
                 host.output.borrow_mut().tell(&behind(chain, &trust));
             }
@@ -507,6 +629,31 @@ impl Running {
     }
 }
 
+/// Lines to where a script prints; none where whoever read has gone.
+fn show(host: &Host, lines: Result<Option<String>, Diagnostic>) -> Result<(), Diagnostic> {
+    let mut output = host.output.borrow_mut();
+    match lines? {
+        Some(lines) => output.lines(&lines),
+        None => output.close(),
+    }
+    Ok(())
+}
+
+/// The interfaces whose packets a chain meets.
+fn interfaces(prepared: &Prepared) -> Vec<Interface> {
+    let attached =
+        prepared.units.iter().flat_map(|unit| &unit.programs).flat_map(|program| &program.attach).filter_map(
+            |attach| match &attach.mechanism {
+                Mechanism::Packets { place: Place::Interface(interface), .. } => Some(interface.clone()),
+                _ => None,
+            },
+        );
+    let mut all: Vec<Interface> = attached.collect();
+    all.sort_by_key(|interface| interface.index);
+    all.dedup();
+    all
+}
+
 /// What a loss means and what helps.
 fn behind(chain: &Chain, trust: &Trust) -> String {
     use crate::report::units::grouped;
@@ -519,7 +666,11 @@ fn behind(chain: &Chain, trust: &Trust) -> String {
             grouped(seen)
         ),
         Output::Stream { then, .. } => {
-            let what = if *then == Then::Each { "`each`" } else { "printing" };
+            let what = match then {
+                Then::Each => "`each`",
+                Then::Packets(_) => "writing",
+                _ => "printing",
+            };
             format!(
                 "warning: {} of {} events dropped: {what}{at} falls behind (filter, aggregate, or a larger --ring)",
                 grouped(trust.lost_ring),

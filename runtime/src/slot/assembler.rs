@@ -68,6 +68,7 @@ pub enum Helper {
     GetCurrentPidTgid = 14,
     GetCurrentUidGid = 15,
     GetCurrentComm = 16,
+    SkbLoadBytes = 26,
     GetStackid = 27,
     GetCurrentTask = 35,
     GetCurrentCgroupId = 80,

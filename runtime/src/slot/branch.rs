@@ -46,7 +46,7 @@ impl Frame {
     }
 
     /// Jumps where the test's outcome is `when`, else goes on behind.
-    fn jump_when(&mut self, test: &Test, when: bool, to: Label) {
+    pub fn jump_when(&mut self, test: &Test, when: bool, to: Label) {
         match test {
             Test::Constant(known) if *known == when => self.code.jump(Insn::goto(0), to),
             Test::Constant(_) => {}
@@ -58,6 +58,7 @@ impl Frame {
             Test::And(tests) => self.list(tests, false, when, to),
             Test::Or(tests) => self.list(tests, true, when, to),
             Test::Not(inner) => self.jump_when(inner, !when, to),
+            Test::Within(inner) => self.within(inner, when, to),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the slot compiler asks of a tree: its range of values, whether it calls a helper, how many registers it wants.
 
-use super::ir::{Arithmetic, Current, Int, Memory, Place, Size, Test, Text};
+use super::ir::{Arithmetic, Current, Int, Memory, Packets, Place, Size, Test, Text};
 
 /// The least and greatest value, read as signed.
 pub fn range(tree: &Int) -> (i64, i64) {
@@ -12,6 +12,7 @@ pub fn range(tree: &Int) -> (i64, i64) {
             let bits = 8 * u32::from(size.bytes());
             if *signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
         }
+        Int::Packet { size, .. } => (0, (1 << (8 * u32::from(size.bytes()))) - 1),
         Int::Current(Current::Pid | Current::Tid | Current::Uid | Current::Gid | Current::Cpu) => (0, u32::MAX.into()),
         Int::Current(Current::PidIn(_) | Current::TidIn(_)) => (0, u32::MAX.into()),
         Int::Current(_) => ANY,
@@ -70,6 +71,7 @@ pub fn calls(tree: &Int) -> bool {
         Int::Current(_) | Int::Stack(_) => true,
         Int::Load { place: Place::Behind { pointer, memory, .. }, .. } => *memory != Memory::Trusted || calls(pointer),
         Int::Load { .. } => false,
+        Int::Packet { at, packets, .. } => *packets == Packets::Buffers || calls(at),
         Int::Swap { inner, .. } => calls(inner),
         Int::Binary { left, right, .. } => calls(left) || calls(right),
         Int::Truth(test) => test_calls(test),
@@ -85,7 +87,7 @@ fn test_calls(tree: &Test) -> bool {
         Test::TextIs { text: Text::Context { .. } | Text::Event { .. }, .. } => false,
         Test::TextIs { .. } | Test::TextsEqual { .. } => true,
         Test::And(tests) | Test::Or(tests) => tests.iter().any(test_calls),
-        Test::Not(test) => test_calls(test),
+        Test::Not(test) | Test::Within(test) => test_calls(test),
     }
 }
 
@@ -97,6 +99,8 @@ pub fn weight(tree: &Int) -> u32 {
             (l, r) => l.max(r),
         },
         Int::Load { place: Place::Behind { pointer, .. }, .. } => weight(pointer),
+        // A frame's bounds take one register more.
+        Int::Packet { at, .. } => weight(at).max(3),
         Int::Swap { inner, .. } => weight(inner),
         Int::Choose { yes, no, .. } => weight(yes).max(weight(no)),
         Int::Let { value, body } => weight(value).max(weight(body)),

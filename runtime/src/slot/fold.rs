@@ -33,6 +33,7 @@ pub fn int(tree: &Int) -> Int {
             Int::Load { place, size: *size, signed: *signed }
         }
         Int::Load { .. } => tree.clone(),
+        Int::Packet { at, size, packets } => Int::Packet { at: Box::new(int(at)), size: *size, packets: *packets },
         Int::Truth(inner) => match test(inner) {
             Test::Constant(known) => Int::Constant(u64::from(known)),
             inner => Int::Truth(Box::new(inner)),
@@ -97,6 +98,10 @@ pub fn test(tree: &Test) -> Test {
             Test::Constant(known) => Test::Constant(!known),
             Test::Not(inner) => *inner,
             inner => Test::Not(Box::new(inner)),
+        },
+        Test::Within(inner) => match test(inner) {
+            Test::Constant(known) => Test::Constant(known),
+            inner => Test::Within(Box::new(inner)),
         },
         Test::TextIs { text, literal, prefix } => match (literal.len(), capacity(text)) {
             (0, Some(0)) => Test::Constant(true),

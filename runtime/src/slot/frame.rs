@@ -57,6 +57,8 @@ pub struct Frame {
     left: [usize; INPUTS],
     usage: [Usage; INPUTS],
     called: bool,
+    /// Where a test of a packet goes that ends before what is asked for.
+    pub beyond: Option<Label>,
     /// Where on the stack the values of `Let` are, the innermost last.
     pub bound: Vec<i16>,
     depth: usize,
@@ -73,6 +75,7 @@ impl Frame {
             left: [usize::MAX; INPUTS],
             usage: Default::default(),
             called: false,
+            beyond: None,
             bound: Vec::new(),
             depth: 0,
             deepest: 0,

@@ -61,6 +61,7 @@ impl Frame {
                 self.code.emit(Insn::load(Size::B8, reg, FRAME, slot.expect("a `Let` is around it")));
                 reg
             }
+            Int::Packet { at, size, packets } => self.packet(at, *size, *packets, wish),
             Int::Stack(of) => self.stack(*of),
         }
     }

@@ -45,6 +45,15 @@ pub enum Memory {
     User,
 }
 
+/// How a program has the packets that it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Packets {
+    /// At tc: `struct __sk_buff`.
+    Buffers,
+    /// At XDP: `struct xdp_md`.
+    Frames,
+}
+
 /// Where an integer lies. Offsets in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -147,6 +156,12 @@ pub enum Int {
     },
     /// The value of the `Let` around it: 0 is the innermost one.
     Bound(usize),
+    /// Bytes of the packet, in its order; within a [`Test::Within`] only.
+    Packet {
+        at: Box<Int>,
+        size: Size,
+        packets: Packets,
+    },
     /// The number under which the kernel keeps the current call chain: see [`super::stack`].
     Stack(StackOf),
 }
@@ -194,6 +209,8 @@ pub enum Test {
     And(Vec<Test>),
     Or(Vec<Test>),
     Not(Box<Test>),
+    /// A test of a packet's bytes: false, whatever is turned around inside, where one of them is not there.
+    Within(Box<Test>),
 }
 
 /// Where a NUL-terminated text lies.

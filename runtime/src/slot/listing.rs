@@ -3,8 +3,9 @@
 use super::assembler::{ALU32, ALU64, BY_REG, CALL, CONSTANT64, EXIT, Helper, Insn, JUMP, JUMP32, TO_BIG_ENDIAN};
 use std::fmt;
 
-const HELPER_NAMES: [(Helper, &str); 16] = [
+const HELPER_NAMES: [(Helper, &str); 17] = [
     (Helper::MapLookupElem, "map_lookup_elem"),
+    (Helper::SkbLoadBytes, "skb_load_bytes"),
     (Helper::GetStackid, "get_stackid"),
     (Helper::KtimeGetNs, "ktime_get_ns"),
     (Helper::GetSmpProcessorId, "get_smp_processor_id"),

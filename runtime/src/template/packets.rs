@@ -7,6 +7,7 @@ use crate::kernel::network::{Hook, Interface};
 use crate::plan::Setting;
 use crate::points::{Mechanism, packets};
 use crate::prepare::{Attach, Load, Program};
+use crate::slot::ir::Packets;
 use skep_templates::manifest::Manifest;
 use std::path::PathBuf;
 
@@ -90,6 +91,26 @@ pub fn programs(
     Ok(Some(programs))
 }
 
+/// How a program of this hook has whole frames there; `None` where there are none.
+pub fn frames(hook: Hook, place: &Place) -> Option<Packets> {
+    match place {
+        Place::Interface(interface) if interface.ethernet => hook.packets(),
+        _ => None,
+    }
+}
+
+/// How all programs have whole frames; `None`: one meets none.
+pub fn all_frames(programs: &[Program]) -> Option<Packets> {
+    let mut found = None;
+    for attach in programs.iter().flat_map(|program| &program.attach) {
+        match &attach.mechanism {
+            Mechanism::Packets { hook, place } => found = Some(frames(*hook, place)?),
+            _ => return None,
+        }
+    }
+    found
+}
+
 /// As an attach point spells it.
 pub fn shown(hook: Hook, place: &Place) -> String {
     let (kind, direction) = match hook {
@@ -148,6 +169,9 @@ fn places(manifest: &Manifest, settings: Settings<'_>) -> Result<Vec<Place>, Dia
                 .at(at))
         }
         (Some((names, at)), None) => packets::matching(names).map_err(|error| error.at(at)),
+        (None, None) if manifest.parameters.iter().all(|one| one.kind.as_deref() != Some(CGROUP)) => {
+            Err(Diagnostic::script("packets of which interface?").help("interface: \"eth0\", or \"veth*,lo\""))
+        }
         (None, path) => {
             let (path, at) = path.unwrap_or(("/", None));
             Ok(vec![packets::cgroup(path).map_err(|error| error.at(at))?])

@@ -3,7 +3,7 @@
 //! Exact counts need system calls that neither the loader nor Rust's start makes by itself (`getpgid`, `getppid`), or a
 //! `stop` first: the process then waits, started and quiet, until somebody has attached and sends SIGCONT.
 
-use skep_tests::peers;
+use skep_tests::{calls, peers};
 use std::ffi::CString;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
@@ -356,6 +356,6 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
         }
         "pause" => pause(n as usize),
         "sleep" => std::thread::sleep(Duration::from_millis(n as u64)),
-        _ => panic!("no verb `{verb}`\n{VERBS}"),
+        _ => assert!(calls::act(verb, n, word), "no verb `{verb}`\n{VERBS}\n{}", calls::VERBS),
     }
 }

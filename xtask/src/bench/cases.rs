@@ -39,7 +39,7 @@ impl Case {
                 words.extend(["-e".to_owned(), self.bpftrace.clone()]);
                 words
             }
-            Tool::Perf | Tool::Profile | Tool::Empty => return None,
+            Tool::Perf | Tool::Profile | Tool::Empty | Tool::XdpFilter | Tool::Nftables => return None,
             Tool::C if !programs.has_c => return None,
             Tool::C => {
                 let mut words = vec![programs.built("tracer").to_string_lossy().into_owned()];

@@ -165,7 +165,7 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
             command.extend(["-e".to_owned(), script]);
             spend(programs, milliseconds, &text, &command)
         }
-        Tool::C | Tool::Empty => Err(format!("{} draws no graphs", tool.name())),
+        Tool::C | Tool::Empty | Tool::XdpFilter | Tool::Nftables => Err(format!("{} draws no graphs", tool.name())),
     }
 }
 

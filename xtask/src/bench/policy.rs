@@ -1,4 +1,5 @@
-//! What a policy costs each packet, by BPF_PROG_TEST_RUN, beside an empty program and look-ups that are written by hand.
+//! What a policy costs each packet, by BPF_PROG_TEST_RUN, beside an empty program, look-ups that are written by hand,
+//! xdp-filter and nftables.
 //! The measuring is done by an example of the runtime, which can load programs; here it is built, run and read.
 
 use super::programs::{Programs, Tool};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// As its own column: what the measuring itself takes is in all of them.
-const TOOLS: [Tool; 3] = [Tool::Skep, Tool::C, Tool::Empty];
+const TOOLS: [Tool; 5] = [Tool::Skep, Tool::C, Tool::Empty, Tool::XdpFilter, Tool::Nftables];
 
 /// Builds the example for release.
 ///
@@ -33,7 +34,7 @@ pub fn build(root: &Path, target: &Path) -> Result<PathBuf, String> {
 pub fn measure(programs: &Programs, example: &Path, repetitions: u32) -> Result<Vec<Row>, String> {
     let object = programs.built("policy.bpf.o");
     let mut command = Command::new("unshare");
-    command.arg("--net").arg(example).arg(&object).arg(repetitions.to_string());
+    command.args(["--net", "--mount"]).arg(example).arg(&object).arg(repetitions.to_string());
     let output = command.output().map_err(|error| format!("unshare: {error}"))?;
     if !output.status.success() {
         return Err(format!("{}: {}", example.display(), String::from_utf8_lossy(&output.stderr).trim()));
@@ -66,11 +67,16 @@ fn rows(text: &str) -> Vec<Row> {
             ("load", case) if case.starts_with("100000 ") => vec![Goal::Below(1_000.0)],
             ("random", case) if case.starts_with("100000 CIDRs") => vec![Goal::AtMost(0.25, Tool::C)],
             ("random", case) if case.contains("CIDRs") => vec![Goal::AtMost(1.3, Tool::C)],
+            ("denied" | "passed", _) if by_tool.contains_key(&Tool::XdpFilter) => {
+                vec![Goal::AtMost(1.0, Tool::XdpFilter)]
+            }
+            ("live", _) => vec![Goal::AtMost(1.0, Tool::Nftables)],
             _ => Vec::new(),
         };
         let what = match kind.as_str() {
             "load" => format!("{case}: from rules to attached"),
             "random" => format!("{case}: random sources, half of them denied"),
+            "live" => format!("{case}: random sources, all denied, live frames"),
             _ => format!("{case}: one source, {kind}"),
         };
         let cells = TOOLS.map(|tool| (tool, of(tool))).to_vec();

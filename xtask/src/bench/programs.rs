@@ -16,6 +16,10 @@ pub enum Tool {
     Profile,
     /// An XDP program that does nothing.
     Empty,
+    /// Of xdp-tools.
+    XdpFilter,
+    /// A set at the ingress of an interface.
+    Nftables,
 }
 
 impl Tool {
@@ -37,6 +41,8 @@ impl Tool {
             Tool::Perf => "perf",
             Tool::Profile => "profile",
             Tool::Empty => "empty",
+            Tool::XdpFilter => "xdp-filter",
+            Tool::Nftables => "nftables",
         }
     }
 }
@@ -116,7 +122,8 @@ impl Programs {
 
     pub fn has(&self, tool: Tool) -> bool {
         match tool {
-            Tool::Skep | Tool::Empty => true,
+            // Of the last two the measuring itself finds out.
+            Tool::Skep | Tool::Empty | Tool::XdpFilter | Tool::Nftables => true,
             Tool::Bpftrace => self.bpftrace.is_some(),
             Tool::C => self.has_c,
             Tool::Perf => version("perf").is_some() && has_inferno(),

@@ -195,7 +195,7 @@ fn interface_that_is_not_there_is_an_error_with_those_that_are() {
     alone(|lo| {
         let error = Interface::named("eth7").expect_err("there is none");
         assert_eq!((error.message.as_str(), error.help.as_deref()), ("no interface `eth7`", Some("it has lo")));
-        let gone = Interface { name: "eth7".into(), index: lo.index + 4711 };
+        let gone = Interface { name: "eth7".into(), index: lo.index + 4711, ..lo.clone() };
         let lets = program(Hook::TcIngress, TC_PASS);
         for way in [TcWay::Any, TcWay::Filter] {
             let error = Attachment::tc(lets.as_fd(), &gone, false, way).expect_err("it is gone");

@@ -247,7 +247,10 @@ fn regex(text: &str) -> Result<Regex, Diagnostic> {
 }
 
 /// A port, or a range of them.
-fn ports(text: &str) -> Result<RangeInclusive<u16>, Diagnostic> {
+///
+/// # Errors
+/// A script diagnostic: it is neither.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, Diagnostic> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (low.parse(), high.parse()) {
         (Ok(low), Ok(high)) if low <= high => Ok(low..=high),

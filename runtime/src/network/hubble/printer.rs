@@ -1,6 +1,7 @@
 //! The printer: flows as lines, records and tables for people, letter for letter as `hubble observe` prints them.
 
 use crate::network::drop_reason::DropReason;
+use crate::network::dropped;
 use crate::network::flow::{AuthType, Endpoint, Flow, MATCH_TYPES, Policy, Service, TranslationPoint, Verdict, event};
 use crate::network::hubble::Response;
 use crate::network::identity::Identity;
@@ -249,7 +250,11 @@ fn kind(flow: &Flow) -> String {
     let sub = flow.event_type.as_ref().map_or(0, |event| event.sub_kind);
     match flow.event() {
         event::TRACE => trace_point(sub),
-        event::DROP => DropReason(sub.try_into().unwrap_or_default()).text().into_owned(),
+        event::DROP => match (DropReason(sub.try_into().unwrap_or_default()), flow.extension(dropped::REASON)) {
+            // The kernel's reason is none of Cilium's.
+            (DropReason::NONE, Some(kernel)) => clean(kernel.as_str().unwrap_or_default()),
+            (reason, _) => reason.text().into_owned(),
+        },
         event::POLICY_VERDICT => {
             let matched = MATCH_TYPES.get(flow.policy_match_type as usize).copied();
             let matched = matched.map_or_else(|| flow.policy_match_type.to_string(), str::to_owned);

@@ -13,7 +13,7 @@ use crate::network::packet::Link;
 use crate::network::time::Time;
 
 pub use read::Reader;
-pub use write::Writer;
+pub use write::{Counts, Writer};
 
 /// A packet as it was captured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ mod option {
     pub const STATISTICS_END: u16 = 3;
     pub const STATISTICS_RECEIVED: u16 = 4;
     pub const STATISTICS_DROPPED: u16 = 5;
+    pub const STATISTICS_PASSED: u16 = 6;
+    pub const STATISTICS_DELIVERED: u16 = 8;
 }
 
 /// Is this the beginning of such a file?

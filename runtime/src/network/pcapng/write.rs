@@ -20,6 +20,17 @@ struct Interface {
     last: Time,
 }
 
+/// What became of the packets of a whole capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub received: u64,
+    pub dropped: u64,
+    /// The filter let them pass.
+    pub passed: u64,
+    /// They are in the file.
+    pub delivered: u64,
+}
+
 /// The body of a block: what is fixed, then options.
 struct Block(Vec<u8>);
 
@@ -82,6 +93,9 @@ impl<W: Write> Writer<W> {
     pub fn packet(&mut self, frame: &Frame) -> io::Result<()> {
         let id = self.interface(frame)?;
         let interface = &mut self.interfaces[id];
+        if interface.received == 0 {
+            interface.first = frame.time;
+        }
         interface.received += 1;
         interface.last = interface.last.max(frame.time);
         let mut block = Block(Vec::with_capacity(frame.data.len() + 96));
@@ -102,7 +116,19 @@ impl<W: Write> Writer<W> {
         block.write(PACKET, &mut self.out)
     }
 
-    fn interface(&mut self, frame: &Frame) -> io::Result<usize> {
+    /// What was written so far is to be seen.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// The number of a frame's interface, which is written down when it comes up first.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn interface(&mut self, frame: &Frame) -> io::Result<usize> {
         let same = |known: &Interface| known.name == frame.interface && known.link == frame.link;
         if let Some(id) = self.interfaces.iter().position(same) {
             return Ok(id);
@@ -125,6 +151,38 @@ impl<W: Write> Writer<W> {
         let (name, link, time) = (frame.interface.clone(), frame.link, frame.time);
         self.interfaces.push(Interface { name, link, received: 0, first: time, last: time });
         Ok(self.interfaces.len() - 1)
+    }
+
+    /// Ends the file with the counts of the whole capture. Of several interfaces nobody knows whose they are: they stand with
+    /// the first.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn end_counted(mut self, counts: &Counts) -> io::Result<W> {
+        if let Some(interface) = self.interfaces.first() {
+            let mut block = Block(Vec::new());
+            block.0.extend(0u32.to_ne_bytes());
+            block.0.extend(Block::time(interface.last));
+            let several = if self.interfaces.len() > 1 { " on all interfaces together" } else { "" };
+            let limited = counts.passed.saturating_sub(counts.delivered + counts.dropped);
+            let comment = format!(
+                "{} seen{several}, {} filtered, {} kept, {limited} limited, {} lost",
+                counts.received,
+                counts.received.saturating_sub(counts.passed),
+                counts.delivered,
+                counts.dropped
+            );
+            block.option(option::COMMENT, comment.as_bytes());
+            block.option(option::STATISTICS_START, &Block::time(interface.first));
+            block.option(option::STATISTICS_END, &Block::time(interface.last));
+            block.option(option::STATISTICS_RECEIVED, &counts.received.to_ne_bytes());
+            block.option(option::STATISTICS_DROPPED, &counts.dropped.to_ne_bytes());
+            block.option(option::STATISTICS_PASSED, &counts.passed.to_ne_bytes());
+            block.option(option::STATISTICS_DELIVERED, &counts.delivered.to_ne_bytes());
+            block.write(STATISTICS, &mut self.out)?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
     }
 
     /// Ends the file; `dropped` tells for an interface how many of its packets are not in it.

@@ -104,7 +104,9 @@ impl ServiceMap {
         let (client, server, port) =
             if answers { (destination, source, from_port) } else { (source, destination, to_port) };
         let begins = match l4 {
-            Layer4::Tcp(tcp) => tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::ACK),
+            Layer4::Tcp(tcp) => {
+                tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::ACK) && flow.verdict != Verdict::Dropped
+            }
             _ => false,
         };
         let latency_ns = flow.l7.as_ref().map_or(0, |l7| l7.latency_ns);

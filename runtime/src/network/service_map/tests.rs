@@ -47,7 +47,7 @@ fn flows_become_edges_from_clients_to_servers() {
             "10.9.0.2 -> shop/web: TCP 443 · 1 connection",
             "10.9.0.2 -> shop/web: TCP 80 · 1 event",
             "10.9.0.2 -> shop/web-0: TCP 80 · 1 event · 3.0 ms",
-            "client -> web: TCP 80 · 1 connection · 1 dropped",
+            "client -> web: TCP 80 · 1 event · 1 dropped",
             "client -> shop/web-0: TCP 80 · 1 event",
         ]
         .map(str::to_owned)

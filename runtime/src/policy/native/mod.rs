@@ -10,6 +10,7 @@ use super::rules::{Action, Direction, Prefix};
 use super::yaml::{Node, Value};
 use crate::diagnostic::Diagnostic;
 use crate::report::units::parse_duration;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const POLICY: &[&str] = &[
@@ -29,8 +30,8 @@ pub const POLICY: &[&str] = &[
 ];
 const RULE: &[&str] =
     &["name", "src", "dst", "proto", "port", "dport", "icmp_type", "direction", "tier", "rate", "interface", "cgroup"];
-const POINTS: &[&str] = &["xdp", "tc", "cgroup"];
-const MODES: &[&str] = &["audit", "enforce"];
+pub const POINTS: &[&str] = &["xdp", "tc", "cgroup"];
+pub const MODES: &[&str] = &["audit", "enforce"];
 const ACTIONS: &[&str] = &["allow", "deny"];
 
 /// A policy that is being said, rule by rule.
@@ -104,6 +105,11 @@ impl Draft {
     pub fn new(name: &str, subject: Subject) -> Draft {
         let id = Id { kind: Kind::Policy, name: name.into(), namespace: None, labels: Vec::new() };
         Draft { policy: Policy::new(id, None, subject), otherwise: None }
+    }
+
+    /// What reports call it, and rules that have no name of their own.
+    pub fn name(&mut self, name: &str) {
+        self.policy.id = Arc::new(Id { name: name.into(), ..(*self.policy.id).clone() });
     }
 
     /// # Errors

@@ -5,13 +5,17 @@ mod packet;
 mod place;
 mod sockaddr;
 mod socket;
+mod tcpdump;
 mod trees;
 
 pub use address::{in_cidr, is_address};
+pub use tcpdump::tcpdump;
 
 use super::scope::{Arguments, Scope, Typed};
+use crate::aggregate::column::Show;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::expr::{Expr, Function};
+use crate::network::names;
 use crate::slot::ir::{Current, Int};
 use place::Start;
 
@@ -49,6 +53,9 @@ pub fn member(decoder: Function, of: &Expr, name: &str, expr: &Expr, scope: &Sco
         let unknown = Int::Current(Current::Nsecs);
         return Ok(match name {
             "saddr" | "daddr" | "addr" => Typed::Address { high: unknown.clone(), low: unknown },
+            "family" => Typed::shown(unknown, Show::Enum(names::families())),
+            "state" => Typed::shown(unknown, Show::Enum(names::tcp_states())),
+            "protocol" => Typed::shown(unknown, Show::Enum(names::protocols())),
             _ => Typed::int(unknown),
         });
     }

@@ -6,13 +6,13 @@ use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
 use crate::feed::{Happenings, Values};
 use crate::following::Following;
-use crate::plan::Entry;
+use crate::plan::{Entry, Output, Then};
 use crate::prepare::Prepared;
 use crate::recording;
 use crate::recording::frame::Closed;
 use crate::recording::player::Player;
 use crate::recording::recorder::{self, Recorder};
-use crate::script::host::{Active, Fallible, Host, State, raise};
+use crate::script::host::{Active, Chain, Fallible, Host, State, raise};
 use crate::session;
 use crate::stacks::Stacks;
 use rhai::NativeCallContext;
@@ -31,8 +31,8 @@ impl Running {
         let spec =
             |(n, (entry, one)): (usize, (&&Entry, &Prepared))| player.counts(n).then(|| session::spec(entry, one));
         let specs = entries.iter().zip(&prepared).enumerate().map(spec).collect();
-        let consumer = |(n, one): (&usize, &Prepared)| Consumer::new(&chains[*n], one, &host.names, stacks.as_ref());
-        let consumers = numbers.iter().zip(&prepared).map(consumer).collect();
+        let consumer = |(n, one): (&usize, &Prepared)| Consumer::new(&chains[*n], one, host, stacks.as_ref());
+        let consumers = numbers.iter().zip(&prepared).map(consumer).collect::<Result<Vec<_>, _>>()?;
         numbers.iter().for_each(|n| chains[*n].state = State::Running);
         player.told().iter().for_each(|line| host.output.borrow_mut().tell(line));
         // It was let go then.
@@ -76,4 +76,18 @@ pub(super) fn read(
     let left_out = host.following.borrow().as_ref().map(Following::left_out).transpose().map_err(failed)?;
     let closed = session.close(entries, began.0, took, left_out).map_err(failed)?;
     Ok((tables, closed))
+}
+
+/// Packets have a file of their own kind.
+///
+/// # Errors
+/// A script diagnostic at the chain that meets them.
+pub(super) fn check(chains: &[Chain], numbers: &[usize]) -> Result<(), Diagnostic> {
+    let packets = |chain: &&Chain| matches!(chain.entry.output, Output::Stream { then: Then::Packets(_), .. });
+    match numbers.iter().map(|n| &chains[*n]).find(packets) {
+        Some(chain) => Err(Diagnostic::script("packets are not recorded: what they are written to is a recording")
+            .help("skep run SCRIPT, and any reader of pcapng")
+            .at(chain.entry.position)),
+        None => Ok(()),
+    }
 }

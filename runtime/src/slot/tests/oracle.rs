@@ -123,6 +123,7 @@ impl World {
             }
             Int::Bound(n) => self.bound.borrow().iter().rev().nth(*n).copied().expect("a `Let` is around it"),
             Int::Stack(_) => unreachable!("no stacks among random trees: the kernel tests have them"),
+            Int::Packet { .. } => unreachable!("no packets among random trees: tests of filters have them"),
         }
     }
 
@@ -155,6 +156,7 @@ impl World {
             Test::And(tests) => tests.iter().all(|test| self.test(test)),
             Test::Or(tests) => tests.iter().any(|test| self.test(test)),
             Test::Not(test) => !self.test(test),
+            Test::Within(test) => self.test(test),
         }
     }
 
