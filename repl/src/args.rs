@@ -16,7 +16,7 @@ pub enum Source {
     Inline(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Job {
     Run { script: Source, words: Vec<String> },
     Plan { script: Source, words: Vec<String>, code: bool },
@@ -30,6 +30,8 @@ pub enum Job {
     Observe(Box<crate::observe::Wish>),
     Policy(crate::policy::Wish),
     Library(crate::library::Wish),
+    Record(crate::record::Recording),
+    Replay(crate::record::Replay),
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +78,7 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue).overrides_with(name)
 }
 
-fn words() -> Arg {
+pub fn words() -> Arg {
     Arg::new("words")
         .help("parameters of the script, --name value")
         .num_args(0..)
@@ -84,11 +86,11 @@ fn words() -> Arg {
         .allow_hyphen_values(true)
 }
 
-fn script(help: &'static str) -> Arg {
+pub fn script(help: &'static str) -> Arg {
     Arg::new("script").value_name("FILE|NAME").help(help)
 }
 
-fn inline() -> Arg {
+pub fn inline() -> Arg {
     Arg::new("inline").short('e').value_name("SCRIPT").help("a script, given here")
 }
 
@@ -203,6 +205,8 @@ pub fn command() -> Command {
                 .about("Print what a script or a template is for, its parameters and fields")
                 .arg(Arg::new("name").value_name("NAME").required(true)),
         )
+        .subcommand(crate::record::record())
+        .subcommand(crate::record::replay())
         .subcommand(crate::flame::command())
         .subcommand(crate::capture::command())
         .subcommand(crate::observe::command())
@@ -231,7 +235,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     nanos.map(Duration::from_nanos).ok_or_else(|| "such as 10s, 500ms, 2m".to_owned())
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.strip_suffix(['K', 'M', 'G']) {
         Some(digits) => (digits, 1u64 << (10 * (1 + "KMG".find(&text[digits.len()..]).unwrap_or(0)))),
         None => (text, 1),
@@ -286,6 +290,11 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         },
         Some(("capture", inner)) => (Job::Capture(crate::capture::Wish::of(inner)), inner),
         Some(("observe", inner)) => (Job::Observe(Box::new(crate::observe::Wish::of(inner))), inner),
+        Some(("record", inner)) => {
+            let (recording, inner) = crate::record::Recording::of(inner);
+            (Job::Record(recording), inner)
+        }
+        Some(("replay", inner)) => (Job::Replay(crate::record::Replay::of(inner)), inner),
         Some(("policy", inner)) => {
             let (wish, inner) = crate::policy::Wish::of(inner);
             (Job::Policy(wish), inner)

@@ -10,6 +10,7 @@ mod list;
 mod observe;
 mod plan;
 mod policy;
+mod record;
 mod repl;
 mod run;
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         Job::Observe(wish) => observe::observe(&cli, wish),
         Job::Policy(wish) => policy::policy(&cli, wish),
         Job::Library(wish) => library::lib(&cli, wish),
+        Job::Record(wish) => record::run(&cli, wish),
+        Job::Replay(wish) => record::replayed(&cli, wish),
         Job::Doctor { json } => doctor::doctor(&cli, *json),
     };
     ExitCode::from(status)

@@ -7,6 +7,8 @@ use skep_runtime::kernel::cgroup;
 use skep_runtime::library::{Library, Script};
 use skep_runtime::machine::Machine;
 use skep_runtime::prepare::Restrict;
+use skep_runtime::recording::Tape;
+use skep_runtime::recording::player::Player;
 use skep_runtime::report::graph::Target;
 use skep_runtime::report::summary::Found;
 use skep_runtime::report::text::Style;
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Exit status when events were lost and `--strict` was given.
-const LOST: u8 = 3;
+pub const LOST: u8 = 3;
 
 pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
     if asks_for_help(words)
@@ -40,35 +42,44 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
     {
         eprintln!("`{name}` of {} runs; {other} has one of this name too", folder.display());
     }
-    let held = match cli.command.as_deref().map(Held::start).transpose() {
-        Ok(held) => held,
-        Err(error) => {
-            return show(
-                &Diagnostic::script(format!(
-                    "failed to start `{}`: {error}",
-                    cli.command.as_deref().unwrap_or_default()
-                )),
-                None,
-            );
-        }
-    };
-    run_held(cli, &script, words, held)
+    match held(cli) {
+        Ok(held) => run_held(cli, &script, words, held, Tape::Off),
+        Err(diagnostic) => show(&diagnostic, None),
+    }
+}
+
+/// The command of `-c`, started and held.
+pub fn held(cli: &Cli) -> Result<Option<Held>, Diagnostic> {
+    let line = cli.command.as_deref();
+    let failed = |error| Diagnostic::script(format!("failed to start `{}`: {error}", line.unwrap_or_default()));
+    line.map(Held::start).transpose().map_err(failed)
 }
 
 /// The rest of [`run`], once its command is there.
-fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>) -> u8 {
-    run_shown(cli, script, words, held, Some(script))
+pub fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>, tape: Tape) -> u8 {
+    run_shown(cli, script, words, held, Some(script), tape)
 }
 
 /// A script that errors do not point into: nobody wrote it.
 pub fn run_unshown(cli: &Cli, script: &Script) -> u8 {
-    run_shown(cli, script, &[], None, None)
+    run_shown(cli, script, &[], None, None, Tape::Off)
 }
 
-fn run_shown(cli: &Cli, script: &Script, words: &[String], held: Option<Held>, shown: Option<&Script>) -> u8 {
+fn run_shown(
+    cli: &Cli,
+    script: &Script,
+    words: &[String],
+    held: Option<Held>,
+    shown: Option<&Script>,
+    tape: Tape,
+) -> u8 {
     let pid = held.as_ref().map(|held| held.pid);
     let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
-    let mut runner = match runner(cli, words, Mode::Run, pid, command) {
+    let made = match &tape {
+        Tape::Replaying(player) => replayer(cli, words, player, &script.name),
+        _ => runner_on(cli, words, Mode::Run, pid, command, output(cli), tape),
+    };
+    let mut runner = match made {
         Ok(runner) => runner,
         Err(diagnostic) => return show(&diagnostic, None),
     };
@@ -176,12 +187,38 @@ pub fn runner(
     pid: Option<u32>,
     command: Option<Command>,
 ) -> Result<Runner, Diagnostic> {
-    let out = std::io::stdout();
-    let style = style();
+    runner_on(cli, words, mode, pid, command, output(cli), Tape::Off)
+}
+
+fn output(cli: &Cli) -> Output {
     let format = if cli.json { Format::Json } else { Format::Text };
-    let mut output = Output::new(Box::new(out), format, style);
+    let mut output = Output::new(Box::new(std::io::stdout()), format, style());
     output.talk = !cli.quiet;
-    runner_on(cli, words, mode, pid, command, output)
+    output
+}
+
+/// An engine for a recording: nothing of this machine is asked for.
+fn replayer(cli: &Cli, words: &[String], player: &Rc<Player>, name: &str) -> Result<Runner, Diagnostic> {
+    let settings = Settings {
+        mode: Mode::Run,
+        catalog: catalog(cli)?,
+        machine: Machine::live(),
+        restrict: Restrict::default(),
+        sizes: Sizes::default(),
+        longest: None,
+        graphs: graphs(cli, Mode::Run)?,
+        title: format!("{name} of {}", player.path().display()),
+        inlines: cli.inlines,
+        progress: false,
+        enforce: false,
+    };
+    // A run that began with the command began without chains, too.
+    let command = player
+        .header
+        .command
+        .then(|| Command { release: Some(Box::new(|| Err(std::io::Error::other("it ran then")))) });
+    let tape = Tape::Replaying(player.clone());
+    Runner::new(Host::with_tape(settings, Params::parse(words)?, output(cli), command, tape), library())
 }
 
 /// What standard output can show.
@@ -199,6 +236,7 @@ pub fn runner_on(
     pid: Option<u32>,
     command: Option<Command>,
     mut output: Output,
+    tape: Tape,
 ) -> Result<Runner, Diagnostic> {
     let cgroup = match &cli.cgroup {
         None => None,
@@ -252,7 +290,7 @@ pub fn runner_on(
         progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
         enforce: cli.enforce,
     };
-    let host: Rc<Host> = Host::new(settings, Params::parse(words)?, output, command);
+    let host = Host::with_tape(settings, Params::parse(words)?, output, command, tape);
     Runner::new(host, library())
 }
 

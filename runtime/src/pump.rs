@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// What the script's thread is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Happening {
     /// Records, as [`Ring::read`] packs them.
     Events(Vec<u8>),

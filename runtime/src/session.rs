@@ -197,8 +197,7 @@ impl Session {
             }
             programs.extend(unit.programs.iter().cloned().zip(loaded.programs));
         }
-        let counts = prepared.aggregate.is_some() || prepared.copies.is_some();
-        let spec = counts.then(|| spec(entry, prepared));
+        let spec = counts(prepared).then(|| spec(entry, prepared));
         let size = (prepared.record_size - RECORD_HEADER) as usize;
         let samples = spec.as_ref().zip(prepared.copies);
         let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.entries));
@@ -239,6 +238,15 @@ impl Session {
     /// # Errors
     /// The kernel's.
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
+        Ok(self.entries(n)?.map(|(spec, entries)| table(spec, entries, self.stacks())))
+    }
+
+    /// The same, as the kernel has it: keys, and the words of their values.
+    ///
+    /// # Errors
+    /// The kernel's.
+    #[allow(clippy::type_complexity, reason = "keys and values, named nowhere else")]
+    pub fn entries(&self, n: usize) -> io::Result<Option<(&Spec, Vec<(Vec<u8>, Vec<u64>)>)>> {
         let Some(running) = self.running.get(n) else { return Ok(None) };
         let Some(spec) = &running.spec else { return Ok(None) };
         let entries = match (&running.aggregate, &running.samples) {
@@ -246,20 +254,17 @@ impl Session {
             (None, Some(samples)) => samples.entries(),
             (None, None) => return Ok(None),
         };
-        if let Some(stacks) = &self.stacks {
-            let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
-            stacks.expect(&columns, entries.iter().map(|(key, _)| key));
-        }
         let entries = entries.into_iter().map(|(key, value)| {
             let words: Vec<u64> =
                 value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
             (key, words)
         });
-        let named = |column: &ColumnType, value| match &self.stacks {
-            Some(stacks) => stacks.value(column, value),
-            None => value,
-        };
-        Ok(Some(Table::from_entries_with(spec.clone(), entries, named)))
+        Ok(Some((spec, entries.collect())))
+    }
+
+    /// Where call chains are kept.
+    pub fn stacks(&self) -> Option<&Stacks> {
+        self.stacks.as_deref()
     }
 
     /// Takes records of entry `n` that are samples with copied stacks: what follows their headers.
@@ -333,6 +338,24 @@ impl Session {
             }
         });
     }
+}
+
+/// The rows of entries; numbers of call chains become the chains themselves.
+pub fn table(spec: &Spec, entries: Vec<(Vec<u8>, Vec<u64>)>, stacks: Option<&Stacks>) -> Table {
+    if let Some(stacks) = stacks {
+        let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
+        stacks.expect(&columns, entries.iter().map(|(key, _)| key));
+    }
+    let named = |column: &ColumnType, value| match stacks {
+        Some(stacks) => stacks.value(column, value),
+        None => value,
+    };
+    Table::from_entries_with(spec.clone(), entries, named)
+}
+
+/// Has it a table, of the kernel's or of ours?
+pub fn counts(prepared: &Prepared) -> bool {
+    prepared.aggregate.is_some() || prepared.copies.is_some()
 }
 
 /// What the entry's map holds.

@@ -2,6 +2,9 @@
 
 use crate::aggregate::column::{self, ColumnType, StackShow, Value};
 use crate::kernel::map::{self, Map, Shape};
+use crate::recording::Tape;
+use crate::recording::frame::Place;
+use crate::recording::player::Player;
 use crate::resolve::DEEPEST;
 use crate::slot::stack::SECOND;
 use crate::symbols::reason;
@@ -18,24 +21,15 @@ use std::sync::Arc;
 /// Frames, innermost first.
 pub type Chain = Arc<[Arc<Frame>]>;
 
-/// What an event carries of a chain.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Place {
-    /// In the kernel's table, with the process of a user's chain above it.
-    number: u64,
-    /// Where the function that has just begun returns to; 0 where the chain has that in it.
-    caller: u64,
-}
-
-impl Place {
-    fn of(value: &Value) -> Option<Place> {
-        match value {
-            Value::Bytes(bytes) => {
-                let word = |at| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-                Some(Place { number: word(0)?, caller: word(8)? })
-            }
-            value => Some(Place { number: value.integer()? as u64, caller: 0 }),
+/// What an event carries of a chain: its number in the kernel's table, with the process of a user's chain above it; and
+/// where the function that has just begun returns to, 0 where the chain has that in it.
+fn place(user: bool, value: &Value) -> Option<Place> {
+    match value {
+        Value::Bytes(bytes) => {
+            let word = |at| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
+            Some(Place { user, number: word(0)?, caller: word(8)? })
         }
+        value => Some(Place { user, number: value.integer()? as u64, caller: 0 }),
     }
 }
 
@@ -44,13 +38,19 @@ const CHAIN: u32 = 8 * 127;
 
 /// The session's tables of call chains, and the names of what is in them.
 pub struct Stacks {
+    /// `None`: they are of a recording.
+    tables: Option<Tables>,
+    tape: Tape,
+    known: RefCell<HashMap<Place, Chain>>,
+    frames: Cell<u64>,
+    unresolved: Cell<u64>,
+}
+
+struct Tables {
     first: Map,
     second: Map,
     unwound: RefCell<Chains>,
     symbols: Rc<Symbols>,
-    known: RefCell<HashMap<(bool, Place), Chain>>,
-    frames: Cell<u64>,
-    unresolved: Cell<u64>,
 }
 
 impl Stacks {
@@ -58,30 +58,34 @@ impl Stacks {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn create(entries: u32, symbols: Rc<Symbols>) -> io::Result<Stacks> {
+    pub fn create(entries: u32, symbols: Rc<Symbols>, tape: Tape) -> io::Result<Stacks> {
         let table = |name: &str, max_entries| {
             Map::create(name, Shape { map_type: map::STACK_TRACE, key_size: 4, value_size: CHAIN, max_entries })
         };
-        Ok(Stacks {
-            first: table("stacks", entries)?,
-            second: table("more_stacks", entries)?,
-            unwound: RefCell::default(),
-            symbols,
-            known: RefCell::default(),
-            frames: Cell::new(0),
-            unresolved: Cell::new(0),
-        })
+        let (first, second) = (table("stacks", entries)?, table("more_stacks", entries)?);
+        let tables = Tables { first, second, unwound: RefCell::default(), symbols };
+        Ok(Stacks::with(Some(tables), tape))
+    }
+
+    /// Those of a recording.
+    pub fn recorded(player: &Rc<Player>) -> Stacks {
+        Stacks::with(None, Tape::Replaying(player.clone()))
+    }
+
+    fn with(tables: Option<Tables>, tape: Tape) -> Stacks {
+        Stacks { tables, tape, known: RefCell::default(), frames: Cell::new(0), unresolved: Cell::new(0) }
     }
 
     /// Both tables, as templates and slots call them.
-    pub fn maps(&self) -> [(&'static str, &Map); 2] {
-        [("stacks", &self.first), ("more_stacks", &self.second)]
+    pub fn maps(&self) -> impl Iterator<Item = (&'static str, &Map)> {
+        self.tables.iter().flat_map(|tables| [("stacks", &tables.first), ("more_stacks", &tables.second)])
     }
 
     /// Samples as the numbers of their chains, and whether each is complete; [`chains::NONE`] where no room is left.
     pub fn unwound(&self, samples: Vec<Sample>) -> Vec<(u32, bool)> {
-        let mut unwound = self.unwound.borrow_mut();
-        let walked = if samples.is_empty() { Vec::new() } else { self.symbols.unwind(samples) };
+        let Some(tables) = &self.tables else { return Vec::new() };
+        let mut unwound = tables.unwound.borrow_mut();
+        let walked = if samples.is_empty() { Vec::new() } else { tables.symbols.unwind(samples) };
         walked
             .into_iter()
             .map(|walked| (unwound.number(&walked).unwrap_or(chains::NONE), walked.end.is_none()))
@@ -90,7 +94,8 @@ impl Stacks {
 
     /// The chain that a column's number stands for; any other value as it is.
     pub fn value(&self, column: &ColumnType, value: Value) -> Value {
-        match column.stack().zip(Place::of(&value)) {
+        let place = |show: StackShow| Some((show, place(show.user, &value)?));
+        match column.stack().and_then(place) {
             Some((show, place)) => Value::Stack(self.chain(show, place)),
             None => value,
         }
@@ -102,9 +107,8 @@ impl Stacks {
         for key in keys {
             for (offset, column) in columns {
                 let bytes = key.as_ref().get(*offset..).unwrap_or_default();
-                if let Some((show, place)) = column.stack().zip(Place::of(&column::decode(column, bytes))) {
-                    wanted.insert((show.user, place));
-                }
+                let place = |show: StackShow| place(show.user, &column::decode(column, bytes));
+                wanted.extend(column.stack().and_then(place));
             }
         }
         wanted.retain(|chain| !self.known.borrow().contains_key(chain));
@@ -117,10 +121,10 @@ impl Stacks {
     }
 
     fn chain(&self, show: StackShow, place: Place) -> Chain {
-        if !self.known.borrow().contains_key(&(show.user, place)) {
-            self.resolve(vec![(show.user, place)]);
+        if !self.known.borrow().contains_key(&place) {
+            self.resolve(vec![place]);
         }
-        let whole = self.known.borrow().get(&(show.user, place)).cloned().unwrap_or_default();
+        let whole = self.known.borrow().get(&place).cloned().unwrap_or_default();
         match whole.get(..show.depth.into()) {
             // The kernel has no deeper ones.
             Some(inner) if show.depth < DEEPEST => inner.into(),
@@ -128,24 +132,42 @@ impl Stacks {
         }
     }
 
-    fn resolve(&self, chains: Vec<(bool, Place)>) {
-        let stack = |(user, place): &(bool, Place)| {
+    fn resolve(&self, places: Vec<Place>) {
+        match &self.tables {
+            Some(tables) => self.resolve_in(tables, places),
+            None => self.known.borrow_mut().extend(places.into_iter().map(|place| (place, self.recalled(place)))),
+        }
+    }
+
+    /// As the recording has it.
+    fn recalled(&self, place: Place) -> Chain {
+        let found = self.tape.player().and_then(|player| player.chain(place));
+        found.unwrap_or_else(|| {
+            let origin = if place.user { Origin::User } else { Origin::Kernel };
+            let frame = Frame::named("[unknown]", origin);
+            [Arc::new(Frame { unresolved: Some(reason::NOT_RECORDED), ..frame })].into()
+        })
+    }
+
+    fn resolve_in(&self, tables: &Tables, chains: Vec<Place>) {
+        let stack = |place: &Place| {
             // One that cannot be read is as one that is not there.
-            let mut addresses = self.addresses(place.number as u32).unwrap_or_default();
+            let mut addresses = tables.addresses(place.number as u32).unwrap_or_default();
             // Some kernels know the caller of a function that begins with `push rbp`.
             if place.caller != 0 && !addresses.is_empty() && addresses.get(1) != Some(&place.caller) {
                 addresses.insert(1, place.caller);
             }
-            if *user {
+            if place.user {
                 Stack::User { pid: (place.number >> 32) as u32, addresses }
             } else {
                 Stack::Kernel { addresses }
             }
         };
-        let found = self.symbols.resolve(chains.iter().map(stack).collect());
-        for ((user, place), mut frames) in chains.into_iter().zip(found) {
+        let found = tables.symbols.resolve(chains.iter().map(stack).collect());
+        for (place, mut frames) in chains.into_iter().zip(found) {
             frames.reverse();
-            let unwound = if user { self.unwound.borrow().get(place.number as u32).cloned() } else { None };
+            let user = place.user;
+            let unwound = if user { tables.unwound.borrow().get(place.number as u32).cloned() } else { None };
             if user && unwound.is_none() {
                 join_broken(&mut frames);
             } else if !user {
@@ -157,10 +179,15 @@ impl Stacks {
             self.unresolved.set(self.unresolved.get() + nameless as u64);
             // It stands for those that would have names.
             frames.extend(unwound.and_then(|walked| walked.end).map(chains::truncated));
-            self.known.borrow_mut().insert((user, place), frames.into());
+            if let Tape::Recording(recorder) = &self.tape {
+                recorder.chain(place, &frames);
+            }
+            self.known.borrow_mut().insert(place, frames.into());
         }
     }
+}
 
+impl Tables {
     /// Innermost first; none for a negative number, which is an error.
     fn addresses(&self, number: u32) -> io::Result<Vec<u64>> {
         if (number as i32) < 0 {

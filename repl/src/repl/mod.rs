@@ -15,6 +15,7 @@ use skep_runtime::interactive::knowledge::Known;
 use skep_runtime::interactive::request::Request;
 use skep_runtime::interactive::screen::{Front, Screen};
 use skep_runtime::kernel::privilege;
+use skep_runtime::recording::Tape;
 use skep_runtime::report::text::Style;
 use skep_runtime::script::host::Mode;
 use skep_runtime::script::output::{Format, Output};
@@ -72,7 +73,7 @@ fn start(
 ) -> Result<Console, Diagnostic> {
     let screen = Screen::new(front);
     let output = Output::on_screen(&screen, format, style);
-    let runner = runner_on(cli, &[], Mode::Interactive, None, None, output)?;
+    let runner = runner_on(cli, &[], Mode::Interactive, None, None, output, Tape::Off)?;
     let failed = |error| Diagnostic::machine(format!("failed to start the event loop: {error}"));
     let interactive = Interactive::new(screen, requests).map_err(failed)?;
     // Nobody else has it yet.

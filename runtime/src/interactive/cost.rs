@@ -56,6 +56,7 @@ fn costs(host: &Rc<Host>) -> Vec<(usize, Cost, String)> {
         let session = job.running.active.session.borrow();
         let sum = session
             .programs()
+            .into_iter()
             .map(cost::of)
             .fold(Cost::default(), |sum, one| Cost { nanos: sum.nanos + one.nanos, runs: sum.runs + one.runs });
         (job.number, sum, job.what.clone())

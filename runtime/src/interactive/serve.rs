@@ -214,7 +214,7 @@ impl Interactive {
                     return Poll::Ready(Next::Tick);
                 }
                 for job in &jobs {
-                    if let Poll::Ready(happening) = job.running.pump.borrow_mut().happenings.poll_recv(task) {
+                    if let Poll::Ready(happening) = job.running.happenings.borrow_mut().poll(task) {
                         return Poll::Ready(Next::Job(job.clone(), happening));
                     }
                 }

@@ -40,6 +40,24 @@ fn read(clock: libc::clockid_t) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
+/// Does something, such as NTP, keep the time of day right?
+pub fn is_synchronised() -> bool {
+    // SAFETY: plain data, which asks for nothing to be changed.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one `timex`.
+    let state = unsafe { libc::adjtimex(&mut state) };
+    (0..libc::TIME_ERROR).contains(&state)
+}
+
+/// Seconds of local time ahead of UTC at a second since 1970.
+pub fn ahead(seconds: i64) -> i32 {
+    // SAFETY: plain data.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: writes only to what it is given.
+    unsafe { libc::localtime_r(&seconds, &mut parts) };
+    i32::try_from(parts.tm_gmtoff).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,9 +39,7 @@ impl Ring {
         while batch.len() < room
             && let Some(record) = self.ring.next()
         {
-            batch.extend_from_slice(&(record.len() as u64).to_ne_bytes());
-            batch.extend_from_slice(&record);
-            batch.resize(batch.len().next_multiple_of(8), 0);
+            pack(&record, batch);
             count += 1;
         }
         count
@@ -59,13 +57,20 @@ impl Ring {
     }
 }
 
-/// The records of a batch that [`Ring::read`] made.
+/// Adds a record to a batch.
+pub fn pack(record: &[u8], batch: &mut Vec<u8>) {
+    batch.extend_from_slice(&(record.len() as u64).to_ne_bytes());
+    batch.extend_from_slice(record);
+    batch.resize(batch.len().next_multiple_of(8), 0);
+}
+
+/// The records of a batch that [`pack`] made. One that is cut short, as in a damaged recording, ends it.
 pub fn records(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = batch;
     std::iter::from_fn(move || {
-        let length = u64::from_ne_bytes(rest.get(..8)?.try_into().ok()?) as usize;
-        let record = rest.get(8..8 + length)?;
-        rest = rest.get((8 + length).next_multiple_of(8)..).unwrap_or_default();
+        let (length, behind) = rest.split_first_chunk()?;
+        let record = behind.get(..usize::try_from(u64::from_ne_bytes(*length)).ok()?)?;
+        rest = behind.get(record.len().next_multiple_of(8)..).unwrap_or_default();
         Some(record)
     })
 }

@@ -42,8 +42,10 @@ impl Runner {
         engine.set_max_string_size(16 << 20).set_max_array_size(1_000_000).set_max_map_size(1_000_000);
         engine.set_max_modules(64).set_max_functions(2_000);
         let imports = Imports::default();
-        engine.set_module_resolver(Resolver::new(library, imports.clone()));
-        let names = names(&host.settings.catalog);
+        engine.set_module_resolver(Resolver::new(library, imports.clone(), host.tape.clone()));
+        let mut names = names(&host.settings.catalog);
+        // Templates of then may not be here.
+        names.extend(host.tape.player().into_iter().flat_map(|player| player.header.fields.clone()));
         known_names(&mut engine, &names);
         limits(&mut engine, &host);
         outputs(&mut engine, &host);

@@ -6,6 +6,7 @@ use super::probe::not_a_duration;
 use super::{run, values};
 use crate::aggregate::column::{NoNames, Show, Value};
 use crate::diagnostic::Diagnostic;
+use crate::recording::frame::Clock;
 use crate::report::{printf, units};
 use rhai::{Dynamic, Engine, EvalAltResult, FLOAT, FnPtr, INT, ImmutableString, NativeCallContext};
 use std::rc::Rc;
@@ -64,10 +65,11 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_fn("sleep", move |context: NativeCallContext, _: FLOAT| awake(&context));
     formats(engine, host);
     named(engine, host);
-    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    engine.register_fn("now", move || clock().as_secs_f64() as FLOAT);
+    let own = host.clone();
+    engine.register_fn("now", move || Duration::from_nanos(own.tape.clock().nanos).as_secs_f64() as FLOAT);
     // Local time of day, as log files have it.
-    engine.register_fn("time", move || time_of_day(clock().as_secs() as i64));
+    let own = host.clone();
+    engine.register_fn("time", move || time_of_day(own.tape.clock()));
     engine.register_fn("duration", |nanos: INT| units::duration(nanos.into()));
     engine.register_fn("duration", |nanos: FLOAT| units::duration(nanos.round() as i128));
     engine.register_fn("bytes", |count: FLOAT| units::bytes(count.round() as u64));
@@ -96,12 +98,10 @@ fn duration(context: &NativeCallContext, text: &str) -> Fallible<Duration> {
     }
 }
 
-fn time_of_day(seconds: i64) -> String {
-    // SAFETY: both are plain data; localtime_r writes only to what it is given.
-    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    unsafe { libc::localtime_r(&seconds, &mut parts) };
-    format!("{:02}:{:02}:{:02}", parts.tm_hour, parts.tm_min, parts.tm_sec)
+fn time_of_day(clock: Clock) -> String {
+    let seconds = (clock.nanos / 1_000_000_000).cast_signed() + i64::from(clock.ahead);
+    let second = seconds.rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
 /// A script's value as `printf` takes it.

@@ -8,14 +8,16 @@ use super::params::Params;
 use super::policies::Said;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::feed::Values;
 use crate::following::Following;
 use crate::interactive::Interactive;
 use crate::kernel::{load, signals};
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
+use crate::recording::Tape;
 use crate::report::graph::Target;
-use crate::session::{Session, Sizes};
+use crate::session::Sizes;
 use crate::span::Pairing;
 use crate::stacks::Stacks;
 use crate::trust::Trust;
@@ -71,7 +73,7 @@ pub enum State {
 
 /// A session that runs now, and which chains are in it.
 pub struct Active {
-    pub session: RefCell<Session>,
+    pub session: RefCell<Values>,
     pub chains: Vec<usize>,
     pub prepared: Vec<Prepared>,
 }
@@ -136,11 +138,25 @@ pub struct Host {
     /// What was written to the graphs that the command line asked for.
     pub profile: RefCell<Option<Profile>>,
     pub names: Rc<Names>,
+    /// Does this run record, or replay?
+    pub tape: Tape,
 }
 
 impl Host {
     pub fn new(settings: Settings, params: Params, output: Output, command: Option<Command>) -> Rc<Host> {
+        Host::with_tape(settings, params, output, command, Tape::Off)
+    }
+
+    /// The same, of a run that records or replays.
+    pub fn with_tape(
+        settings: Settings,
+        params: Params,
+        output: Output,
+        command: Option<Command>,
+        tape: Tape,
+    ) -> Rc<Host> {
         let names = Rc::new(Names::default());
+        let _new = names.tape.set(tape.clone());
         names.inlines.set(settings.inlines);
         Rc::new(Host {
             settings,
@@ -165,6 +181,7 @@ impl Host {
             asked_to_end: Cell::new(None),
             profile: RefCell::default(),
             names,
+            tape,
         })
     }
 
@@ -186,10 +203,12 @@ impl Host {
 
     /// A signal came, or the command ended: no further run begins, and the one that there is ends.
     pub fn is_ended(&self) -> bool {
-        if let Some(signal) = signals::take() {
-            self.ended.set(Some(signals::status(signal)));
-        } else if self.ended.get().is_none() && self.command_end.has_come() {
-            self.ended.set(Some(0));
+        let status = self.tape.ended(|| match signals::take() {
+            Some(signal) => Some(signals::status(signal)),
+            None => (self.ended.get().is_none() && self.command_end.has_come()).then_some(0),
+        });
+        if status.is_some() {
+            self.ended.set(status);
         }
         self.ended.get().is_some()
     }
@@ -233,8 +252,14 @@ impl Host {
         let others = prepared.iter().any(|one| one.span.as_ref().is_some_and(|span| span.pairing == Pairing::Given));
         self.names.watch(self.settings.restrict.pid.filter(|_| !others));
         symbols.expect_kernel();
-        let stacks = Stacks::create(self.settings.sizes.stacks, symbols);
+        let stacks = Stacks::create(self.settings.sizes.stacks, symbols, self.tape.clone());
         stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
+    }
+
+    /// Says a line about the machine, which a replay says too.
+    pub fn tell(&self, line: &str) {
+        self.tape.told(line);
+        self.output.borrow_mut().tell(line);
     }
 
     /// The session that a chain runs in, and which of its entries the chain is.

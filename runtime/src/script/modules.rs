@@ -4,6 +4,7 @@ use super::errors::Failed;
 use super::written::Written;
 use crate::diagnostic::Diagnostic;
 use crate::library::{Library, Script};
+use crate::recording::Tape;
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,13 +43,14 @@ pub fn source(number: usize) -> String {
 pub struct Resolver {
     library: Library,
     imports: Imports,
+    tape: Tape,
     /// A script is run once, however often it is imported.
     modules: RefCell<HashMap<String, Shared<Module>>>,
 }
 
 impl Resolver {
-    pub fn new(library: Library, imports: Imports) -> Resolver {
-        Resolver { library, imports, modules: RefCell::default() }
+    pub fn new(library: Library, imports: Imports, tape: Tape) -> Resolver {
+        Resolver { library, imports, tape, modules: RefCell::default() }
     }
 }
 
@@ -64,7 +66,7 @@ impl ModuleResolver for Resolver {
             return Ok(module.clone());
         }
         let not_found = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), position));
-        let script = self.library.find(path).ok_or_else(not_found)?;
+        let script = self.tape.imported(path, || self.library.find(path)).ok_or_else(not_found)?;
         let (known, scope) = super::engine::constants(engine);
         let failed = Failed { written: Written(&script.text), known: &known, engine, imports: &self.imports };
         // The diagnostic has the place in the imported script; Rhai wants one in this.

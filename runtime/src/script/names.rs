@@ -2,6 +2,7 @@
 
 use crate::aggregate::column::{self, Show};
 use crate::kernel::{arch, cgroup};
+use crate::recording::Tape;
 use crate::symbols::service::{Scope, Symbols};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ pub struct Names {
     /// Debug information is read too.
     pub inlines: Cell<bool>,
     watched: Cell<bool>,
+    /// What this machine answers is written down, or it is not asked.
+    pub tape: OnceCell<Tape>,
 }
 
 impl Names {
@@ -44,6 +47,18 @@ impl Names {
 
 impl column::Names for Names {
     fn name(&self, show: &Show, value: u64) -> Option<String> {
+        let here = || self.name_here(show, value);
+        self.tape.get().map_or_else(here, |tape| tape.name(show, value, here))
+    }
+
+    fn user_symbol(&self, pid: u32, address: u64) -> Option<String> {
+        let here = || Some(self.symbols()?.user_name(pid, address));
+        self.tape.get().map_or_else(here, |tape| tape.user_symbol(pid, address, here))
+    }
+}
+
+impl Names {
+    fn name_here(&self, show: &Show, value: u64) -> Option<String> {
         match show {
             Show::Probe => self.probes.borrow().get(&value).cloned(),
             Show::Syscall => arch::syscall_name(value).map(str::to_owned),
@@ -67,10 +82,6 @@ impl column::Names for Names {
             Show::KernelSymbol => self.symbols()?.kernel_name(value),
             Show::Decimal | Show::Hex | Show::Duration | Show::Enum(_) | Show::Stack(_) => None,
         }
-    }
-
-    fn user_symbol(&self, pid: u32, address: u64) -> Option<String> {
-        Some(self.symbols()?.user_name(pid, address))
     }
 }
 

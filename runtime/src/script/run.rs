@@ -1,5 +1,7 @@
 //! Running: chains into the kernel, happenings to closures, values back. The loop between a script and the session.
 
+mod recorded;
+
 use super::event::{Event, Schema};
 use super::held::{Held, sites_of};
 use super::host::{Active, Chain, Closure, Fallible, Host, Mode, State, arranged, raise};
@@ -10,6 +12,7 @@ use super::{errors, graphs, output, values};
 use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Value};
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
+use crate::feed::{Happenings, Values};
 use crate::following::Following;
 use crate::kernel::network::Interface;
 use crate::kernel::{ring, sys};
@@ -17,6 +20,7 @@ use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
+use crate::recording::Tape;
 use crate::report::packets::Packets;
 use crate::report::printf::Format;
 use crate::session::{self, Session, Shared};
@@ -26,7 +30,7 @@ use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
@@ -86,7 +90,10 @@ pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     }
     // After a signal that is for both of them, it is about to end.
     if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
-        host.output.borrow_mut().tell(&format!("the command goes on as process {pid}"));
+        host.tell(&format!("the command goes on as process {pid}"));
+    }
+    if let Some(player) = host.tape.player() {
+        player.told().iter().for_each(|line| host.output.borrow_mut().tell(line));
     }
     if host.interactive.get().is_some() {
         // Whoever typed has looked at what there was to see.
@@ -184,6 +191,10 @@ fn run(
         }
         return planned(host, &policies).or_else(fail);
     }
+    if let (Some(policy), true) = (policies.first(), !matches!(host.tape, Tape::Off)) {
+        let error = Diagnostic::script("policies are neither recorded nor replayed: they act on packets as they come");
+        return fail(error.help("skep run SCRIPT").at(host.policies.borrow()[*policy].position));
+    }
     let held = match policies.is_empty() {
         true => None,
         false => match Held::start(host, policies, time) {
@@ -220,7 +231,7 @@ pub fn inside_a_run() -> Diagnostic {
 /// Chains that are in the kernel, and what becomes of their events here.
 pub struct Running {
     pub active: Rc<Active>,
-    pub pump: RefCell<Pump>,
+    pub happenings: RefCell<Happenings>,
     consumers: RefCell<Vec<Consumer>>,
     pub began: (SystemTime, Instant),
 }
@@ -236,7 +247,13 @@ impl Running {
         time: Option<Duration>,
         until: Option<&str>,
     ) -> Result<Running, Diagnostic> {
+        if let Tape::Replaying(player) = &host.tape {
+            return Running::replay(host, chains, player);
+        }
         let prepared = chains.iter().map(|chain| host.prepare(*chain)).collect::<Result<Vec<_>, _>>()?;
+        if host.tape.recorder().is_some() {
+            recorded::check(&host.chains.borrow(), &chains)?;
+        }
         let stacks = host.stacks(&prepared)?;
         let mut consumers = Vec::with_capacity(chains.len());
         for (chain, prepared) in chains.iter().zip(&prepared) {
@@ -247,8 +264,13 @@ impl Running {
             consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, host, stacks.as_ref())?);
         }
         let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
+        let happenings = Happenings::Live { pump, recorder: host.tape.recorder().cloned() };
+        Ok(Running::new(active, happenings, consumers))
+    }
+
+    fn new(active: Rc<Active>, happenings: Happenings, consumers: Vec<Consumer>) -> Running {
         let began = (SystemTime::now(), Instant::now());
-        Ok(Running { active, pump: RefCell::new(pump), consumers: RefCell::new(consumers), began })
+        Running { active, happenings: RefCell::new(happenings), consumers: RefCell::new(consumers), began }
     }
 }
 
@@ -292,17 +314,18 @@ fn attach(
     let process = alone.and_then(|pid| sys::open_process(pid).ok());
     let pump = Pump::start(Watch { ring, timers, deadline, process })
         .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
-    for line in crate::report::plan::attached(&entries, &settings.restrict, &until) {
-        host.output.borrow_mut().tell(&line);
+    let recorder = host.tape.recorder().cloned();
+    if let Some(recorder) = &recorder {
+        recorder.run(&numbers, &entries);
     }
-    for line in crate::report::plan::refused(session.refused()) {
-        host.output.borrow_mut().tell(&line);
-    }
+    let attached = crate::report::plan::attached(&entries, &settings.restrict, &until);
+    attached.iter().chain(&crate::report::plan::refused(session.refused())).for_each(|line| host.tell(line));
     drop(entries);
     for n in &numbers {
         chains[*n].state = State::Running;
     }
-    let active = Rc::new(Active { session: RefCell::new(session), chains: numbers, prepared });
+    let session = RefCell::new(Values::Live { session, recorder });
+    let active = Rc::new(Active { session, chains: numbers, prepared });
     host.active.borrow_mut().push(active.clone());
     Ok((active, pump))
 }
@@ -405,7 +428,9 @@ struct Driver<'a> {
 impl Driver<'_> {
     /// Everything is attached: policies that ask for it enforce, and the command is let go.
     fn begin(&mut self) -> Result<(), Diagnostic> {
-        let sender = self.running.pump.get_mut().sender();
+        // What is recorded has no command and no policies.
+        let Happenings::Live { pump, .. } = self.running.happenings.get_mut() else { return Ok(()) };
+        let sender = pump.sender();
         if let Some(held) = &mut self.held {
             held.hold(self.host, sender);
         }
@@ -424,18 +449,9 @@ impl Driver<'_> {
             return Ok(());
         }
         loop {
-            let pump = self.running.pump.get_mut();
-            let happening = match pump.happenings.try_recv() {
-                Ok(happening) => happening,
-                Err(_) => {
-                    // Nothing waits: time to show what was written so far.
-                    self.host.output.borrow_mut().flush();
-                    match pump.happenings.blocking_recv() {
-                        Some(happening) => happening,
-                        None => return Ok(()),
-                    }
-                }
-            };
+            // Nothing waits: time to show what was written so far.
+            let idle = || self.host.output.borrow_mut().flush();
+            let Some(happening) = self.running.happenings.get_mut().next(idle) else { return Ok(()) };
             self.host.busy_since.set(Instant::now());
             match happening {
                 Happening::Events(batch) => self.running.deliver(self.context, self.host, &batch)?,
@@ -443,7 +459,8 @@ impl Driver<'_> {
                     let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
                     match timer {
                         Some(closure) => drop(call(self.context, self.host, &closure, Vec::new())?),
-                        None => self.progress(),
+                        None if self.host.settings.progress => self.progress(),
+                        None => {}
                     }
                 }
                 Happening::Deadline => return Ok(()),
@@ -470,6 +487,9 @@ impl Driver<'_> {
             }
             if self.host.exit.get().is_some() || self.host.output.borrow().closed() || self.running.is_enough() {
                 return Ok(());
+            }
+            if let Some(recorder) = self.host.tape.recorder().filter(|recorder| recorder.is_full()) {
+                self.running.stop_recording(self.context, self.host, recorder)?;
             }
         }
     }
@@ -550,12 +570,12 @@ impl Running {
     pub fn close(&self, context: &NativeCallContext, host: &Rc<Host>) -> Fallible<Trust> {
         let active = &self.active;
         active.session.borrow_mut().detach();
-        let ran = (self.began.0, self.began.1.elapsed());
+        let began = self.began;
         host.output.borrow_mut().progress("");
-        let mut pump = self.pump.borrow_mut();
-        pump.finish();
+        let mut happenings = self.happenings.borrow_mut();
+        happenings.finish();
         let mut failed = Ok(());
-        while let Some(happening) = pump.happenings.blocking_recv() {
+        while let Some(happening) = happenings.next(|| {}) {
             if let Happening::Events(batch) = happening
                 && failed.is_ok()
             {
@@ -563,19 +583,20 @@ impl Running {
             }
         }
         host.active.borrow_mut().retain(|one| !Rc::ptr_eq(one, active));
-        let session = active.session.borrow();
         let position = context.call_position();
         let mut total = Trust::default();
+        let (tables, closed) = match recorded::read(host, active, began) {
+            Ok(read) => read,
+            Err(error) => return raise(error, position),
+        };
+        let ran = (UNIX_EPOCH + Duration::from_nanos(closed.began), Duration::from_nanos(closed.took));
         let timed = |mut table: Table| {
             table.ran = Some(ran);
             table
         };
-        for (n, (chain, consumer)) in active.chains.iter().zip(&mut *self.consumers.borrow_mut()).enumerate() {
-            let read = session.table(n).and_then(|table| Ok((table, session.trust(n)?)));
-            let (table, trust) = match read {
-                Ok(read) => read,
-                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
-            };
+        let mut consumers = self.consumers.borrow_mut();
+        for (n, ((chain, consumer), table)) in active.chains.iter().zip(&mut *consumers).zip(tables).enumerate() {
+            let trust = closed.trust.get(n).copied().unwrap_or_default();
             let mut chains = host.chains.borrow_mut();
             let chain = &mut chains[*chain];
             let mut trust = Trust { delivered: consumer.delivered, ..trust };
@@ -595,13 +616,8 @@ impl Running {
                 failed = failed.and(raise(error.at(chain.entry.position), position));
             }
         }
-        if let Some(following) = &*host.following.borrow() {
-            match following.left_out() {
-                Ok(left_out) => total.left_out = left_out,
-                Err(error) => return raise(Diagnostic::machine(format!("failed to read values: {error}")), position),
-            }
-        }
-        if let Some((frames, unresolved)) = session.frames() {
+        total.left_out = closed.left_out.unwrap_or(total.left_out);
+        if let Some((frames, unresolved)) = closed.frames {
             total.frames += frames;
             total.unresolved += unresolved;
         }
@@ -642,7 +658,7 @@ fn interfaces(prepared: &Prepared) -> Vec<Interface> {
 fn behind(chain: &Chain, trust: &Trust) -> String {
     use crate::report::units::grouped;
     let at = chain.entry.position.map(|at| format!(" at {}:{}", at.line, at.column)).unwrap_or_default();
-    let seen = trust.seen - trust.filtered;
+    let seen = trust.seen.saturating_sub(trust.filtered);
     match &chain.entry.output {
         Output::Aggregate { .. } | Output::None if trust.lost_ring > 0 => format!(
             "warning: {} of {} samples dropped: unwinding falls behind (sample less often, or a larger --ring)",

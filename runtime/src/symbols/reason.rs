@@ -24,3 +24,36 @@ pub const TABLES_DAMAGED: &str = "unwind information leads nowhere";
 pub const NO_TABLES: &str = "neither unwind information nor a frame pointer";
 pub const TOO_DEEP: &str = "too many functions";
 pub const NARROW: &str = "a 32-bit program";
+
+/// Of a frame that a recording does not have.
+pub const NOT_RECORDED: &str = "not in the recording";
+
+/// The reason with this text, which a recording has; what a later skep wrote there is no more than that there is none.
+pub fn known(text: &str) -> &'static str {
+    const ALL: [&str; 23] = [
+        NO_SYMBOLS,
+        NO_SYMBOL_THERE,
+        DAMAGED,
+        NO_ELF,
+        GONE,
+        REPLACED,
+        UNREADABLE,
+        TOO_MANY_FILES,
+        NOT_CODE,
+        NOT_MAPPED,
+        PROCESS_ENDED,
+        JIT,
+        KERNELS_PAGE,
+        KERNEL_HIDDEN,
+        KERNEL_UNKNOWN,
+        NOT_ASKED,
+        STACK_CUT,
+        STACK_UNREADABLE,
+        TABLES_DAMAGED,
+        NO_TABLES,
+        TOO_DEEP,
+        NARROW,
+        NOT_RECORDED,
+    ];
+    ALL.into_iter().find(|one| *one == text).unwrap_or("no name")
+}

@@ -3,19 +3,19 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{cases, flame, machine, overhead, policy, startup, stream};
+use super::{cases, flame, machine, overhead, policy, replay, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy replay
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace
                       LIBBPF_PROFILE  of libbpf-tools' profile";
 
-const AREAS: [&str; 7] = ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy"];
+const AREAS: [&str; 8] = ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay"];
 
 struct Arguments {
     areas: Vec<String>,
@@ -103,6 +103,7 @@ fn measure(
                 rows.extend(graphs);
                 notes.extend(alike);
             }
+            "replay" => rows.extend(replay::measure(programs, repetitions, if quick { 0.5 } else { 1.0 })?),
             "policy" => {
                 let example = policy::build(root, target)?;
                 rows.extend(policy::measure(programs, &example, repetitions)?);

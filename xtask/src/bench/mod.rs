@@ -3,7 +3,7 @@
 //! ```text
 //! command   arguments -> areas -> table.md
 //!   programs    builds tests/bench, finds skep and bpftrace
-//!   startup overhead stream flame policy   one area each: cases x tools, round-robin -> rows
+//!   startup overhead stream flame policy replay   one area each: cases x tools, round-robin -> rows
 //!     tracer load              a tracer and a load, ended when dropped
 //!   stats table machine        samples -> medians -> Markdown with goals
 //! ```
@@ -18,6 +18,7 @@ mod machine;
 mod overhead;
 mod policy;
 mod programs;
+mod replay;
 mod startup;
 mod stats;
 mod stream;

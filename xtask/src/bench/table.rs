@@ -19,6 +19,7 @@ pub enum Goal {
     AtMost(f64, Tool),
     AtLeast(f64, Tool),
     Below(f64),
+    Above(f64),
 }
 
 /// One figure of all tools.
@@ -62,6 +63,10 @@ impl Row {
             Goal::Below(limit) => {
                 let wanted = format!("below {} {}", Short(limit), self.unit);
                 (self.median(Tool::Skep).map(|median| median < limit), wanted)
+            }
+            Goal::Above(limit) => {
+                let wanted = format!("above {} {}", Short(limit), self.unit);
+                (self.median(Tool::Skep).map(|median| median > limit), wanted)
             }
         };
         let outcome = match is_met {
