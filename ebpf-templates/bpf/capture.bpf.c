@@ -17,7 +17,7 @@ struct event {
 	FIELD(u32, captured, "bytes", "of it that are kept");
 	FIELD(u32, interface, "interface", "shown by its name");
 	FIELD(u8, direction, "direction", "ingress, egress");
-	u8 room[3];
+	u8 _room[3];
 };
 
 enum direction { INGRESS, EGRESS };
