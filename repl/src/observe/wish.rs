@@ -264,7 +264,7 @@ impl Wish {
             }
             None if self.pcapng.is_some() => {
                 Err(Diagnostic::script("flows of this machine hold no packets, only captures do")
-                    .help("skep observe --input-file in.pcapng --pcapng out.pcapng"))
+                    .help("sudo skep capture -i eth0 -w out.pcapng"))
             }
             None => {
                 let until = self.until.as_ref().map(|_| self.span().map(|(_, until)| until)).transpose()?;
