@@ -1,6 +1,6 @@
 //! The command line: options, parameters of scripts, exit statuses, what goes to which stream.
 
-use skep_tests::machine::Folder;
+use skep_tests::machine::{Folder, here};
 use skep_tests::{Output, Skep, privileged, workload};
 use std::time::{Duration, Instant};
 
@@ -261,4 +261,40 @@ fn script_of_ones_own_is_begun_checked_and_preferred() {
     assert_eq!(hidden.out, "1\n", "{hidden}");
     assert!(hidden.err.contains("the library has one of this name too"), "{hidden}");
     assert!(skep(&["lib", "list"]).ok().out.contains("net/mine "));
+}
+
+#[test]
+fn library_scripts_print_what_they_printed_when_they_were_recorded() {
+    let tested = Skep::new(&["lib", "test", here("../scripts").to_str().expect("a plain path")]).run().ok();
+    let same = tested.out.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(same >= 38 && tested.out.contains(", 0 failed, "), "{tested}");
+}
+
+#[test]
+fn test_of_a_script_fails_where_it_prints_something_else_or_nobody_said_what() {
+    let folder = Folder::new();
+    for part in ["rhai", "skep", "txt"] {
+        let from = here(&format!("../scripts/process/naptime.{part}"));
+        std::fs::copy(from, folder.0.join(format!("naptime.{part}"))).expect("it is there");
+    }
+    let test = |bless: &str| {
+        let arguments = ["lib", "test", folder.0.to_str().expect("a plain path")];
+        Skep::new(&arguments).environment("SKEP_BLESS", bless).run()
+    };
+    test("0").ok();
+    let golden = folder.0.join("naptime.txt");
+    let text = std::fs::read_to_string(&golden).expect("it is there");
+    std::fs::write(&golden, text.replace("750,000", "750,001")).expect("it is ours");
+    let differs = test("0").status_is(1);
+    assert!(differs.out.contains("differs ") && differs.out.contains("750,001") && differs.out.contains("750,000"));
+    std::fs::remove_file(&golden).expect("it is ours");
+    let nobody = test("0").status_is(1);
+    assert!(nobody.out.contains("no text "), "{nobody}");
+    assert!(test("1").ok().out.contains("written "));
+    assert_eq!(std::fs::read_to_string(&golden).expect("it was written"), text);
+    // The script has changed, and the recording has not.
+    let script = folder.0.join("naptime.rhai");
+    let changed = std::fs::read_to_string(&script).expect("it is there").replace(".by(comm)", ".by(pid)");
+    std::fs::write(&script, changed).expect("it is ours");
+    assert!(test("0").status_is(1).out.contains("differs "));
 }

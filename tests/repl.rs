@@ -235,6 +235,12 @@ fn saved_session_runs_as_a_script() {
     assert!(!text.contains("nonsense") && !text.contains("\nt;"), "{text}");
     let run = Skep::new(&["run", &path, "--time", "300ms"]).run().ok();
     assert_eq!(run.out, "0\n", "{run}\n{text}");
+    // With a recording beside it, it is tested as the library's are.
+    let recording = terminal.folder.0.join("found.skep").display().to_string();
+    Skep::new(&["record", "-o", &recording, &path, "--time", "300ms"]).run().ok();
+    let test = || Skep::new(&["lib", "test", &path]);
+    assert!(test().environment("SKEP_BLESS", "1").run().ok().out.contains("written "));
+    assert!(test().run().ok().out.contains("ok "));
 }
 
 #[test]

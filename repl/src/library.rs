@@ -1,5 +1,7 @@
 //! `skep lib`: the scripts of the library and of the user's folders: found, described, begun, checked.
 
+mod tests;
+
 use crate::args::{Cli, Source};
 use crate::list::put;
 use crate::plan::planned;
@@ -19,6 +21,7 @@ pub enum Wish {
     Info { name: String },
     New { name: String },
     Check { scripts: Vec<String> },
+    Test { paths: Vec<PathBuf> },
 }
 
 const EXAMPLES: &str = "\
@@ -27,7 +30,8 @@ Examples:
   skep lib search tcp retransmit
   skep lib info tcpretrans
   skep lib new net/slowdns          a script to begin with, in the first folder of SKEP_PATH
-  skep lib check                    parse, plan, header of all that is found; needs no privilege";
+  skep lib check                    parse, plan, header of all that is found; needs no privilege
+  skep lib test ~/skep              replay NAME.skep beside each NAME.rhai: does it print NAME.txt?";
 
 pub fn command() -> Command {
     let name = |help: &'static str| Arg::new("name").value_name("NAME").help(help).required(true);
@@ -59,6 +63,7 @@ pub fn command() -> Command {
                     Arg::new("scripts").value_name("FILE|NAME").help("all that are found, unless given").num_args(0..),
                 ),
         )
+        .subcommand(tests::command())
 }
 
 impl Wish {
@@ -71,6 +76,7 @@ impl Wish {
             "info" => Wish::Info { name: one("name").unwrap_or_default() },
             "new" => Wish::New { name: one("name").unwrap_or_default() },
             "check" => Wish::Check { scripts: list("scripts") },
+            "test" => Wish::Test { paths: tests::paths(matches) },
             _ => Wish::List { area: one("area") },
         };
         (wish, matches)
@@ -84,6 +90,7 @@ pub fn lib(cli: &Cli, wish: &Wish) -> u8 {
         Wish::Info { name } => info(cli, name),
         Wish::New { name } => begin(name),
         Wish::Check { scripts } => return check(cli, scripts),
+        Wish::Test { paths } => tests::test(cli, paths),
     };
     done.unwrap_or_else(|diagnostic| show(&diagnostic, None))
 }
@@ -193,6 +200,10 @@ fn begin(name: &str) -> Result<u8, Diagnostic> {
     }
 }
 
+fn counted(scripts: usize) -> String {
+    format!("{scripts} script{}", if scripts == 1 { "" } else { "s" })
+}
+
 /// A line for each script; 1 if any has a fault. What this machine does not have is no fault of a script.
 fn check(cli: &Cli, names: &[String]) -> u8 {
     let scripts = match names {
@@ -238,7 +249,7 @@ fn check(cli: &Cli, names: &[String]) -> u8 {
     if !cli.json {
         let untried =
             if untried == 0 { String::new() } else { format!(", {untried} not to be planned on this machine") };
-        out += &format!("{} scripts, {wrong} wrong{untried}\n", scripts.len());
+        out += &format!("{}, {wrong} wrong{untried}\n", counted(scripts.len()));
     }
     put(&out).max(u8::from(wrong > 0))
 }

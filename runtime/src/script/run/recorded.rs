@@ -1,6 +1,7 @@
 //! Runs with a recording: their chains as it has them, and what it gets of a live one.
 
-use super::{Consumer, Running};
+use super::Running;
+use super::consumer::Consumer;
 use crate::aggregate::column::ColumnType;
 use crate::aggregate::table::Table;
 use crate::diagnostic::Diagnostic;
