@@ -59,13 +59,6 @@ fn shares(command: &str, parts: &[&str], frame: impl Fn(&str, &str) -> bool) -> 
     folded
 }
 
-/// Fails unless two amounts differ by at most 5 %.
-#[track_caller]
-fn assert_near(what: &str, measured: u64, drawn: u64) {
-    println!("{what}: measured {measured}, drawn {drawn}");
-    assert!(measured.abs_diff(drawn) * 20 <= measured, "{what}: measured {measured}, drawn {drawn}");
-}
-
 #[test]
 fn functions_of_c_have_the_share_that_they_measured() {
     privileged!();
