@@ -298,3 +298,35 @@ fn test_of_a_script_fails_where_it_prints_something_else_or_nobody_said_what() {
     std::fs::write(&script, changed).expect("it is ours");
     assert!(test("0").status_is(1).out.contains("differs "));
 }
+
+#[test]
+fn table_of_tools_names_scripts_that_exist_and_every_tool_of_bpftrace() {
+    const BPFTRACE: &str = "bashreadline biolatency biolatency-kp biosnoop biostacks bitesize capable cpuwalk dcsnoop execsnoop \
+        gethostlatency killsnoop loads mdflush naptime oomkill opensnoop pidpersec runqlat runqlen setuids ssllatency sslsnoop \
+        statsnoop swapin syncsnoop syscount tcpaccept tcpconnect tcpdrop tcplife tcpretrans tcpsynbl threadsnoop undump \
+        vfscount vfsstat writeback xfsdist";
+    let table = std::fs::read_to_string(here("../docs/tools.md")).expect("it is there");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let tools: Vec<&str> = rows.iter().flat_map(|row| row[1].split(", ")).collect();
+    for tool in BPFTRACE.split_whitespace() {
+        assert!(tools.contains(&tool), "{tool}");
+    }
+    let library = Skep::new(&["lib", "list"]).run().ok().out;
+    let scripts: Vec<&str> =
+        library.lines().filter_map(|line| line.split_whitespace().next()?.rsplit('/').next()).collect();
+    for row in rows {
+        // What stands before a colon or a semicolon names scripts; other cells begin with words or with code.
+        let named = row[3].split([':', ';']).next().unwrap_or_default();
+        if named.starts_with("not yet") || named.starts_with('`') || named.starts_with('/') {
+            continue;
+        }
+        for name in named.split(", ").filter_map(|name| name.split_whitespace().next()).filter(|name| *name != "from") {
+            assert!(scripts.contains(&name), "`{name}` in the row of {}", row[1]);
+        }
+    }
+}
