@@ -329,7 +329,7 @@ fn kernel_relocates_templates_by_itself() {
 fn copied_stacks_are_unwound_to_their_roots() {
     guest!();
     // In the process, and where it entered the kernel.
-    for verbs in ["spin 2000", "getpgid 100000"] {
+    for verbs in ["spin 2000", "getpgid 1000000"] {
         let script = "probe(\"profile:hz:99\").filter(comm == \"skep-workload\").by(ustack).count()";
         // The workload keeps a buffer on its stack: all of it is about 16 KiB deep.
         let output = Skep::on(verbs, script).arguments(&["--unwind", "dwarf,24576"]).run().ok();
