@@ -1,10 +1,15 @@
-//! Lists every object in objects/ (and objects/ARCH/ for this architecture), so that a template is one file and no table.
+//! Packs and lists every object in objects/ (and objects/ARCH/ for this architecture), so that a template is one file and no
+//! table.
 
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use std::io::Write;
 use std::{env, fs, path::Path};
 
 fn main() {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("set by cargo")).join("objects");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("set by cargo");
+    let out = Path::new(&env::var("OUT_DIR").expect("set by cargo")).to_owned();
     let mut list = String::from("&[\n");
     for folder in [root.clone(), root.join(arch)] {
         println!("cargo:rerun-if-changed={}", folder.display());
@@ -15,11 +20,14 @@ fn main() {
             if let Some(name) =
                 file.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".bpf.o"))
             {
-                list += &format!("    ({name:?}, include_bytes!({:?})),\n", file.display().to_string());
+                let packed = out.join(name);
+                let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+                encoder.write_all(&fs::read(&file).expect("it was listed")).expect("memory takes it");
+                fs::write(&packed, encoder.finish().expect("memory takes it")).expect("the build folder is writable");
+                list += &format!("    ({name:?}, include_bytes!({:?})),\n", packed.display().to_string());
             }
         }
     }
     list += "]";
-    let out = Path::new(&env::var("OUT_DIR").expect("set by cargo")).join("embedded.rs");
-    fs::write(out, list).expect("the build folder is writable");
+    fs::write(out.join("embedded.rs"), list).expect("the build folder is writable");
 }

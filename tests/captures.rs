@@ -398,6 +398,7 @@ fn template_loads_with_every_output_and_parameter() {
             ".count()",
             ".lhist(captured, 0, 2000, 100)",
             ".by(interface, direction, time, cpu).count()",
+            ".by(interface, direction, cpu).heavy(len)",
             ".fields(time, len, captured, interface, direction)",
             ".filter(tcpdump(\"vlan 7 and tcp port 80\") or not(len > 7)).fields(len, tcpdump(\"ip\")).each(|e| print(e))",
             ".packets()",

@@ -266,8 +266,10 @@ fn script_of_ones_own_is_begun_checked_and_preferred() {
 #[test]
 fn library_scripts_print_what_they_printed_when_they_were_recorded() {
     let tested = Skep::new(&["lib", "test", here("../scripts").to_str().expect("a plain path")]).run().ok();
-    let same = tested.out.lines().filter(|line| line.starts_with("ok ")).count();
-    assert!(same >= 45 && tested.out.contains(", 0 failed, "), "{tested}");
+    let with = |state: &str| tested.out.lines().filter(|line| line.starts_with(state)).count();
+    assert!(with("ok ") >= 79 && tested.out.ends_with(", 0 failed, 0 without a recording\n"), "{tested}");
+    // Packets that a policy decides about are no events of a script.
+    assert_eq!((with("none "), tested.out.matches("cannot be recorded: its policies").count()), (3, 3), "{tested}");
 }
 
 #[test]
@@ -329,4 +331,60 @@ fn table_of_tools_names_scripts_that_exist_and_every_tool_of_bpftrace() {
             assert!(scripts.contains(&name), "`{name}` in the row of {}", row[1]);
         }
     }
+}
+
+/// What bash offers behind `line`, of which the last word is being typed.
+fn bash_offers(line: &str) -> Vec<String> {
+    let script = format!(
+        "source <(\"$1\" completion bash); line='{line}'; read -ra COMP_WORDS <<<\"$line\"; \
+         [[ $line == *' ' ]] && COMP_WORDS+=(''); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); word=${{COMP_WORDS[COMP_CWORD]}}; \
+         COMP_WORDS[0]=$1; _skep_library \"$1\" \"$word\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["-c", &script, "bash"]).arg(skep_tests::skep::binary()).output().expect("bash runs");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn completion_of_bash_knows_commands_scripts_and_their_parameters() {
+    assert!(bash_offers("skep rec").contains(&"record".into()));
+    assert_eq!(bash_offers("skep run biol"), ["biolatency"]);
+    assert_eq!(bash_offers("skep doc disk/biol"), ["disk/biolatency"]);
+    assert!(bash_offers("skep record -o a.skep ").contains(&"syscount".into()));
+    assert_eq!(bash_offers("skep run syscount --pi"), ["--pid"]);
+    let words = bash_offers("skep run syscount --");
+    assert!(["--for", "--top"].iter().all(|word| words.contains(&(*word).into())), "{words:?}");
+    let own = Skep::new(&["lib", "info", "syscount", "--format", "json"]).run().ok().json();
+    let own = own[0]["parameters"].as_array().expect("parameters are a list").clone();
+    assert!(!own.is_empty());
+    for param in own {
+        let name = format!("--{}", param["name"].as_str().unwrap_or("?"));
+        assert!(words.contains(&name), "{name}: {words:?}");
+    }
+}
+
+#[test]
+fn completion_of_every_shell_names_every_command_and_asks_the_library() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Skep::new(&["completion", shell]).run().ok().out;
+        for command in ["run", "plan", "record", "replay", "flame", "capture", "observe", "policy", "lib", "baseline"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(script.contains(" completion -- ") && !script.contains("biolatency"), "{shell}");
+    }
+    let output = Skep::new(&["completion", "csh"]).run().status_is(2);
+    assert!(output.err.contains("'csh'") && output.err.contains("bash"), "{output}");
+}
+
+#[test]
+fn manual_has_a_page_for_every_command() {
+    let page = |words: &[&str]| Skep::new(&["manual"]).arguments(words).run().ok().out;
+    let whole = page(&[]);
+    assert!(whole.contains(".TH skep 1") && whole.contains("max\\-overhead"), "{whole}");
+    let run = page(&["run"]);
+    assert!(run.contains(".TH skep\\-run 1") || run.contains(".TH skep-run 1"), "{run}");
+    assert!(page(&["lib", "check"]).contains("Parse and plan scripts twice"));
+    let wrong = Skep::new(&["manual", "runn"]).run().status_is(1);
+    assert!(wrong.err.contains("no command `runn`") && wrong.err.contains("did you mean `run`?"), "{wrong}");
 }

@@ -3,44 +3,22 @@
 use serde_json::{Value, json};
 use skep_tests::network::Namespace;
 use skep_tests::skep::Running;
-use skep_tests::{Output, Skep, Workload, privileged};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use skep_tests::{Cgroup, Output, Skep, Workload, privileged};
 
-/// A control group of a test's own; gone when it is dropped.
-struct Group(PathBuf);
+struct Group(Cgroup);
 
 impl Group {
     fn new() -> Group {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-        let of = |line: &str| line.split(' ').nth(2) == Some("cgroup2");
-        let mount = mounts.lines().find(|line| of(line)).expect("cgroup v2 is mounted");
-        let root = PathBuf::from(mount.split(' ').nth(1).expect("mounts have places"));
-        let name = format!("skep-exchanges-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        std::fs::create_dir(root.join(&name)).expect("a control group is made");
-        Group(root.join(name))
+        Group(Cgroup::new())
     }
 
     /// A script with GROUP for its path runs while the workload does.
     #[track_caller]
     fn watched(&self, script: &str, verbs: &str) -> Output {
-        let workload = Workload::stopped(&format!("alone join {} {verbs}", self.0.display()));
-        let run: Running = Skep::script(&script.replace("GROUP", &self.0.display().to_string())).start().attached();
+        let workload = Workload::stopped(&format!("alone join {} {verbs}", self.0.0.display()));
+        let run: Running = Skep::script(&script.replace("GROUP", &self.0.0.display().to_string())).start().attached();
         workload.go();
         run.interrupt().ok()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // A process that has just ended may still be in it.
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
     }
 }
 
@@ -79,7 +57,7 @@ fn dns_queries_are_counted_by_name_type_and_code() {
 fn scripts_take_the_cgroup_of_the_command_line() {
     privileged!();
     let group = Group::new();
-    let path = group.0.display().to_string();
+    let path = group.0.0.display().to_string();
     let run = Skep::new(&["--format", "json", "run", "dnslatency", "--cgroup", &path]).start().attached();
     Workload::stopped(&format!("join {path} alone dns udp4 23 www.example 1 0")).go();
     let output = run.interrupt().ok();
@@ -162,6 +140,28 @@ fn http_latency_is_the_time_until_the_response() {
     assert_took(40.0, &output.value(), &output);
 }
 
+/// Each request takes the proxy 20 ms itself, and the server behind it 40.
+#[test]
+fn proxy_is_told_what_it_adds_itself() {
+    privileged!();
+    let group = Group::new();
+    let workload = Workload::stopped(&format!("alone join {} proxy 23 /cart 20 40", group.0.0.display()));
+    let path = group.0.0.display().to_string();
+    let words = ["--format", "json", "run", "proxyoverhead", "--port", "8080", "--cgroup", &path];
+    let run = Skep::new(&words).start().attached();
+    workload.go();
+    let output = run.interrupt().ok();
+    let [said] = &output.texts()[..] else { panic!("{output}") };
+    let added = said.strip_prefix("added: ").and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    assert!(said.ends_with("; 23 requests, 1.00 upstream for each"), "{output}");
+    let of = |n: usize| output.table(n)["rows"][0]["value"].clone();
+    assert_eq!((&of(0)["n"], &of(1)["n"]), (&json!(23), &json!(23)), "{output}");
+    assert!(of(0)["min"].as_f64() >= Some(60_000.0) && of(1)["min"].as_f64() >= Some(40_000.0), "{output}");
+    // What each took is bounded from below alone, a busy machine adds to it; what the proxy adds is the difference.
+    let apart = (of(0)["sum"].as_f64().unwrap_or(0.0) - of(1)["sum"].as_f64().unwrap_or(0.0)) / 23.0;
+    assert!(apart >= 20_000.0 && added.is_some_and(|us| (us - apart).abs() < 0.1), "{output}");
+}
+
 #[test]
 fn http_query_is_shown_only_where_it_is_asked_for() {
     privileged!();
@@ -238,13 +238,14 @@ fn templates_load_with_every_output_and_parameter() {
             .map(|kind| format!(".by({text}, cpu).{kind}(elapsed)"))
             .into();
         chains.extend([format!(".by({fields}).count()"), format!(".fields({ends})")]);
+        chains.push(format!(".by({fields}).heavy(elapsed)"));
         chains.extend([
             ".lhist(elapsed, 0, 100, 10)".into(),
             format!(".filter({text} != \"x\" and role == \"client\").fields({fields})"),
         ]);
         for parameter in parameters {
             let places = [
-                (format!("cgroup: {:?}", group.0.display().to_string()), &chains[..]),
+                (format!("cgroup: {:?}", group.0.0.display().to_string()), &chains[..]),
                 ("interface: \"lo\"".to_owned(), &chains[6..9]),
             ];
             for (place, chains) in places {

@@ -2,7 +2,7 @@
 //! guests, on kernels that have kprobes; what one of those lacks is said.
 
 use serde_json::json;
-use skep_tests::guest::{lacks, release};
+use skep_tests::guest::{heard, lacks, release};
 use skep_tests::{Output, Skep, guest};
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn script(text: &str) -> String {
 
 #[track_caller]
 fn on(verbs: &str, text: &str) -> Output {
-    Skep::on(verbs, &script(text)).run().ok()
+    heard(|| Skep::on(verbs, &script(text)).run())
 }
 
 /// How the first chain of a script would be watched.
@@ -70,7 +70,7 @@ fn trampoline_is_chosen_for_a_single_function() {
     assert!(why(r#"probe("kprobe:vfs_read+0").count()"#).starts_with("a kprobe"));
     // One of several names of one function, and none that the type information has.
     assert!(why(r#"probe("kprobe:CALLgetppid").count()"#).starts_with("a kprobe"));
-    let output = Skep::on("getppid 101", &script(r#"probe("kprobe:CALLgetppid").count()"#)).run().ok();
+    let output = on("getppid 101", r#"probe("kprobe:CALLgetppid").count()"#);
     assert_eq!(output.value(), 101);
 }
 
@@ -177,13 +177,13 @@ fn returns_that_a_kretprobe_misses_are_counted() {
 fn calls_inside_of_a_programs_own_run_are_counted_as_missed() {
     guest!();
     // Each new key of the first chain is a call for the second, which makes a new key of it: that is a call too.
-    let output = on(
-        "getpgid 101",
+    let text = script(
         r#"
         probe("fentry:CALLgetpgid").by(nsecs).count();
         probe("fentry:htab_percpu_map_update_elem").by(nsecs).count();
     "#,
     );
+    let output = Skep::on("getpgid 101", &text).run().ok();
     assert_eq!(output.trust("counted"), 202, "{output}");
     assert_eq!(output.trust("missed"), 101, "{output}");
 }

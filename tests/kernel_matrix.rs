@@ -3,12 +3,12 @@
 //! In emulated guests only (`cargo xtask vm --matrix`): one kernel is no matrix.
 
 use serde_json::json;
-use skep_tests::guest::{lacks, release};
+use skep_tests::guest::{heard, lacks, release};
 use skep_tests::{Skep, Workload, guest, kernel, workload};
 
 /// A script with BIN for the workload's file, on a workload.
 fn run(verbs: &str, script: &str) -> skep_tests::Output {
-    Skep::on(verbs, &script.replace("BIN", &workload::path())).run().ok()
+    heard(|| Skep::on(verbs, &script.replace("BIN", &workload::path())).run())
 }
 
 #[test]
@@ -114,13 +114,16 @@ fn cgroup_restriction_takes_those_below_it() {
     guest!();
     let (group, below) = ("/sys/fs/cgroup/skep-tests", "/sys/fs/cgroup/skep-tests/below");
     std::fs::create_dir_all(below).expect("cgroup v2 is mounted");
-    let (ours, other) = (Workload::stopped("getpgid 101"), Workload::stopped("getpgid 1009"));
-    std::fs::write(format!("{below}/cgroup.procs"), ours.pid()).expect("a process moves to a cgroup");
     let script = r#"probe("tracepoint:syscalls:sys_enter_getpgid").count()"#;
-    let run = Skep::script(script).arguments(&["--cgroup", group]).start().attached();
-    other.go();
-    ours.go();
-    assert_eq!(run.interrupt().ok().value(), 101);
+    let output = heard(|| {
+        let (ours, other) = (Workload::stopped("getpgid 101"), Workload::stopped("getpgid 1009"));
+        std::fs::write(format!("{below}/cgroup.procs"), ours.pid()).expect("a process moves to a cgroup");
+        let run = Skep::script(script).arguments(&["--cgroup", group]).start().attached();
+        other.go();
+        ours.go();
+        run.interrupt()
+    });
+    assert_eq!(output.value(), 101, "{output}");
 }
 
 #[test]

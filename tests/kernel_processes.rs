@@ -1,6 +1,7 @@
 //! Whose events are counted, on every kernel: children, theirs, and the numbers of a pid namespace.
 
-use skep_tests::{Skep, Workload, guest, workload};
+use skep_tests::guest::heard;
+use skep_tests::{Output, Skep, Workload, guest, workload};
 use std::time::Duration;
 
 const CALLS: &str = "probe(\"t:syscalls:sys_enter_getpgid\").count();";
@@ -12,7 +13,8 @@ const OF_ALL: i64 = 5 + 7 * 11 + 14 * 3;
 fn children_of_a_command_are_followed() {
     guest!();
     let uprobes = "probe(\"uprobe::workload_double\").count();";
-    assert_eq!(Skep::on(FAMILY, CALLS).run().ok().value(), OF_ALL);
+    let output = heard(|| Skep::on(FAMILY, CALLS).run());
+    assert_eq!(output.value(), OF_ALL, "{output}");
     assert_eq!(Skep::on("double 5 fork 7 double 11 become double 3", uprobes).run().ok().value(), 5 + 7 * (11 + 3));
 }
 
@@ -20,16 +22,19 @@ fn children_of_a_command_are_followed() {
 fn children_of_a_pid_are_followed_where_asked() {
     guest!();
     for (options, calls) in [(&[] as &[&str], 5), (&["--follow-forks"], OF_ALL)] {
-        let workload = Workload::stopped(FAMILY);
-        let run = Skep::script(CALLS).arguments(&["--pid", &workload.pid()]).arguments(options).start().attached();
-        workload.go();
-        assert_eq!(run.interrupt().ok().value(), calls);
+        let output = heard(|| {
+            let workload = Workload::stopped(FAMILY);
+            let run = Skep::script(CALLS).arguments(&["--pid", &workload.pid()]).arguments(options).start().attached();
+            workload.go();
+            run.interrupt()
+        });
+        assert_eq!(output.value(), calls, "{output}");
     }
 }
 
 /// A script as process 1 of a pid namespace, on a workload that is process 2 there.
 #[track_caller]
-fn in_container(verbs: &str, options: &[&str]) -> serde_json::Value {
+fn in_container(verbs: &str, options: &[&str]) -> Output {
     let workload = format!("{} stop {verbs} &", workload::path());
     let run = Skep::script(CALLS).arguments(options).in_pid_namespace(&workload).start().attached();
     let (skep, workload) = (number_here(1), number_here(2));
@@ -37,9 +42,10 @@ fn in_container(verbs: &str, options: &[&str]) -> serde_json::Value {
     while is_alive(workload) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    // `unshare`, which was started, keeps signals to itself.
-    signal(skep, libc::SIGINT);
-    run.end().ok().value()
+    // `unshare`, which was started, keeps signals to itself. A run of one process may have ended with it.
+    // SAFETY: signals a process of the run, which is not waited for yet.
+    let _ended = unsafe { libc::kill(skep, libc::SIGINT) };
+    run.end()
 }
 
 /// The number that process `n` of the only inner pid namespace has outside.
@@ -72,8 +78,10 @@ fn is_alive(pid: i32) -> bool {
 #[test]
 fn pid_is_of_the_pid_namespace() {
     guest!();
-    assert_eq!(in_container(FAMILY, &["--pid", "2"]), 5);
-    assert_eq!(in_container(FAMILY, &["--pid", "2", "--follow-forks"]), OF_ALL);
-    let command = Skep::on(FAMILY, CALLS).in_pid_namespace("").run().ok();
+    for (options, calls) in [(&["--pid", "2"] as &[&str], 5), (&["--pid", "2", "--follow-forks"], OF_ALL)] {
+        let output = heard(|| in_container(FAMILY, options));
+        assert_eq!(output.value(), calls, "{output}");
+    }
+    let command = heard(|| Skep::on(FAMILY, CALLS).in_pid_namespace("").run());
     assert_eq!(command.value(), OF_ALL, "{command}");
 }

@@ -2,6 +2,7 @@
 
 use skep_tests::{Skep, privileged};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// One template as `skep list templates -v` describes it: name and type of its parameters and its fields.
 #[derive(Default, Debug)]
@@ -48,19 +49,22 @@ fn value(kind: &str) -> &'static str {
     }
 }
 
-/// Chains for every output that there is, made of some number, some text, and all fields.
-fn outputs(number: &str, text: &str, all: &str) -> Vec<String> {
-    let mut chains: Vec<String> =
-        ["", ".count()", ".lhist(NUMBER, 0, 100, 10)", ".by(TEXT).lhist(NUMBER, 0, 100, 10)"].map(str::to_owned).into();
-    for kind in ["sum", "avg", "min", "max", "stats", "hist", "quantiles"] {
-        chains.push(format!(".{kind}(NUMBER)"));
-        chains.push(format!(".by(TEXT, cpu).{kind}(NUMBER)"));
+/// Chains for every output that there is, made of some number, some text, and all fields. What stands in a table is
+/// computed by the same code with a key and without: of the sources one, by its number, has this, the next one that.
+fn outputs(source: usize, number: &str, text: &str, all: &str) -> Vec<String> {
+    let mut chains: Vec<String> = ["", ".count()"].map(str::to_owned).into();
+    let kinds = ["sum", "avg", "min", "max", "stats", "hist", "quantiles", "lhist"];
+    for (n, kind) in kinds.into_iter().enumerate() {
+        let key = if (source + n).is_multiple_of(2) { ".by(TEXT, cpu)" } else { "" };
+        let steps = if kind == "lhist" { ", 0, 100, 10" } else { "" };
+        chains.push(format!("{key}.{kind}(NUMBER{steps})"));
     }
     // A key on the stack, and one that is too long for it.
     chains.push(".by(cpu).count()".into());
     chains.push(".by(TEXT, nsecs).count()".into());
-    chains.push(format!(".by({all}).count()"));
-    chains.push(format!(".by({all}).hist(NUMBER)"));
+    chains.push(".by(TEXT, cpu).heavy(NUMBER)".into());
+    chains.push(format!(".by({all}).heavy()"));
+    chains.push(format!(".by({all}).{}", if source.is_multiple_of(2) { "count()" } else { "hist(NUMBER)" }));
     chains.push(format!(".fields({all})"));
     chains.push(".filter(NUMBER > 7 and TEXT != \"x\" or not(cpu == 1)).by(TEXT).sum(NUMBER / 3)".into());
     chains.push(".by(TEXT, kstack, ustack(5)).count()".into());
@@ -69,15 +73,22 @@ fn outputs(number: &str, text: &str, all: &str) -> Vec<String> {
     chains.iter().map(|chain| chain.replace("NUMBER", number).replace("TEXT", text)).collect()
 }
 
-/// Loads and attaches all chains at once.
+/// Loads and attaches all chains at once: in an emulated guest, to start skep takes longer than to load a template.
 #[track_caller]
-fn assert_loads(source: &str, chains: &[String]) {
-    for some in chains.chunks(8) {
-        let script: String = some.iter().map(|chain| format!("{source}{chain}.quiet();\n")).collect();
-        let output = Skep::new(&["-e", &format!("{script}run(\"10ms\");")]).run();
-        assert_eq!(output.status, Some(0), "{output}");
-        println!("{:>3} chains loaded: {source}", some.len());
-    }
+fn assert_loads(chains: &[String]) {
+    let script: String = chains.iter().map(|chain| format!("{chain}.quiet();\n")).collect();
+    let since = Instant::now();
+    let output = Skep::new(&["-e", &format!("{script}run(\"10ms\");")]).run();
+    assert_eq!(output.status, Some(0), "{output}");
+    println!("{:>3} chains loaded in {:.1?}: {}", chains.len(), since.elapsed(), chains[0]);
+}
+
+fn each(source: &str, chains: &[String]) -> Vec<String> {
+    chains.iter().map(|chain| format!("{source}{chain}")).collect()
+}
+
+fn template_of(name: &str, settings: &str) -> String {
+    format!("template(\"{name}\", #{{ {settings} }})")
 }
 
 #[test]
@@ -85,7 +96,7 @@ fn every_dedicated_template_loads_with_every_output() {
     privileged!();
     let templates = dedicated();
     assert!(templates.len() >= 5, "{templates:?}");
-    for (name, template) in templates {
+    for (source, (name, template)) in templates.into_iter().enumerate() {
         let number = template
             .fields
             .iter()
@@ -94,7 +105,7 @@ fn every_dedicated_template_loads_with_every_output() {
         let text = template.fields.iter().find(|(_, kind)| kind.starts_with("char")).map_or("comm", |(name, _)| name);
         // More than eight columns no call takes.
         let all: Vec<&str> = template.fields.iter().map(|(name, _)| name.as_str()).take(8).collect();
-        assert_loads(&format!("template(\"{name}\")"), &outputs(&number.0, text, &all.join(", ")));
+        assert_loads(&each(&template_of(&name, ""), &outputs(source, &number.0, text, &all.join(", "))));
     }
 }
 
@@ -103,11 +114,14 @@ fn every_dedicated_template_loads_with_every_parameter() {
     privileged!();
     for (name, template) in dedicated() {
         let set = |(parameter, kind): &(String, String)| format!("{parameter}: {}", value(kind));
-        let each = template.parameters.iter().map(set);
-        let all = each.clone().collect::<Vec<_>>().join(", ");
-        for settings in each.chain([all]) {
-            assert_loads(&format!("template(\"{name}\", #{{ {settings} }})"), &[".count()".into(), String::new()]);
-        }
+        let each_one = template.parameters.iter().map(set);
+        let all = each_one.clone().collect::<Vec<_>>().join(", ");
+        // A table of the first, a stream of the second, and so on; both of all of them.
+        let sources = each_one.map(|settings| template_of(&name, &settings)).enumerate();
+        let mut chains: Vec<String> =
+            sources.map(|(n, source)| source + if n.is_multiple_of(2) { ".count()" } else { "" }).collect();
+        chains.extend([".count()", ""].map(|output| template_of(&name, &all) + output));
+        assert_loads(&chains);
     }
 }
 
@@ -134,8 +148,8 @@ fn every_generic_template_loads_with_every_output() {
         ("probe(\"interval:ms:5\")", "cpu", "comm"),
         ("probe(\"software:context-switches\")", "cpu", "comm"),
     ];
-    for (source, number, text) in sources {
-        assert_loads(source, &outputs(number, text, names));
+    for (n, (source, number, text)) in sources.into_iter().enumerate() {
+        assert_loads(&each(source, &outputs(n, number, text, names)));
     }
 }
 
@@ -164,7 +178,7 @@ fn every_generic_template_loads_as_both_halves_of_a_span() {
         chains.push(".by(start.kstack, start.ustack, kstack, ustack).sum(elapsed)".into());
         chains.push(".spans(1).by(buf(start.nsecs, 250), buf(start.pid, 250)).count()".into());
         chains.push(".filter(pid == 1 and tid > 0 and start.comm == comm).count()".into());
-        assert_loads(&format!("span(\"{start}\", \"{end}\")"), &chains);
+        assert_loads(&each(&format!("span(\"{start}\", \"{end}\")"), &chains));
     }
 }
 

@@ -2,6 +2,7 @@
 //! docs/kernel-matrix.md each.
 
 use serde_json::json;
+use skep_tests::guest::heard;
 use skep_tests::{Skep, Workload, guest, machine::Folder, workload};
 use std::fs::File;
 use std::net::TcpListener;
@@ -23,7 +24,7 @@ fn pointers_are_followed_to_a_text() {
         probe("fentry:vfs_open").by(str(args.path.dentry.d_name.name)).count();
         probe("kprobe:vfs_open+0").by(str(cast(arg0, "struct path").dentry.d_name.name)).count();
     "#;
-    let output = Skep::on(&format!("open 101 {}", file(&folder).0), script).run().ok();
+    let output = heard(|| Skep::on(&format!("open 101 {}", file(&folder).0), script).run());
     for n in 0..2 {
         let rows = output.table(n)["rows"].as_array().cloned().unwrap_or_default();
         assert!(rows.contains(&json!({ "key": { "name": "seven-and-thirty" }, "value": 101 })), "chain {n}: {output}");
@@ -36,7 +37,7 @@ fn pointers_are_followed_to_a_number() {
     let folder = Folder::new();
     let (path, number) = file(&folder);
     let script = format!(r#"probe("kprobe:vfs_open").filter(args.path.dentry.d_inode.i_ino == {number}).count()"#);
-    assert_eq!(Skep::on(&format!("open 101 {path}"), &script).run().ok().value(), 101);
+    assert_eq!(heard(|| Skep::on(&format!("open 101 {path}"), &script).run()).value(), 101);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn paths_of_files_are_found_by_every_way() {
         span("kprobe:vfs_open", "kretprobe:vfs_open").by(path(start.args.path)).count();
         probe("rawtracepoint:sys_enter").filter(arg1 == 257 or arg1 == 2).by(path(curtask.mm.exe_file)).count();
     "#;
-    let output = Skep::on(&format!("open 101 {path}"), script).run().ok();
+    let output = heard(|| Skep::on(&format!("open 101 {path}"), script).run());
     for n in 0..4 {
         let rows = output.table(n)["rows"].as_array().cloned().unwrap_or_default();
         let found =

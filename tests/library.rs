@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use skep_tests::machine::Folder;
 use skep_tests::workload::line;
-use skep_tests::{Output, Skep, Workload, privileged};
+use skep_tests::{Cgroup, Output, Skep, Workload, privileged};
 use std::path::Path;
 
 /// A script while a command of `skep-workload`, and what it starts, does `verbs`.
@@ -39,7 +39,10 @@ fn process_scripts_tell_of_each_process() {
     let output = ran("exitsnoop", &["--failed", "true"], "run 23 /bin/false");
     assert_eq!(events(&output, "status", &json!(1)), 23, "{output}");
     let output = ran("pidpersec", &[], "run 29 /bin/true sleep 1200");
-    assert!(output.texts().iter().any(|text| text.ends_with(": 29 started")), "{output}");
+    // A table each second.
+    let started = |table: &Value| table["rows"][0]["value"].as_u64();
+    let started: u64 = output.objects("table").iter().filter_map(started).sum();
+    assert_eq!(started, 29, "{output}");
     let output = ran("threadsnoop", &[], "pause 31");
     assert_eq!(events(&output, "comm", &json!("skep-workload")), 31, "{output}");
     let output = ran("naptime", &[], "nap 37 3");
@@ -91,7 +94,7 @@ fn memory_scripts_tell_of_each_page_and_call() {
 #[test]
 fn reclaim_is_told_with_its_pages() {
     privileged!();
-    let Some(group) = memory_group() else { return };
+    let group = memory_group();
     let output = ran("drsnoop", &[], &format!("reclaim 8009 {}", group.0.display()));
     let freed = |text: &String| text.split("memcg ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
     let freed: u64 = output.texts().iter().filter_map(freed).sum();
@@ -99,24 +102,15 @@ fn reclaim_is_told_with_its_pages() {
     assert!(freed > 2000, "{freed} pages\n{output}");
 }
 
-/// A control group with room for 16 MiB; gone when it is dropped.
-struct Group(std::path::PathBuf);
-
-fn memory_group() -> Option<Group> {
-    let (place, limit) = match Path::new("/sys/fs/cgroup/memory").is_dir() {
-        true => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        false => ("/sys/fs/cgroup", "memory.max"),
+/// A control group with room for 16 MiB.
+fn memory_group() -> Cgroup {
+    let v1 = Path::new("/sys/fs/cgroup/memory");
+    let (group, limit) = match v1.is_dir() {
+        true => (Cgroup::below(v1), "memory.limit_in_bytes"),
+        false => (Cgroup::new(), "memory.max"),
     };
-    let group = Group(Path::new(place).join(format!("skep-{}", std::process::id())));
-    std::fs::create_dir(&group.0).expect("root may make a control group");
     std::fs::write(group.0.join(limit), "16777216").expect("memory is accounted");
-    Some(group)
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir(&self.0);
-    }
+    group
 }
 
 #[test]
@@ -128,19 +122,31 @@ fn disk_scripts_tell_of_each_block() {
     std::fs::File::open(&file).and_then(|file| file.sync_all()).expect("it is written");
     let file = file.display();
     let output = ran("biosnoop", &["--program", "blocks"], &format!("name blocks block 23 {file}"));
-    assert_eq!(events(&output, "bytes", &json!(4096)), 23, "{output}");
+    // Where the disk is busy, the kernel issues a request for its program, in a worker.
+    let others = |output: &Output| output.trust("filtered");
+    let blocks = events(&output, "bytes", &json!(4096)) as u64;
+    assert!((19..=23).contains(&blocks) && blocks + others(&output) >= 23, "{output}");
     let output = ran("bitesize", &[], &format!("name bites block 29 {file}"));
     let [row] = &rows(&output, "comm", &json!("bites"))[..] else { panic!("{output}") };
-    assert_eq!(row["value"]["buckets"], json!([{ "low": 4096, "high": 8191, "count": 29 }]), "{output}");
+    let n = row["value"]["n"].as_u64().unwrap_or_default();
+    assert!((23..=29).contains(&n) && n + others(&output) >= 29, "{output}");
+    assert_eq!(row["value"]["buckets"], json!([{ "low": 4096, "high": 8191, "count": n }]), "{output}");
     let output = ran("biotop", &["--top", "1000"], &format!("name tops block 31 {file} sleep 1100"));
-    assert_eq!(rows(&output, "comm", &json!("tops"))[0]["value"]["sum"], 31 * 4096, "{output}");
+    let sum = rows(&output, "comm", &json!("tops"))[0]["value"]["sum"].as_u64().unwrap_or_default();
+    assert!((23 * 4096..=31 * 4096).contains(&sum) && sum.is_multiple_of(4096), "{output}");
     // What is done is told in whatever runs by then.
     let run = Skep::new(&["--format", "json", "run", "biopattern"]).start().attached();
     Workload::stopped(&format!("block 101 {file}")).go();
     let output = run.interrupt().ok();
     assert!(output.trust("delivered") >= 101, "{output}");
-    let output = ran("writeback", &[], "sync 3");
-    assert!(output.trust("seen") == output.trust("delivered"), "{output}");
+    // Threads of the kernel write what others left in memory.
+    let run = Skep::new(&["--format", "json", "run", "writeback"]).start().attached();
+    std::fs::write(folder.0.join("dirty"), vec![b'y'; 1009 * 4096]).expect("there is room");
+    Workload::stopped("run 1 /bin/sync").go();
+    let output = run.interrupt().ok();
+    let written = output.objects("event").into_iter().filter_map(|event| event["fields"]["pages"].as_u64());
+    assert!(written.sum::<u64>() >= 1009, "{output}");
+    assert!(events(&output, "why", &json!("WB_REASON_SYNC")) >= 1, "{output}");
 }
 
 #[test]

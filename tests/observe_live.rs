@@ -5,10 +5,9 @@ use skep_tests::frames::{self, IPV4, IPV6, SCTP, TCP, UDP, Wire, ethernet, ipv4,
 use skep_tests::machine::Folder;
 use skep_tests::network::Namespace;
 use skep_tests::skep::Running;
-use skep_tests::{Output, Skep, hubble, privileged};
+use skep_tests::{Cgroup, Output, Skep, hubble, privileged};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
 
 /// Two namespaces, joined: `a` is the client, `b` is looked at.
 fn joined() -> (Namespace, Namespace) {
@@ -305,31 +304,11 @@ fn inventory_names_both_ends() {
     );
 }
 
-/// A control group of a test's own.
-struct Group(PathBuf);
-
-impl Group {
-    fn new() -> Group {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("it is mounted");
-        let root = PathBuf::from(mount.split(' ').nth(1).expect("mounts have places"));
-        let group = Group(root.join(format!("skep-observe-{}", std::process::id())));
-        std::fs::create_dir(&group.0).expect("a control group is made");
-        group
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn sockets_of_a_cgroup_are_its_own() {
     privileged!();
     let (a, b) = joined();
-    let group = Group::new();
+    let group = Cgroup::new();
     let path = group.0.display().to_string();
     let run = observe(&a, &["--cgroup", &path, "-o", "json", "--to-port", "9999"]);
     // Python is not everywhere; a shell that moves itself is.

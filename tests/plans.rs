@@ -204,7 +204,9 @@ fn every_script_plans_without_privilege() {
                 run = run.as_nobody();
             }
             let output = run.run().ok();
-            assert!(output.out.starts_with("1. ") && output.err.is_empty(), "{output}");
+            // A script that reads counters alone has no chain.
+            let is_plan = output.out.starts_with("1. ") || output.out.starts_with("   ");
+            assert!(is_plan && output.err.is_empty(), "{output}");
         }
     }
 }

@@ -11,7 +11,7 @@ mod lives;
 mod places;
 #[path = "policies/script.rs"]
 mod script;
-#[path = "policies/setting.rs"]
-mod setting;
 #[path = "policies/written.rs"]
 mod written;
+
+use skep_tests::setting;

@@ -317,6 +317,34 @@ fn recording_of_the_first_version_is_read_for_ever() {
 }
 
 #[test]
+fn what_scripts_of_the_library_printed_has_at_most_80_columns() {
+    let areas = std::fs::read_dir(skep_tests::machine::here("../scripts")).expect("the library is there").flatten();
+    let texts = areas.filter_map(|area| std::fs::read_dir(area.path()).ok()).flatten().flatten();
+    let texts: Vec<PathBuf> =
+        texts.map(|file| file.path()).filter(|path| path.extension().is_some_and(|kind| kind == "txt")).collect();
+    assert!(texts.len() > 100, "{texts:?}");
+    for path in texts {
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        let (printed, _) = text.split_once("--- standard error\n").expect("it has both streams");
+        let long: Vec<&str> = printed.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{}: {long:#?}", path.display());
+    }
+}
+
+#[test]
+fn wide_shows_what_80_columns_have_no_room_for() {
+    let file = skep_tests::machine::here("../scripts/flame/profile.skep").display().to_string();
+    let printed = |options: &[&str]| replay(&file, options).run().ok().out;
+    let function = "<core::ops::range::Range<T> as core::iter::range::RangeIteratorImpl>::spec_next";
+    let cut = printed(&[]);
+    assert!(!cut.contains(function) && cut.contains("…") && cut.contains("::spec_next  (skep-workload)"), "{cut}");
+    assert!(cut.lines().all(|line| line.chars().count() <= 80), "{cut}");
+    for whole in [&["--wide"][..], &["--format", "json"], &["--format", "csv"]].map(printed) {
+        assert!(whole.contains(function) && !whole.contains('…'), "{whole}");
+    }
+}
+
+#[test]
 fn files_that_are_no_recordings_say_so() {
     let v1 = std::fs::read(fixture("v1.skep")).expect("the fixture is checked in");
     let changed = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {

@@ -173,11 +173,14 @@ fn starts_take_no_more_room_than_planned() {
     assert_eq!(pairs(&output)[..3], [0, 0, 0]);
     let open = output.trust("open");
     assert!((1..=512).contains(&open), "{output}");
+    assert_eq!(output.trust("evicted"), 5003 - open, "{output}");
+    assert!(output.err.contains("starts given up (table full)"), "{output}");
     // Ends whose starts gave way have none; no end is lost.
     let output = Skep::on("begin 5003 1000 finish 5003 1000", &text).run().ok();
     let [counted, unmatched, nested, open] = pairs(&output);
     assert!((1..=512).contains(&counted), "{output}");
     assert_eq!([counted + unmatched, nested, open], [5003, 0, 0]);
+    assert_eq!(output.trust("evicted"), unmatched, "{output}");
 }
 
 #[test]

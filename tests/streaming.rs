@@ -157,6 +157,28 @@ fn interrupt_still_delivers_what_was_seen() {
     assert_eq!(output.texts(), ["1009"]);
 }
 
+/// The ring is never found empty: only the end of the run ends it.
+#[test]
+fn run_ends_while_events_come_faster_than_they_are_taken() {
+    privileged!();
+    let slow = "probe(\"t:syscalls:sys_enter_getpgid\").fields(pid).each(|e| { let x = 0; while x < 7 { x += 1; } });";
+    for (text, interrupted) in [(format!("{slow} run(\"1s\");"), false), (format!("{slow} run();"), true)] {
+        let workload = Workload::stopped("getpgid 4000000007");
+        let options = ["--ring", "64K", "--pid", &workload.pid()];
+        let run = Skep::script(&text).arguments(&options).start().attached();
+        workload.cont();
+        let output = if interrupted {
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            run.interrupt().ok()
+        } else {
+            run.end().ok()
+        };
+        assert_eq!(workload.state(), Some('R'), "the calls go on");
+        assert!(output.trust("lost_ring") > 0, "{output}");
+        assert_accounted_for(&output, output.trust("seen") - output.trust("filtered"));
+    }
+}
+
 #[test]
 fn exit_in_a_closure_ends_the_run_and_still_accounts_for_all() {
     privileged!();

@@ -210,3 +210,19 @@ fn iterators_see_what_is_there() {
     assert_eq!(seen(1).len(), pids.iter().map(opened).sum::<usize>(), "{output}");
     children.into_iter().for_each(Workload::go);
 }
+
+#[test]
+fn iterators_look_once_more_when_the_run_was_ended() {
+    privileged!();
+    let script = format!(
+        r#"
+        print("begun");
+        probe("interval:s:1").count().quiet().run();
+        loop {{ print(probe("iter:task").filter(pid == {} and pid == tid).count().quiet().run("1s")); }}
+    "#,
+        std::process::id()
+    );
+    let run = Skep::new(&["-e", &script]).start().attached();
+    let output = run.interrupt();
+    assert_eq!((output.out.as_str(), output.status), ("begun\n1\n", Some(0)), "{output}");
+}

@@ -20,7 +20,7 @@ static __always_inline int issued(struct request *rq)
 
 	if (disk && request_disk(rq) != disk)
 		return 0;
-	bpf_map_update_elem(&issued_at, &rq, &now, BPF_ANY);
+	begin_in(&issued_at, &rq, &now);
 	return 0;
 }
 
@@ -33,7 +33,7 @@ static __always_inline int completed(void *ctx, struct request *rq)
 	if (!start) /* issued before we attached, evicted, or of another disk */
 		return disk ? 0 : unmatched();
 	e.elapsed = bpf_ktime_get_ns() - *start;
-	bpf_map_delete_elem(&issued_at, &key);
+	end_in(&issued_at, &key);
 	e.size = rq->__data_len;
 	if (WANT(disk))
 		e.disk = request_disk(rq);

@@ -31,7 +31,7 @@ SEC("tp_btf/sys_enter") int enter(u64 *ctx)
 	sending.sig = id == SYS_tgkill ? argument(regs, 2) : argument(regs, 1);
 	if (only_signal && sending.sig != only_signal)
 		return 0;
-	bpf_map_update_elem(&sendings, &tid, &sending, BPF_ANY);
+	begin_in(&sendings, &tid, &sending);
 	return 0;
 }
 
@@ -50,7 +50,7 @@ SEC("tp_btf/sys_exit") int leave(u64 *ctx)
 	e.target = sending->target;
 	e.sig = sending->sig;
 	e.error = (s64)ctx[1] < 0 ? -(s64)ctx[1] : 0;
-	bpf_map_delete_elem(&sendings, &tid);
+	end_in(&sendings, &tid);
 	return consume(ctx, &e);
 }
 TEMPLATE("signals as they are sent by system calls, with the result");

@@ -41,7 +41,7 @@ static __always_inline void leaves(void *ctx, struct task_struct *task)
 	wait->event.task_pid = task->tgid;
 	wait->event.task_tid = tid;
 	bpf_probe_read_kernel_str(wait->event.task, sizeof(wait->event.task), task->comm);
-	bpf_map_update_elem(&waits, &tid, wait, BPF_ANY);
+	begin_in(&waits, &tid, wait);
 }
 
 static __always_inline int is_back(void *ctx, struct task_struct *task)
@@ -52,7 +52,7 @@ static __always_inline int is_back(void *ctx, struct task_struct *task)
 	if (!wait || !copy) /* the idle task, another process, or away before we attached */
 		return 0;
 	*copy = *wait;
-	bpf_map_delete_elem(&waits, &tid);
+	end_in(&waits, &tid);
 	copy->event.elapsed = bpf_ktime_get_ns() - copy->since;
 	if (copy->event.elapsed < least)
 		return 0;

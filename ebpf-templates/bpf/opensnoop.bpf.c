@@ -44,7 +44,7 @@ SEC("tp_btf/sys_enter") int enter(u64 *ctx)
 		bpf_probe_read_user(&how, sizeof(how), (void *)opening.flags);
 		opening.flags = how.flags;
 	}
-	bpf_map_update_elem(&openings, &tid, &opening, BPF_ANY);
+	begin_in(&openings, &tid, &opening);
 	return 0;
 }
 
@@ -65,7 +65,7 @@ SEC("tp_btf/sys_exit") int leave(u64 *ctx)
 	if (!e)
 		return 0;
 	if (failed && result >= 0) {
-		bpf_map_delete_elem(&openings, &tid);
+		end_in(&openings, &tid);
 		return 0;
 	}
 	__builtin_memset(e, 0, sizeof(*e));
@@ -74,7 +74,7 @@ SEC("tp_btf/sys_exit") int leave(u64 *ctx)
 	e->flags = opening->flags;
 	if (WANT(path))
 		bpf_probe_read_user_str(e->path, sizeof(e->path), (void *)opening->path);
-	bpf_map_delete_elem(&openings, &tid);
+	end_in(&openings, &tid);
 	return consume(ctx, e);
 }
 TEMPLATE("files as they are opened, with the result");

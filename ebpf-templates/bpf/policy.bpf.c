@@ -11,6 +11,8 @@ const volatile bool tracks = false; /* replies pass */
 const volatile bool samples = false;
 const volatile bool passing = false; /* of what passes, too */
 const volatile bool limits = false; /* some rule has a rate */
+/* Something depends on what is above IP. Elsewhere that is read where it is shown only, and fragments are like all others. */
+const volatile bool asks_ports = false;
 const volatile u32 otherwise = 0;   /* the verdict on what is not understood */
 
 /* Denials are enforced until then (CLOCK_MONOTONIC, ns); behind that they are counted, and pass. */
@@ -31,6 +33,7 @@ struct count {
 struct counts {
 	struct count of[OUTCOMES];
 	u64 sampled; /* the tick of the latest sample */
+	u64 checked; /* twice that of the latest look at the time; 1 more if denials were enforced then */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -85,24 +88,35 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } denials SEC(".maps");
+
+static __always_inline void add(struct counts *counts, enum outcome outcome, u32 bytes)
+{
+	counts->of[outcome].packets++;
+	counts->of[outcome].bytes += bytes;
+}
+
 static __always_inline struct counts *count(u32 index, enum outcome outcome, u32 bytes)
 {
 	struct counts *counts = bpf_map_lookup_elem(&counters, &index);
 
-	if (counts) {
-		counts->of[outcome].packets++;
-		counts->of[outcome].bytes += bytes;
-	}
+	if (counts)
+		add(counts, outcome, bytes);
 	return counts;
 }
 
-static __always_inline bool is_enforced(void)
+/* The time is looked at once a tick, no finer than the coarse clock goes. */
+static __always_inline bool is_enforced(struct counts *counts)
 {
 	u32 zero = 0;
 	struct control *control = bpf_map_lookup_elem(&settings, &zero);
-	u64 until = control ? control->enforced_until : 0;
+	u64 until = control ? control->enforced_until : 0, tick;
 
-	return until && (until == FOR_EVER || now_ns() < until);
+	if (!until || until == FOR_EVER)
+		return until;
+	tick = bpf_jiffies64() << 1;
+	if ((counts->checked & ~1ULL) != tick)
+		counts->checked = tick | (now_ns() < until);
+	return counts->checked & 1;
 }
 
 /* Without these a host is off its network whatever the rules say: neighbours, routers, DHCP. ARP is not even looked at. */
@@ -119,15 +133,20 @@ static __always_inline bool is_essential(const struct packet *p)
 	return (p->own_port == 68 && p->peer_port == 67) || (p->own_port == 67 && p->peer_port == 68);
 }
 
-static __always_inline void sample(const struct packet *p, u32 verdict, enum outcome outcome, struct counts *counts)
+static __always_inline bool is_due(struct counts *counts)
 {
-	u64 now = bpf_jiffies64();
-	struct sample *record;
+	u64 tick = bpf_jiffies64();
 
-	if (!counts || counts->sampled == now)
-		return;
-	counts->sampled = now;
-	record = bpf_ringbuf_reserve(&denials, sizeof(*record), 0);
+	if (counts->sampled == tick)
+		return false;
+	counts->sampled = tick;
+	return true;
+}
+
+static __always_inline void sample(const struct packet *p, u32 verdict, enum outcome outcome)
+{
+	struct sample *record = bpf_ringbuf_reserve(&denials, sizeof(*record), 0);
+
 	if (!record)
 		return;
 	*record = (struct sample){
@@ -150,19 +169,30 @@ static __always_inline void sample(const struct packet *p, u32 verdict, enum out
 }
 
 /* Says whether the packet passes all the same. */
-static __always_inline bool refuse(const struct packet *p, u32 verdict)
+static __always_inline bool refuse(struct packet *p, u32 verdict, void *data, void *end)
 {
-	enum outcome outcome;
 	struct counts *counts;
+	enum outcome outcome;
+	u32 rule = verdict >> 2;
 
-	if (is_essential(p)) {
-		count(FIXED(NEVER_DROPPED), PASSED, p->length);
-		return true;
+	if (p->protocol == UDP || p->protocol == ICMPV6) {
+		if (!asks_ports)
+			parse_transport(p, data, end, leaves);
+		if (is_essential(p)) {
+			count(FIXED(NEVER_DROPPED), PASSED, p->length);
+			return true;
+		}
 	}
-	outcome = is_enforced() ? DROPPED : WOULD_DROP;
-	counts = count(verdict >> 2, outcome, p->length);
-	if (samples)
-		sample(p, verdict, outcome, counts);
+	counts = bpf_map_lookup_elem(&counters, &rule);
+	if (!counts)
+		return true;
+	outcome = is_enforced(counts) ? DROPPED : WOULD_DROP;
+	add(counts, outcome, p->length);
+	if (samples && is_due(counts)) {
+		if (!asks_ports && !p->has_port)
+			parse_transport(p, data, end, leaves);
+		sample(p, verdict, outcome);
+	}
 	return outcome != DROPPED;
 }
 
@@ -216,7 +246,7 @@ static __always_inline void remember_first(const struct packet *p, u32 passes)
 }
 
 /* The rules, and what is done. */
-static __always_inline bool judged(const struct packet *p, enum parsed parsed, bool goes_on)
+static __always_inline bool judged(struct packet *p, enum parsed parsed, bool goes_on, void *data, void *end)
 {
 	u32 verdict = otherwise;
 	struct counts *counts;
@@ -224,22 +254,24 @@ static __always_inline bool judged(const struct packet *p, enum parsed parsed, b
 	if (parsed == UNDERSTOOD)
 		verdict = judge(p->peer[0], p->peer[1], service(p->protocol, p->port, p->has_port, p->is_v6));
 	if (verdict & DENY || (limits && verdict & LIMITED && is_beyond(verdict >> 2)))
-		return refuse(p, verdict);
+		return refuse(p, verdict, data, end);
 	counts = count(verdict >> 2, PASSED, p->length);
-	if (passing && !goes_on)
-		sample(p, verdict, PASSED, counts);
+	if (passing && !goes_on && counts && is_due(counts))
+		sample(p, verdict, PASSED);
 	return true;
 }
 
-static __always_inline bool passes(const struct packet *p, enum parsed parsed, void *data, void *end)
+static __always_inline bool passes(struct packet *p, enum parsed parsed, void *data, void *end)
 {
 	struct connection key;
 	struct state *known = 0;
-	bool follows = p->is_later_fragment && follows_its_first(p), passes;
+	bool follows = asks_ports && p->is_later_fragment && follows_its_first(p), passes;
 	u64 now = 0;
 
 	if (parsed == NOT_IP)
 		return true;
+	if (asks_ports && parsed == UNDERSTOOD)
+		parse_transport(p, data, end, leaves);
 	if (tracks && parsed == UNDERSTOOD && !follows && !p->is_later_fragment) {
 		if (is_error(p)) {
 			follows = is_related(p, data, end, leaves);
@@ -254,13 +286,87 @@ static __always_inline bool passes(const struct packet *p, enum parsed parsed, v
 		count(FIXED(REPLIES), PASSED, p->length);
 		passes = true;
 	} else {
-		passes = judged(p, parsed, known);
+		passes = judged(p, parsed, known, data, end);
 		if (now)
 			keep(&key, known, p, passes, now, leaves);
 	}
-	if (p->begins_fragments)
+	if (asks_ports && p->begins_fragments)
 		remember_first(p, passes);
 	return passes;
+}
+
+enum at_once { DROPS, PASSES, NEEDS_MORE };
+
+/* DHCP's, which may be essential. */
+static __always_inline bool is_plain_datagram(u16 *ports, void *end)
+{
+	u16 port;
+
+	if ((void *)(ports + 2) > end)
+		return false;
+	port = SWAP16(ports[1]);
+	return port != 67 && port != 68 && port != 546 && port != 547;
+}
+
+/*
+ * Most packets where nothing depends on what is above IP: what they are judged by has its fixed place. passes() comes to
+ * the same of them, in more time, and knows the others: those with options or tags, what may be essential, what is shown.
+ */
+static __always_inline enum at_once judged_at_once(void *at, u16 kind, void *end)
+{
+	u64 address[2] = {};
+	struct counts *counts;
+	u32 verdict, rule, length;
+	bool is_v6 = kind == SWAP16(ETH_P_IPV6);
+	enum outcome outcome = PASSED;
+	u16 *above;
+	u8 protocol;
+
+	if (is_v6) {
+		struct ipv6 *ip = at;
+
+		if ((void *)(ip + 1) > end || *(u8 *)at >> 4 != 6)
+			return NEEDS_MORE;
+		protocol = ip->next;
+		if (protocol != TCP && protocol != UDP)
+			return NEEDS_MORE;
+		address_v6(address, leaves ? ip->destination : ip->source);
+		length = SWAP16(ip->length) + sizeof(*ip);
+		above = (void *)(ip + 1);
+	} else {
+		struct ipv4 *ip = at;
+
+		if (kind != SWAP16(ETH_P_IP) || (void *)(ip + 1) > end || *(u8 *)at != 0x45)
+			return NEEDS_MORE;
+		protocol = ip->protocol;
+		address[0] = (u64)SWAP32(leaves ? ip->destination : ip->source) << 32;
+		length = SWAP16(ip->total);
+		above = (void *)(ip + 1);
+	}
+	verdict = judge(address[0], address[1], service(protocol, 0, false, is_v6));
+	rule = verdict >> 2;
+	counts = bpf_map_lookup_elem(&counters, &rule);
+	if (!counts)
+		return NEEDS_MORE;
+	if (verdict & DENY) {
+		if (samples && counts->sampled != bpf_jiffies64())
+			return NEEDS_MORE;
+		if (protocol == UDP && !is_plain_datagram(above, end))
+			return NEEDS_MORE;
+		outcome = is_enforced(counts) ? DROPPED : WOULD_DROP;
+	}
+	add(counts, outcome, length);
+	return outcome == DROPPED ? DROPS : PASSES;
+}
+
+/* The same of a frame. */
+static __always_inline enum at_once frame_judged_at_once(void *data, void *end)
+{
+	struct ethernet *ethernet = data;
+
+	if (asks_ports || (void *)(ethernet + 1) > end)
+		return NEEDS_MORE;
+	return judged_at_once(ethernet + 1, ethernet->kind, end);
 }
 
 struct xdp_md {
@@ -272,9 +378,13 @@ enum { XDP_DROP = 1, XDP_PASS = 2 };
 SEC("xdp") int policy_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	enum at_once done = frame_judged_at_once(data, end);
 	struct packet p = {};
-	enum parsed parsed = parse_ethernet(&p, data, end, false);
+	enum parsed parsed;
 
+	if (done != NEEDS_MORE)
+		return done == PASSES ? XDP_PASS : XDP_DROP;
+	parsed = parse_ethernet(&p, data, end, false);
 	return passes(&p, parsed, data, end) ? XDP_PASS : XDP_DROP;
 }
 
@@ -297,12 +407,16 @@ SEC("classifier") int policy_tc(struct __sk_buff *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 	enum parsed parsed;
+	enum at_once done;
 
 	if (data + HEADERS > end && ctx->len > end - data) {
 		bpf_skb_pull_data(ctx, ctx->len < HEADERS ? ctx->len : HEADERS);
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;
 	}
+	done = frame_judged_at_once(data, end);
+	if (done != NEEDS_MORE)
+		return done == PASSES ? TC_NEXT : TC_DROP;
 	parsed = parse_ethernet(&p, data, end, leaves);
 	return passes(&p, parsed, data, end) ? TC_NEXT : TC_DROP;
 }
@@ -311,9 +425,13 @@ SEC("classifier") int policy_tc(struct __sk_buff *ctx)
 static __always_inline int cgroup(struct __sk_buff *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	enum at_once done = asks_ports ? NEEDS_MORE : judged_at_once(data, ctx->protocol, end);
 	struct packet p = {};
-	enum parsed parsed = parse_ip(&p, ctx->protocol, data, 0, end, leaves);
+	enum parsed parsed;
 
+	if (done != NEEDS_MORE)
+		return done == PASSES;
+	parsed = parse_ip(&p, ctx->protocol, data, 0, end, leaves);
 	return passes(&p, parsed, data, end);
 }
 
@@ -338,20 +456,22 @@ struct bpf_sock_addr {
 static __always_inline int call(u64 high, u64 low, bool is_v6, u8 protocol, u32 port)
 {
 	struct counts *counts;
-	u32 verdict;
+	u32 verdict, rule;
 
 	if (protocol != TCP && protocol != SCTP && (protocol != UDP || tracks))
 		return 1;
 	verdict = judge(high, low, service(protocol, SWAP16((u16)port), true, is_v6));
-	if (!(verdict & DENY) || !is_enforced())
+	rule = verdict >> 2;
+	counts = bpf_map_lookup_elem(&counters, &rule);
+	if (!(verdict & DENY) || !counts || !is_enforced(counts))
 		return 1;
-	counts = count(verdict >> 2, REFUSED, 0);
-	if (samples) {
+	add(counts, REFUSED, 0);
+	if (samples && is_due(counts)) {
 		/* Where it would have come from, nobody has decided yet. */
 		struct packet p = { .peer = { high, low }, .protocol = protocol, .is_v6 = is_v6, .has_port = true };
 
 		p.peer_port = p.port = SWAP16((u16)port);
-		sample(&p, verdict, REFUSED, counts);
+		sample(&p, verdict, REFUSED);
 	}
 	return 0;
 }

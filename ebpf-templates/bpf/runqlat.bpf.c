@@ -20,7 +20,7 @@ static __always_inline int runnable(struct task_struct *task)
 	if (!tid || !concerns(task->tgid, process)) /* thread 0 is the idle task */
 		return 0;
 	now = bpf_ktime_get_ns();
-	bpf_map_update_elem(&runnable_since, &tid, &now, BPF_ANY);
+	begin_in(&runnable_since, &tid, &now);
 	return 0;
 }
 
@@ -40,7 +40,7 @@ static __always_inline int running(void *ctx, struct task_struct *task)
 	if (!since) /* the idle task, another process, or runnable before we attached */
 		return 0;
 	e.elapsed = bpf_ktime_get_ns() - *since;
-	bpf_map_delete_elem(&runnable_since, &tid);
+	end_in(&runnable_since, &tid);
 	e.task_pid = task->tgid;
 	e.task_tid = tid;
 	if (WANT(task))

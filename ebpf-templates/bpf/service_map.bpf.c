@@ -22,8 +22,8 @@ struct event {
 	FIELD(u64, socket_cgroup, "cgroup", "control group (v2) of who made the socket");
 	FIELD(u32, opened, "", "1 in the first event of a connection that was seen to begin, else 0");
 	FIELD(u32, retransmits, "", "segments sent again");
+	FIELD(u32, segments, "", "that this end has sent, with those sent again and mere acknowledgements");
 	FIELD(u32, task_pid, "", "process at this end; 0 = not known");
-	u32 _pad2;
 	FIELD_TEXT(task, 16, "name of its thread");
 	FIELD_TEXT(role, 8, "of this end: client or server; of a connection that was there before, by its ports");
 };
@@ -33,7 +33,7 @@ struct edge {
 	u64 last;  /* event */
 	u64 tx, rx;
 	u64 connect;
-	u32 retransmits;
+	u32 retransmits, segments;
 	bool server;
 	bool opened;
 	struct owner owner;
@@ -45,7 +45,7 @@ static __always_inline int report(void *ctx, struct sock *sk, struct edge *edge)
 {
 	struct event *e = room_of_this_cpu();
 	u64 tx = bytes_sent(sk), rx = bytes_received(sk);
-	u32 again = retransmits(sk);
+	u32 again = retransmits(sk), all = segments_sent(sk);
 	address_t here = {}, there = {};
 	u16 sport = 0, dport = 0;
 
@@ -60,6 +60,7 @@ static __always_inline int report(void *ctx, struct sock *sk, struct edge *edge)
 	e->to_server = edge->server ? rx - edge->rx : tx - edge->tx;
 	e->to_client = edge->server ? tx - edge->tx : rx - edge->rx;
 	e->retransmits = again - edge->retransmits;
+	e->segments = all - edge->segments;
 	e->opened = edge->opened;
 	e->connect = edge->connect;
 	e->task_pid = edge->owner.pid;
@@ -69,6 +70,7 @@ static __always_inline int report(void *ctx, struct sock *sk, struct edge *edge)
 	edge->tx = tx;
 	edge->rx = rx;
 	edge->retransmits = again;
+	edge->segments = all;
 	edge->opened = false;
 	edge->connect = 0;
 	e->socket_netns = socket_netns(sk);
@@ -97,10 +99,11 @@ SEC("tp_btf/tcp_probe") int received(u64 *ctx)
 	fresh.tx = bytes_sent(sk);
 	fresh.rx = bytes_received(sk);
 	fresh.retransmits = retransmits(sk);
+	fresh.segments = segments_sent(sk);
 	fresh.server = local_port(sk) < from_network(READ(sk->__sk_common.skc_dport));
 	if (fresh.server)
 		owner_by_port(sk, &fresh.owner);
-	bpf_map_update_elem(&edges, &key, &fresh, BPF_NOEXIST);
+	begin_in(&edges, &key, &fresh);
 	return 0;
 }
 
@@ -121,7 +124,7 @@ SEC("tp_btf/inet_sock_set_state") int changed(u64 *ctx)
 		fresh.server = to == TCP_SYN_RECV;
 		if (!fresh.server)
 			current_owner(&fresh.owner);
-		bpf_map_update_elem(&edges, &key, &fresh, BPF_ANY);
+		begin_in(&edges, &key, &fresh);
 		return 0;
 	}
 	edge = bpf_map_lookup_elem(&edges, &key);
@@ -140,7 +143,7 @@ SEC("tp_btf/inet_sock_set_state") int changed(u64 *ctx)
 	} else if (to == TCP_CLOSE) {
 		if (edge->last)
 			report(ctx, sk, edge);
-		bpf_map_delete_elem(&edges, &key);
+		end_in(&edges, &key);
 	}
 	return 0;
 }

@@ -26,7 +26,7 @@ static __always_inline void begins(u64 sk)
 	struct attempt attempt = { .since = bpf_ktime_get_ns() };
 
 	current_owner(&attempt.owner);
-	bpf_map_update_elem(&attempts, &sk, &attempt, BPF_ANY);
+	begin_in(&attempts, &sk, &attempt);
 }
 
 static __always_inline int ended(void *ctx, u64 key, int to)
@@ -40,7 +40,7 @@ static __always_inline int ended(void *ctx, u64 key, int to)
 	e.elapsed = bpf_ktime_get_ns() - attempt->since;
 	e.task_pid = attempt->owner.pid;
 	__builtin_memcpy(e.task, attempt->owner.comm, sizeof(e.task));
-	bpf_map_delete_elem(&attempts, &key);
+	end_in(&attempts, &key);
 	socket_ends(sk, e.saddr, e.daddr, &e.sport, &e.dport);
 	e.socket_netns = socket_netns(sk);
 	if (!concerns(e.task_pid, process) || !CONCERNS_ENDS(&e) || (netns && e.socket_netns != netns))

@@ -19,7 +19,7 @@ struct event {
 	FIELD(u32, retransmits, "", "segments sent again");
 	FIELD(u32, error, "errno", "why it ended; 0 = in good order");
 	FIELD(u32, task_pid, "", "process: who connected; at the server's end who closed it, else who listens; 0 = not known");
-	u32 _pad;
+	FIELD(u32, segments, "", "that this end has sent, with those sent again and mere acknowledgements");
 	FIELD_TEXT(task, 16, "name of its thread");
 	FIELD_TEXT(role, 8, "of this end: client or server");
 };
@@ -40,7 +40,7 @@ static __always_inline void begins(u64 sk, bool server)
 
 	if (!server)
 		current_owner(&life.owner);
-	bpf_map_update_elem(&lives, &sk, &life, BPF_ANY);
+	begin_in(&lives, &sk, &life);
 }
 
 static __always_inline void established(u64 sk, struct life *life)
@@ -63,7 +63,7 @@ static __always_inline int ended(void *ctx, u64 key, struct life *life, int from
 	if (!life)
 		return from != TCP_CLOSE && from != TCP_LISTEN && from != TCP_SYN_SENT ? unmatched() : 0;
 	if (!e || !life->established) {
-		bpf_map_delete_elem(&lives, &key);
+		end_in(&lives, &key);
 		return 0;
 	}
 	__builtin_memset(e, 0, sizeof(*e));
@@ -72,7 +72,7 @@ static __always_inline int ended(void *ctx, u64 key, struct life *life, int from
 	e->task_pid = life->owner.pid;
 	__builtin_memcpy(e->task, life->owner.comm, sizeof(e->task));
 	role_name(e->role, life->server);
-	bpf_map_delete_elem(&lives, &key);
+	end_in(&lives, &key);
 	socket_ends(sk, e->saddr, e->daddr, &e->sport, &e->dport);
 	e->socket_netns = socket_netns(sk);
 	if (!concerns(e->task_pid, process) || e->elapsed < least || !CONCERNS_ENDS(e) ||
@@ -82,6 +82,7 @@ static __always_inline int ended(void *ctx, u64 key, struct life *life, int from
 	e->rx = bytes_received(sk);
 	e->srtt = smoothed_rtt(sk);
 	e->retransmits = retransmits(sk);
+	e->segments = segments_sent(sk);
 	e->error = READ(sk->sk_err);
 	if (WANT(socket_cgroup))
 		e->socket_cgroup = socket_cgroup(sk);

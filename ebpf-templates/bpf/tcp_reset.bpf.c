@@ -8,7 +8,7 @@
 struct event {
 	FIELDS_OF_ENDS("of this end", "of the other end");
 	FIELD(u32, reset_netns, "", "number of the network namespace");
-	FIELD(u32, state, "tcp_state", "of the connection before; 0 = there is none");
+	FIELD(u32, state, "tcp_state", "of the connection by then, CLOSE where a program gave it up; 0 = there is none");
 	FIELD(u32, reason, "enum:sk_rst_reason", "why this end sends it; 0 where the kernel does not say");
 	FIELD_TEXT(kind, 16, "sent or received");
 };

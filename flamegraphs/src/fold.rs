@@ -2,6 +2,7 @@
 //! hand to each other: `perf`'s collapsers write it, `flamegraph.pl` and inferno read it.
 
 use crate::profile::{Frame, Origin, Profile, Stack, ValueType};
+use crate::sign::may_act;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -60,7 +61,7 @@ pub(crate) fn name(frame: &Frame) -> String {
 /// A name that breaks neither the line nor what is made of it: `;` ends a frame, XML has no control characters, readers
 /// take a number behind a space for a value, and a suffix is ours to give.
 pub(crate) fn clean(name: &str) -> String {
-    let unfit = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{2028}' | '\u{2029}');
+    let unfit = |c: char| may_act(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
     let mut name: String = name
         .chars()
         .map(|c| match c {

@@ -18,6 +18,7 @@ pub mod pprof;
 pub mod profile;
 #[cfg(feature = "pyroscope")]
 pub mod push;
+pub mod sign;
 pub mod speedscope;
 pub mod summary;
 pub mod svg;

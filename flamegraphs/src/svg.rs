@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::palette::Family;
 use crate::profile::{Profile, ValueType};
+use crate::sign::may_act;
 use crate::{fold, unit};
 use inferno::flamegraph as inferno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,7 +212,7 @@ fn colour([r, g, b]: [u8; 3]) -> inferno::color::Color {
 
 /// A title without what XML cannot hold; inferno escapes the rest.
 fn fold_text(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
+    text.chars().filter(|c| !may_act(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
 }
 
 fn escape(text: &str) -> String {

@@ -1,6 +1,15 @@
-//! Arguments: one definition for parsing, `--help` and, later, completion and the manual page.
+//! Arguments: what was asked for, from the command line.
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+mod definition;
+
+pub use definition::{bytes, command, common, duration, inline, script, words};
+
+use clap::{Arg, ArgMatches, Command};
+use definition::{ENFORCE, TTL};
+use skep_runtime::budget::Allowance;
+use skep_runtime::budget::limits::Limits;
+use skep_runtime::script::intervals::COMMON;
+use skep_runtime::script::output::Format;
 use skep_runtime::unwind::way::Way;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -16,13 +25,22 @@ pub enum Source {
     Inline(String),
 }
 
+/// What a plan tells beyond the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// The instructions of slots.
+    pub code: bool,
+    /// What its programs would cost.
+    pub measure: bool,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
     Run { script: Source, words: Vec<String> },
-    Plan { script: Source, words: Vec<String>, code: bool },
+    Plan { script: Source, words: Vec<String>, detail: Detail },
     List { pattern: Option<String>, verbose: bool },
     Doc { name: String },
-    Doctor { json: bool },
+    Doctor { json: bool, units: bool },
     Repl { json: bool, vi: bool },
     Flame(crate::flame::Wish),
     Compare(crate::flame::Comparison),
@@ -30,218 +48,56 @@ pub enum Job {
     Observe(Box<crate::observe::Wish>),
     Policy(crate::policy::Wish),
     Library(crate::library::Wish),
+    Audit(crate::audit::Wish),
+    Baseline(crate::baseline::Wish),
     Record(crate::record::Recording),
     Replay(crate::record::Replay),
+    Completion(crate::completion::Wish),
+    Helper(crate::helper::Wish),
+    Manual { command: Vec<String> },
 }
 
 #[derive(Clone, Debug)]
 pub struct Cli {
     pub job: Job,
     pub json: bool,
+    pub csv: bool,
+    /// Texts are not shortened.
+    pub wide: bool,
     pub pid: Option<u32>,
     pub follow_forks: bool,
     pub comm: Option<String>,
     pub cgroup: Option<String>,
     pub command: Option<String>,
     pub longest: Option<Duration>,
+    pub max_overhead: Allowance,
+    pub limits: Limits,
+    /// Nobody is to be asked.
+    pub yes: bool,
+    /// Ends everything after this time.
+    pub ttl: Option<Duration>,
     pub templates: Vec<PathBuf>,
     pub machine: Option<PathBuf>,
     pub btf: Option<PathBuf>,
     pub ring: Option<u64>,
     pub stacks: Option<u32>,
     pub output: Vec<PathBuf>,
+    /// Where the report of a run is written.
+    pub report: Option<PathBuf>,
     pub inlines: bool,
     pub unwind: Way,
     pub strict: bool,
     pub quiet: bool,
+    /// The audit log that was asked for.
+    pub audit: Option<PathBuf>,
     /// Policies of the script may drop packets.
     pub enforce: bool,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  sudo skep run syscount --for 5s                    a script of the library
-  sudo skep -e 'probe(\"tracepoint:raw_syscalls:sys_enter\").by(comm).count().run(\"5s\")'
-  skep list 'tracepoint:syscalls:*open*' -v          attach points with their fields
-  skep plan syscount                                 what would be attached; needs no privilege";
-
-/// Given twice, the last one holds: an alias may be corrected behind it.
-fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    list_option(name, value, help).overrides_with(name)
-}
-
-fn list_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help).global(true)
-}
-
-fn flag(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).help(help).global(true).action(ArgAction::SetTrue).overrides_with(name)
-}
-
-pub fn words() -> Arg {
-    Arg::new("words")
-        .help("parameters of the script, --name value")
-        .num_args(0..)
-        .trailing_var_arg(true)
-        .allow_hyphen_values(true)
-}
-
-pub fn script(help: &'static str) -> Arg {
-    Arg::new("script").value_name("FILE|NAME").help(help)
-}
-
-pub fn inline() -> Arg {
-    Arg::new("inline").short('e').value_name("SCRIPT").help("a script, given here")
-}
-
-/// Not of every command: `skep policy` has its own.
-const ENFORCE: &str = "enforce";
-
-fn enforce() -> Arg {
-    let help = "drop what policies of the script deny, where they say so: .mode(\"enforce\")";
-    Arg::new(ENFORCE).long(ENFORCE).help(help).action(ArgAction::SetTrue).overrides_with(ENFORCE)
-}
-
-/// The whole command line.
-pub fn command() -> Command {
-    Command::new("skep")
-        .about("Ad-hoc eBPF tracing with Rhai scripts on precompiled templates")
-        .version(env!("CARGO_PKG_VERSION"))
-        .after_help(EXAMPLES)
-        .arg(inline())
-        .arg(words().hide(true))
-        .arg(
-            option("format", "FORMAT", "how results are printed: text, or json (one object a line)")
-                .value_parser(["text", "json"]),
-        )
-        .arg(option("pid", "PID", "only this process").short('p').value_parser(value_parser!(u32).range(1..)))
-        .arg(flag("follow-forks", "with --pid: also the processes that it starts, and theirs").requires("pid"))
-        .arg(option("comm", "NAME", "only threads of this name"))
-        .arg(option("cgroup", "PATH", "only this cgroup (v2) and those below it"))
-        .arg(
-            option(
-                "command",
-                "CMD",
-                "start this command, attach before it runs, only it and its children, end with it",
-            )
-            .short('c'),
-        )
-        .arg(option("for", "TIME", "end each run after this time, such as 10s").value_parser(duration))
-        .arg(
-            list_option("templates", "DIR", "more templates: every NAME.bpf.o of this folder")
-                .value_parser(value_parser!(PathBuf))
-                .action(ArgAction::Append),
-        )
-        .arg(
-            option("machine", "DIR", "plan for the machine whose tracefs was copied to DIR/tracing")
-                .value_parser(value_parser!(PathBuf)),
-        )
-        .arg(
-            option("btf", "FILE", "plan for the kernel whose /sys/kernel/btf/vmlinux was copied to FILE")
-                .value_parser(value_parser!(PathBuf))
-                .conflicts_with("machine"),
-        )
-        .arg(option("ring", "SIZE", "ring buffer for streamed events, such as 32M (default 8M)").value_parser(bytes))
-        .arg(
-            option("stacks", "N", "room for about N different call chains (default 8192)")
-                .value_parser(value_parser!(u32).range(1..=1 << 20)),
-        )
-        .arg(
-            list_option(
-                "output",
-                "FILE",
-                "write call chains to FILE: a graph.svg, .folded, .pb.gz (pprof), .json (speedscope)",
-            )
-            .short('o')
-            .value_parser(value_parser!(PathBuf))
-            .action(ArgAction::Append),
-        )
-        .arg(flag("inlines", "inlined functions, files and lines of call chains, from debug information: slower"))
-        .arg(
-            option(
-                "unwind",
-                "WAY",
-                "how user stacks of sampled CPU time are followed: fp, by frame pointers; dwarf[,BYTES], by the unwind \
-                 information of programs, from copies of their stacks: dearer (docs/stacks.md)",
-            )
-            .value_parser(Way::parse),
-        )
-        .arg(flag("strict", "exit with status 3 if any event was lost"))
-        .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
-        .arg(enforce())
-        .subcommand(
-            Command::new("run")
-                .about("Run a script: a file, or one of the library by its name")
-                .arg(script("the script").required(true))
-                .arg(words()),
-        )
-        .subcommand(
-            Command::new("plan")
-                .about("Say what a script would attach, what runs in the kernel and what here; needs no privilege")
-                .arg(script("the script").required_unless_present("inline"))
-                .arg(inline())
-                .arg(
-                    Arg::new("code")
-                        .long("code")
-                        .help("with the instructions of every slot")
-                        .action(ArgAction::SetTrue),
-                )
-                .arg(words()),
-        )
-        .subcommand(
-            Command::new("list")
-                .about("List attach points, templates (`list templates`) and scripts (`list scripts`)")
-                .arg(Arg::new("pattern").value_name("GLOB").help("such as 'tracepoint:sched:*' or 'uprobe:libc:mall*'"))
-                .arg(
-                    Arg::new("verbose")
-                        .short('v')
-                        .long("verbose")
-                        .help("with their fields and types")
-                        .action(ArgAction::SetTrue),
-                ),
-        )
-        .subcommand(
-            Command::new("doc")
-                .about("Print what a script or a template is for, its parameters and fields")
-                .arg(Arg::new("name").value_name("NAME").required(true)),
-        )
-        .subcommand(crate::record::record())
-        .subcommand(crate::record::replay())
-        .subcommand(crate::flame::command())
-        .subcommand(crate::capture::command())
-        .subcommand(crate::observe::command())
-        .subcommand(crate::policy::command())
-        .subcommand(crate::library::command())
-        .subcommand(
-            Command::new("repl")
-                .about("A session: probes run while you type (what `skep` alone is on a terminal)")
-                .arg(
-                    Arg::new("json")
-                        .long("json")
-                        .help("for front ends: requests and answers as JSON lines (docs/repl.md)")
-                        .action(ArgAction::SetTrue),
-                )
-                .arg(Arg::new("vi").long("vi").help("keys as in vi").action(ArgAction::SetTrue)),
-        )
-        .subcommand(
-            Command::new("doctor")
-                .about("Try what works on this machine, and say what would help where something does not")
-                .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue)),
-        )
-}
-
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let nanos = skep_runtime::report::units::parse_duration(text);
-    nanos.map(Duration::from_nanos).ok_or_else(|| "such as 10s, 500ms, 2m".to_owned())
-}
-
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) => (digits, 1u64 << (10 * (1 + "KMG".find(&text[digits.len()..]).unwrap_or(0)))),
-        None => (text, 1),
-    };
-    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
-    count.filter(|count| *count > 0).ok_or_else(|| "such as 512K, 8M".to_owned())
+/// The same as words of the script.
+fn common_words(matches: &ArgMatches) -> Vec<String> {
+    let given = |name: &&'static str| matches.try_get_one::<String>(name).ok().flatten().map(|value| (*name, value));
+    COMMON.iter().filter_map(given).flat_map(|(name, value)| [format!("--{name}"), value.clone()]).collect()
 }
 
 /// Parses the command line. Global options are found anywhere, behind a script's name too.
@@ -268,7 +124,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         Some(script) => Source::Inline(script),
         None => Source::Named(text(matches, "script").unwrap_or_default()),
     };
-    let (job, inner) = match matches.subcommand() {
+    let (mut job, inner) = match matches.subcommand() {
         Some(("run", inner)) => (Job::Run { script: source_named(inner), words: list(inner) }, inner),
         Some(("plan", inner)) => {
             let mut words = list(inner);
@@ -276,13 +132,21 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             if text(inner, "inline").is_some() {
                 words.splice(0..0, text(inner, "script"));
             }
-            (Job::Plan { script: source(inner), words, code: inner.get_flag("code") }, inner)
+            let detail = Detail { code: inner.get_flag("code"), measure: inner.get_flag("measure") };
+            (Job::Plan { script: source(inner), words, detail }, inner)
         }
         Some(("list", inner)) => {
             (Job::List { pattern: text(inner, "pattern"), verbose: inner.get_flag("verbose") }, inner)
         }
         Some(("repl", inner)) => (Job::Repl { json: inner.get_flag("json"), vi: inner.get_flag("vi") }, inner),
-        Some(("doctor", inner)) => (Job::Doctor { json: inner.get_flag("json") }, inner),
+        Some(("doctor", inner)) => {
+            (Job::Doctor { json: inner.get_flag("json"), units: inner.get_flag("units") }, inner)
+        }
+        Some(("helper", inner)) => (Job::Helper(crate::helper::Wish::of(inner)), inner),
+        Some(("permit", inner)) => {
+            let (wish, inner) = crate::helper::Wish::of_permits(inner);
+            (Job::Helper(wish), inner)
+        }
         Some(("flame", inner)) => match inner.subcommand() {
             Some(("diff", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
             Some(("render", inner)) => (Job::Compare(crate::flame::Comparison::of(inner)), inner),
@@ -303,6 +167,16 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             let (wish, inner) = crate::library::Wish::of(inner);
             (Job::Library(wish), inner)
         }
+        Some(("baseline", inner)) => {
+            let (wish, inner) = crate::baseline::Wish::of(inner);
+            (Job::Baseline(wish), inner)
+        }
+        Some(("audit", inner)) => {
+            let (wish, inner) = crate::audit::Wish::of(inner);
+            (Job::Audit(wish), inner)
+        }
+        Some(("completion", inner)) => (Job::Completion(crate::completion::Wish::of(inner)), inner),
+        Some(("manual", inner)) => (Job::Manual { command: crate::manual::names(inner) }, inner),
         Some(("doc", inner)) => (Job::Doc { name: text(inner, "name").unwrap_or_default() }, inner),
         _ => match text(&matches, "inline") {
             Some(script) => (Job::Run { script: Source::Inline(script), words: list(&matches) }, &matches),
@@ -321,31 +195,89 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             }
         },
     };
-    Ok(Cli { enforce: matches.get_flag(ENFORCE), ..cli(job, inner) })
+    if let Some(words) = job.words() {
+        let behind = if std::ptr::eq(inner, &matches) { Vec::new() } else { common_words(inner) };
+        words.splice(0..0, common_words(&matches).into_iter().chain(behind));
+    }
+    // Of the nearest that has it: `skep --ttl 1m run …`, `skep run --ttl 1m …`.
+    let said = |matches: &ArgMatches| matches.try_get_one::<Duration>(TTL).ok().flatten().copied();
+    let below = matches.subcommand().filter(|(name, _)| *name != "policy").and_then(|(_, inner)| said(inner));
+    let cli = Cli { enforce: matches.get_flag(ENFORCE), ttl: below.or(said(&matches)), ..cli(job, inner) };
+    if cli.csv && !cli.job.has_tables() {
+        let message = "`--format csv` is for what scripts print: run, -e, record, replay, flame, baseline compare\n";
+        return Err(command.error(clap::error::ErrorKind::InvalidValue, message));
+    }
+    Ok(cli)
+}
+
+impl Job {
+    /// What stands behind the script's name.
+    fn words(&mut self) -> Option<&mut Vec<String>> {
+        match self {
+            Job::Run { words, .. } | Job::Plan { words, .. } => Some(words),
+            Job::Record(crate::record::Recording::Script { words, .. }) => Some(words),
+            Job::Replay(wish) => Some(&mut wish.words),
+            _ => None,
+        }
+    }
+
+    /// Does it print what a script prints?
+    fn has_tables(&self) -> bool {
+        match self {
+            Job::Run { .. } | Job::Record(_) | Job::Flame(_) => true,
+            Job::Replay(wish) => !wish.info,
+            Job::Baseline(wish) => wish.has_tables(),
+            _ => false,
+        }
+    }
+}
+
+impl Cli {
+    pub fn format(&self) -> Format {
+        match (self.json, self.csv) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Csv,
+            _ => Format::Text,
+        }
+    }
 }
 
 /// A job with the options that all have.
 fn cli(job: Job, inner: &ArgMatches) -> Cli {
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
+    let usual = Limits::default();
     Cli {
         job,
         json: text(inner, "format").is_some_and(|format| format == "json"),
+        csv: text(inner, "format").is_some_and(|format| format == "csv"),
+        wide: inner.get_flag("wide"),
         pid: inner.get_one::<u32>("pid").copied(),
         follow_forks: inner.get_flag("follow-forks"),
         comm: text(inner, "comm"),
         cgroup: text(inner, "cgroup"),
         command: text(inner, "command"),
         longest: inner.get_one::<Duration>("for").copied(),
+        max_overhead: inner.get_one::<Allowance>("max-overhead").copied().unwrap_or_default(),
+        limits: Limits {
+            probes: inner.get_one::<u32>("max-probes").map_or(usual.probes, |probes| *probes as usize),
+            memory: inner.get_one::<u64>("max-memory").copied(),
+            events: inner.get_one::<u64>("max-events").copied(),
+        },
+        yes: inner.get_flag("yes"),
+        // Policies have one of their own.
+        ttl: None,
         templates: inner.get_many::<PathBuf>("templates").into_iter().flatten().cloned().collect(),
         machine: inner.get_one::<PathBuf>("machine").cloned(),
         btf: inner.get_one::<PathBuf>("btf").cloned(),
         ring: inner.get_one::<u64>("ring").copied(),
         stacks: inner.get_one::<u32>("stacks").copied(),
         output: inner.get_many::<PathBuf>("output").into_iter().flatten().cloned().collect(),
+        report: inner.get_one::<PathBuf>("report").cloned(),
         inlines: inner.get_flag("inlines"),
         unwind: inner.get_one::<Way>("unwind").copied().unwrap_or_default(),
         strict: inner.get_flag("strict"),
         quiet: inner.get_flag("quiet"),
+        audit: inner.get_one::<PathBuf>("audit").cloned(),
         enforce: false,
     }
 }
@@ -396,52 +328,4 @@ fn globals_first(command: &Command, words: Vec<OsString>) -> Vec<OsString> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cli(line: &str) -> Cli {
-        parse(line.split_whitespace().map(OsString::from).collect()).unwrap()
-    }
-
-    #[test]
-    fn global_options_are_found_behind_a_scripts_name() {
-        let parsed = cli("skep run syscount --top 5 --format json --pid 7 --all");
-        assert!(parsed.json);
-        assert_eq!(parsed.pid, Some(7));
-        let words = ["--top", "5", "--all"].map(str::to_owned).to_vec();
-        assert_eq!(parsed.job, Job::Run { script: Source::Named("syscount".into()), words });
-    }
-
-    #[test]
-    fn enforce_is_found_behind_a_scripts_name_and_is_a_policys_own_elsewhere() {
-        assert!(cli("skep run denywatch --cidr 10.0.0.0/8 --enforce").enforce);
-        assert!(cli("skep --enforce -e exit()").enforce && cli("skep -e exit() --enforce").enforce);
-        let parsed = cli("skep policy apply tc:eth0 --rules a.json --enforce --confirm-within 5s");
-        assert!(!parsed.enforce);
-    }
-
-    #[test]
-    fn inline_script_takes_parameters() {
-        let parsed = cli("skep -e exit() --top 5");
-        assert_eq!(
-            parsed.job,
-            Job::Run { script: Source::Inline("exit()".into()), words: vec!["--top".into(), "5".into()] }
-        );
-        let parsed = cli("skep plan -e exit() --code");
-        assert_eq!(parsed.job, Job::Plan { script: Source::Inline("exit()".into()), words: vec![], code: true });
-    }
-
-    #[test]
-    fn last_of_two_options_holds_and_folders_add_up() {
-        let parsed = cli("skep --for 5s --quiet run syscount --for 6s --quiet --templates a --templates b");
-        assert_eq!(parsed.longest, Some(Duration::from_secs(6)));
-        assert_eq!(parsed.templates, ["a", "b"].map(PathBuf::from));
-    }
-
-    #[test]
-    fn sizes_and_times_are_checked() {
-        assert_eq!(bytes("32M"), Ok(32 << 20));
-        assert!(bytes("0").is_err() && bytes("M").is_err());
-        assert!(parse(["skep", "--for", "soon", "list"].map(OsString::from).to_vec()).is_err());
-    }
-}
+mod tests;

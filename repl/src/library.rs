@@ -167,8 +167,7 @@ const BEGUN: &str = "\
 //! Overhead: not measured.
 //! Needs:    Linux 5.10 with BTF; CAP_BPF, CAP_PERFMON
 
-let top = param(\"top\", #{ value: 10, help: \"rows to show\" });
-probe(\"tracepoint:raw_syscalls:sys_enter\").by(comm).count().top(top);
+probe(\"tracepoint:raw_syscalls:sys_enter\").by(comm).count().top(10);
 ";
 
 fn begin(name: &str) -> Result<u8, Diagnostic> {

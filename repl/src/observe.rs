@@ -5,8 +5,10 @@ mod products;
 mod wish;
 
 use crate::args::Cli;
+use crate::audit;
 use crate::run::show;
 use products::Products;
+use serde_json::json;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
 use skep_runtime::network::digest::Digest;
@@ -35,10 +37,17 @@ pub enum Output {
 const TOP: usize = 10;
 
 pub fn observe(cli: &Cli, wish: &Wish) -> u8 {
-    match run(cli, wish) {
-        Ok(status) => status,
-        Err(diagnostic) => show(&diagnostic, None),
-    }
+    // Flows that were written before, and filters that are only printed, attach nothing.
+    let audit = match wish.input.is_none() && !wish.print_filters {
+        true => audit::begun(cli, json!({ "what": "observe" })),
+        false => Ok(None),
+    };
+    let done = audit.and_then(|audit| {
+        let done = run(cli, wish);
+        audit::done(audit.as_ref(), &done);
+        done
+    });
+    done.unwrap_or_else(|diagnostic| show(&diagnostic, None))
 }
 
 /// What passes, how much of it, and where it goes.

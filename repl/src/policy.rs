@@ -7,8 +7,10 @@ mod control;
 mod flows;
 
 use crate::args::{Cli, duration};
+use crate::audit;
 use crate::run::show;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::{Value as Json, json};
 use skep_runtime::policy::control::Request;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -134,9 +136,29 @@ impl Wish {
         };
         (wish, matches)
     }
+
+    /// What it changes, as the audit log has it; `None`: nothing.
+    fn put(&self) -> Option<Json> {
+        let at = |verb: &str, place: &str| Some(json!({ "what": format!("policy {verb}"), "at": [place] }));
+        match self {
+            Wish::Written(_) | Wish::Status(_) => None,
+            Wish::Apply(wish) => Some(wish.put()),
+            Wish::Enforce { place, .. } => at("enforce", place),
+            Wish::Confirm { place } => at("confirm", place),
+            Wish::Rollback { place, .. } => at("rollback", place),
+            Wish::Swap { what, .. } => Some(json!({ "what": "policy swap", "files": what.noted() })),
+        }
+    }
 }
 
 pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
+    let audit = match wish.put() {
+        Some(what) => match audit::begun(cli, what) {
+            Ok(audit) => audit,
+            Err(diagnostic) => return show(&diagnostic.nowhere(), None),
+        },
+        None => None,
+    };
     let done = match wish {
         Wish::Written(wish) => Ok(check::run(cli, wish)),
         Wish::Apply(wish) => apply::apply(cli, wish),
@@ -146,5 +168,6 @@ pub fn policy(cli: &Cli, wish: &Wish) -> u8 {
         Wish::Rollback { place, all } => control::ask(cli, place, &Request::Rollback { all: *all }),
         Wish::Swap { what, within } => control::swap(cli, what, *within),
     };
+    audit::done(audit.as_ref(), &done);
     done.unwrap_or_else(|diagnostic| show(&diagnostic.nowhere(), None))
 }

@@ -3,6 +3,7 @@
 use crate::args::{Cli, Source};
 use crate::run::{self, catalog, show};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use skep_runtime::budget::Allowance;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::recording::Tape;
 use skep_runtime::recording::header::Header;
@@ -12,6 +13,8 @@ use skep_runtime::recording::player::{Player, Rest};
 use skep_runtime::recording::recorder::{DEFAULT_SIZE, Recorder};
 use skep_runtime::report::units::{bytes, grouped};
 use skep_runtime::script::engine::names;
+use skep_runtime::script::intervals::Intervals;
+use skep_runtime::script::params::Params;
 use skep_templates::catalog::Catalog;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -46,8 +49,9 @@ pub fn record() -> Command {
         .after_help(RECORD_EXAMPLES)
         .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
-        .arg(crate::args::script("the script").required_unless_present("inline"))
+        .arg(crate::args::script("the script").required_unless_present("inline").allow_hyphen_values(true))
         .arg(crate::args::inline())
+        .args(crate::args::common())
         .arg(
             Arg::new("max-size")
                 .long("max-size")
@@ -72,8 +76,9 @@ pub fn replay() -> Command {
     Command::new("replay")
         .about("Run a script on what was recorded: no privilege, no machine, the same output")
         .arg(Arg::new("file").value_name("RECORDING").required(true).value_parser(value_parser!(PathBuf)))
-        .arg(crate::args::script("another script; without it, the one that was recorded"))
+        .arg(crate::args::script("another script; without it, the one that was recorded").allow_hyphen_values(true))
         .arg(crate::args::inline())
+        .args(crate::args::common())
         .arg(
             Arg::new("speed")
                 .long("speed")
@@ -107,7 +112,7 @@ fn words(matches: &ArgMatches) -> Vec<String> {
 }
 
 /// The script that was named, and the words behind it: with -e the first of them is no script's name.
-fn script(matches: &ArgMatches) -> (Option<Source>, Vec<String>) {
+pub fn script(matches: &ArgMatches) -> (Option<Source>, Vec<String>) {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let mut words = words(matches);
     match text("inline") {
@@ -188,6 +193,7 @@ fn tell_merged(cli: &Cli, file: &Path, events: u64) -> u8 {
 }
 
 fn start(cli: &Cli, source: &Source, words: &[String], file: &Path, limit: u64) -> Result<u8, Diagnostic> {
+    whole(cli)?;
     let script = run::open(source)?;
     let held = run::held(cli)?;
     let header = Header::new(&script, words, held.is_some(), own_fields(cli)?);
@@ -229,16 +235,13 @@ fn info(cli: &Cli, wish: &Replay) -> Result<u8, Diagnostic> {
 }
 
 fn again(cli: &Cli, wish: &Replay) -> Result<u8, Diagnostic> {
-    if let Some(option) = live_option(cli) {
-        return Err(Diagnostic::script(format!("`{option}` is for live runs: a replay has what was recorded"))
-            .help(format!("skep record {option} … -o FILE SCRIPT")));
-    }
+    only_recorded(cli)?;
     let player = Rc::new(Player::open(&wish.file, wish.speed)?);
     let script = match &wish.script {
         Some(source) => run::open(source)?,
         None => player.header.script.clone(),
     };
-    let words = if wish.words.is_empty() { player.header.words.clone() } else { wish.words.clone() };
+    let words = words_again(wish, &player.header.words);
     let status = run::run_held(cli, &script, &words, None, Tape::Replaying(player.clone()));
     if status != 0 && status != run::LOST && player.is_unread() {
         return Ok(status);
@@ -254,6 +257,45 @@ fn again(cli: &Cli, wish: &Replay) -> Result<u8, Diagnostic> {
     }
 }
 
+/// What is behind the script's name this time: what was there then, and what is given now, which holds. Parameters that
+/// are given for another script are all of its parameters; its values are none the less those of the same intervals.
+fn words_again(wish: &Replay, recorded: &[String]) -> Vec<String> {
+    let then = match wish.script {
+        Some(_) if !wish.words.is_empty() => {
+            let has_intervals = |params: &Params| matches!(Intervals::of(params, None), Ok(Some(_)));
+            let params = Params::parse(recorded).ok().filter(has_intervals);
+            let given = |name: &str| Some([format!("--{name}"), params.as_ref()?.common(name)?.to_owned()]);
+            ["interval", "count"].into_iter().filter_map(given).flatten().collect()
+        }
+        _ => recorded.to_vec(),
+    };
+    then.into_iter().chain(wish.words.iter().cloned()).collect()
+}
+
+/// # Errors
+/// A script diagnostic: something is asked for that a recording cannot give.
+pub fn only_recorded(cli: &Cli) -> Result<(), Diagnostic> {
+    whole(cli)?;
+    match live_option(cli) {
+        None => Ok(()),
+        Some(option) => Err(Diagnostic::script(format!("`{option}` is for live runs: a replay has what was recorded"))
+            .help(format!("skep record {option} … -o FILE SCRIPT"))),
+    }
+}
+
+/// A recording has all events of its run, and tells all of them.
+///
+/// # Errors
+/// A script diagnostic: only some are asked for.
+fn whole(cli: &Cli) -> Result<(), Diagnostic> {
+    match cli.limits.events {
+        None => Ok(()),
+        Some(_) => Err(Diagnostic::script("`--max-events` is not for recordings: they have every event of their run")
+            .help("skep record --for 10s --max-size 1M -o FILE SCRIPT")
+            .nowhere()),
+    }
+}
+
 /// An option that only the kernel could obey.
 fn live_option(cli: &Cli) -> Option<&'static str> {
     [
@@ -266,6 +308,7 @@ fn live_option(cli: &Cli) -> Option<&'static str> {
         ("--stacks", cli.stacks.is_some()),
         ("--btf", cli.btf.is_some()),
         ("--machine", cli.machine.is_some()),
+        ("--max-overhead", cli.max_overhead != Allowance::Unsaid),
     ]
     .into_iter()
     .find_map(|(option, given)| given.then_some(option))

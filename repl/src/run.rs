@@ -1,14 +1,25 @@
 //! `skep run`, `skep -e`: a script to its end.
 
 use crate::args::{Cli, Job, Source};
+use crate::audit;
 use crate::command::Held;
+use crate::helper::client;
+use skep_runtime::baseline::series::{Measured, Series};
+use skep_runtime::budget::Allowance;
+use skep_runtime::confine::{self, outputs};
 use skep_runtime::diagnostic::{Diagnostic, Kind};
 use skep_runtime::kernel::cgroup;
+use skep_runtime::kernel::load::text;
 use skep_runtime::library::{Library, Script};
 use skep_runtime::machine::Machine;
+use skep_runtime::network::time::Time;
+use skep_runtime::node::Node;
+use skep_runtime::permit::gate::Gate;
 use skep_runtime::prepare::Restrict;
 use skep_runtime::recording::Tape;
 use skep_runtime::recording::player::Player;
+use skep_runtime::report::columns;
+use skep_runtime::report::document::{self, Document};
 use skep_runtime::report::graph::Target;
 use skep_runtime::report::summary::Found;
 use skep_runtime::report::text::Style;
@@ -17,10 +28,12 @@ use skep_runtime::script::host::{Command, Host, Mode, Settings};
 use skep_runtime::script::output::{Format, Output};
 use skep_runtime::script::params::Params;
 use skep_runtime::session::Sizes;
+use skep_runtime::trust::Trust;
 use skep_templates::catalog::Catalog;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Exit status when events were lost and `--strict` was given.
 pub const LOST: u8 = 3;
@@ -35,6 +48,9 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
         Ok(script) => script,
         Err(diagnostic) => return show(&diagnostic, None),
     };
+    if let Some(socket) = client::socket() {
+        return client::run(cli, &script, words, &socket);
+    }
     if let Source::Named(name) = source
         && !Path::new(name).is_file()
         && !cli.quiet
@@ -51,18 +67,25 @@ pub fn run(cli: &Cli, source: &Source, words: &[String]) -> u8 {
 /// The command of `-c`, started and held.
 pub fn held(cli: &Cli) -> Result<Option<Held>, Diagnostic> {
     let line = cli.command.as_deref();
-    let failed = |error| Diagnostic::script(format!("failed to start `{}`: {error}", line.unwrap_or_default()));
+    let failed = |error: std::io::Error| {
+        Diagnostic::script(format!("failed to start `{}`: {}", line.unwrap_or_default(), text(&error)))
+    };
     line.map(Held::start).transpose().map_err(failed)
 }
 
 /// The rest of [`run`], once its command is there.
 pub fn run_held(cli: &Cli, script: &Script, words: &[String], held: Option<Held>, tape: Tape) -> u8 {
-    run_shown(cli, script, words, held, Some(script), tape)
+    run_shown(cli, script, words, held, Some(script), tape, None)
 }
 
 /// A script that errors do not point into: nobody wrote it.
 pub fn run_unshown(cli: &Cli, script: &Script) -> u8 {
-    run_shown(cli, script, &[], None, None, Tape::Off)
+    run_shown(cli, script, &[], None, None, Tape::Off, None)
+}
+
+/// A script that the helper runs for somebody.
+pub fn run_for(cli: &Cli, script: &Script, words: &[String], gate: Gate) -> u8 {
+    run_shown(cli, script, words, None, Some(script), Tape::Off, Some(gate))
 }
 
 fn run_shown(
@@ -72,17 +95,34 @@ fn run_shown(
     held: Option<Held>,
     shown: Option<&Script>,
     tape: Tape,
+    gate: Option<Gate>,
 ) -> u8 {
-    let pid = held.as_ref().map(|held| held.pid);
-    let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
-    let made = match &tape {
-        Tape::Replaying(player) => replayer(cli, words, player, &script.name),
-        _ => runner_on(cli, words, Mode::Run, pid, command, output(cli), tape),
+    let report = cli.report.as_deref().map(document::Target::new).transpose();
+    let audit = match &tape {
+        Tape::Replaying(_) => None,
+        // The helper has a log of its own.
+        _ if gate.is_some() => None,
+        _ => audit::of_script(cli, script, words),
     };
-    let mut runner = match made {
-        Ok(runner) => runner,
-        Err(diagnostic) => return show(&diagnostic, None),
+    audit.iter().for_each(|audit| outputs::keep(audit.path()));
+    if !matches!(tape, Tape::Replaying(_)) {
+        cli.output.iter().chain(&cli.report).for_each(|path| outputs::name(path));
+        outputs::name_those_of(&script.text);
+        confine::begin();
+    }
+    let (mut runner, report) = match (made(cli, script, words, held, tape, output(cli)), report) {
+        (Ok(runner), Ok(report)) => (runner, report),
+        (Err(diagnostic), _) | (_, Err(diagnostic)) => return show(&diagnostic, None),
     };
+    if let Some(gate) = gate {
+        // It is the first: the runner was made a moment ago.
+        let _first = runner.host.gate.set(gate);
+    }
+    if report.is_some() {
+        runner.host.output.borrow_mut().keep();
+    }
+    runner.host.note_in(audit);
+    let began = (Time::now(), Instant::now());
     let outcome = runner.run(script);
     let host = &runner.host;
     let trust = host.trust.get();
@@ -99,7 +139,19 @@ fn run_shown(
         output.trust(&trust);
     }
     output.flush();
+    let outcome = outcome.and(output.written());
     drop(output);
+    let status = match &outcome {
+        Err(diagnostic) => status_of(diagnostic),
+        Ok(()) if cli.strict && !trust.is_complete() => LOST,
+        Ok(()) => host.status() as u8,
+    };
+    audit::ended(host, status, outcome.as_ref().err());
+    if let (Some(report), Ok(())) = (report, &outcome)
+        && let Err(diagnostic) = report.write(&document(cli, host, began, attached.then(|| trust.line())))
+    {
+        return show(&diagnostic, None);
+    }
     #[cfg(feature = "pyroscope")]
     if let (Job::Flame(wish), Some(profile)) = (&cli.job, &*host.profile.borrow())
         && let Err(diagnostic) = wish.push(profile)
@@ -108,8 +160,84 @@ fn run_shown(
     }
     match outcome {
         Err(diagnostic) => show(&diagnostic, shown),
-        Ok(()) if cli.strict && !trust.is_complete() => LOST,
-        Ok(()) => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
+        Ok(()) => status,
+    }
+}
+
+/// What the report says; of a replay, about the machine of then.
+fn document(cli: &Cli, host: &Host, began: (Time, Instant), trust: Option<String>) -> Document {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+    let (machine, kernel, since) = match host.tape.player() {
+        Some(player) => {
+            let header = &player.header;
+            (player.path().display().to_string(), header.machine.kernel.clone(), Time(header.began))
+        }
+        None => (read("hostname"), read("osrelease"), began.0),
+    };
+    Document {
+        title: format!("{}{}", host.script.borrow(), title_of(cli)),
+        host: machine,
+        kernel,
+        began: since,
+        took: began.1.elapsed(),
+        findings: host.findings.borrow().clone(),
+        printed: host.output.borrow().kept(),
+        trust,
+    }
+}
+
+/// What a run measured, instead of what it prints.
+pub struct Measurement {
+    pub series: Vec<Series>,
+    pub trust: Trust,
+    /// The run's own exit status.
+    pub status: u8,
+}
+
+/// Runs a script for the distributions that it measures. An exit status where it fails: why was said.
+pub fn measure(
+    cli: &Cli,
+    script: &Script,
+    words: &[String],
+    held: Option<Held>,
+    tape: Tape,
+) -> Result<Measurement, u8> {
+    let mut output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());
+    output.talk = !cli.quiet;
+    let audit = match &tape {
+        Tape::Replaying(_) => None,
+        _ => audit::of_script(cli, script, words),
+    };
+    let mut runner = made(cli, script, words, held, tape, output).map_err(|diagnostic| show(&diagnostic, None))?;
+    let host = runner.host.clone();
+    host.note_in(audit);
+    host.measured.replace(Some(Measured::default()));
+    let outcome = runner.run(script);
+    audit::ended(&host, outcome.as_ref().map_or_else(status_of, |()| host.status() as u8), outcome.as_ref().err());
+    outcome.map_err(|diagnostic| show(&diagnostic, Some(script)))?;
+    let trust = host.trust.get();
+    host.output.borrow_mut().trust(&trust);
+    let status = match cli.strict && !trust.is_complete() {
+        true => LOST,
+        false => host.exit.get().or(host.ended.get()).unwrap_or(0) as u8,
+    };
+    let series = host.measured.take().unwrap_or_default().series;
+    Ok(Measurement { series, trust, status })
+}
+
+fn made(
+    cli: &Cli,
+    script: &Script,
+    words: &[String],
+    held: Option<Held>,
+    tape: Tape,
+    output: Output,
+) -> Result<Runner, Diagnostic> {
+    let pid = held.as_ref().map(|held| held.pid);
+    let command = held.map(|held| Command { release: Some(Box::new(move || held.release())) });
+    match &tape {
+        Tape::Replaying(player) => replayer(cli, words, player, &script.name, output),
+        _ => runner_on(cli, words, Mode::Run, pid, command, output, tape),
     }
 }
 
@@ -143,7 +271,17 @@ fn graphs(cli: &Cli, mode: Mode) -> Result<Vec<Target>, Diagnostic> {
 
 /// What a graph is called: what was looked at.
 fn title(cli: &Cli) -> String {
-    let of = match (&cli.job, cli.pid, &cli.command, &cli.cgroup, &cli.comm) {
+    let of = title_of(cli);
+    match &cli.job {
+        Job::Flame(wish) => format!("{}{of}", wish.what()),
+        Job::Run { script: Source::Named(name), .. } => format!("{name}{of}"),
+        _ => format!("call chains{of}"),
+    }
+}
+
+/// Whom the command line restricts a run to, for titles.
+fn title_of(cli: &Cli) -> String {
+    match (&cli.job, cli.pid, &cli.command, &cli.cgroup, &cli.comm) {
         (_, Some(pid), ..) => {
             let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             format!(" of {} (pid {pid})", comm.trim())
@@ -152,11 +290,6 @@ fn title(cli: &Cli) -> String {
         (_, _, _, Some(cgroup), _) => format!(" of cgroup {cgroup}"),
         (_, _, _, _, Some(comm)) => format!(" of {comm}"),
         _ => String::new(),
-    };
-    match &cli.job {
-        Job::Flame(wish) => format!("{}{of}", wish.what()),
-        Job::Run { script: Source::Named(name), .. } => format!("{name}{of}"),
-        _ => format!("call chains{of}"),
     }
 }
 
@@ -191,14 +324,19 @@ pub fn runner(
 }
 
 fn output(cli: &Cli) -> Output {
-    let format = if cli.json { Format::Json } else { Format::Text };
-    let mut output = Output::new(Box::new(std::io::stdout()), format, style());
+    let mut output = Output::new(Box::new(std::io::stdout()), cli.format(), style(cli));
     output.talk = !cli.quiet;
     output
 }
 
 /// An engine for a recording: nothing of this machine is asked for.
-fn replayer(cli: &Cli, words: &[String], player: &Rc<Player>, name: &str) -> Result<Runner, Diagnostic> {
+fn replayer(
+    cli: &Cli,
+    words: &[String],
+    player: &Rc<Player>,
+    name: &str,
+    output: Output,
+) -> Result<Runner, Diagnostic> {
     let settings = Settings {
         mode: Mode::Run,
         catalog: catalog(cli)?,
@@ -206,11 +344,15 @@ fn replayer(cli: &Cli, words: &[String], player: &Rc<Player>, name: &str) -> Res
         restrict: Restrict::default(),
         sizes: Sizes::default(),
         longest: None,
+        budget: Allowance::Off,
+        limits: cli.limits,
+        asks: false,
         graphs: graphs(cli, Mode::Run)?,
         title: format!("{name} of {}", player.path().display()),
         inlines: cli.inlines,
         progress: false,
         enforce: false,
+        node: Node::live(),
     };
     // A run that began with the command began without chains, too.
     let command = player
@@ -218,14 +360,15 @@ fn replayer(cli: &Cli, words: &[String], player: &Rc<Player>, name: &str) -> Res
         .command
         .then(|| Command { release: Some(Box::new(|| Err(std::io::Error::other("it ran then")))) });
     let tape = Tape::Replaying(player.clone());
-    Runner::new(Host::with_tape(settings, Params::parse(words)?, output(cli), command, tape), library())
+    Runner::new(Host::with_tape(settings, Params::parse(words)?, output, command, tape), library())
 }
 
 /// What standard output can show.
-pub fn style() -> Style {
+pub fn style(cli: &Cli) -> Style {
     let terminal = std::io::stdout().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Style { colour, width: terminal.then(size).flatten().map(|(columns, _)| columns) }
+    let width = || terminal.then(size).flatten().map_or(columns::USUAL, |(columns, _)| columns);
+    Style { colour, width: (!cli.wide).then(width) }
 }
 
 /// The same as [`runner`], with an output that is there already.
@@ -274,6 +417,7 @@ pub fn runner_on(
         comm: cli.comm.clone(),
         cgroup,
         cgroup_path: cli.cgroup.clone(),
+        owner: None,
         unwind: cli.unwind,
     };
     let sizes = Sizes::default();
@@ -284,14 +428,39 @@ pub fn runner_on(
         restrict,
         sizes: Sizes { ring: cli.ring.unwrap_or(sizes.ring), stacks: cli.stacks.unwrap_or(sizes.stacks) },
         longest: cli.longest,
+        budget: budget(cli),
+        limits: cli.limits,
+        asks: asks(cli),
         graphs: graphs(cli, mode)?,
         title: title(cli),
         inlines: cli.inlines,
         progress: matches!(cli.job, Job::Flame(_)) && !cli.quiet && std::io::stderr().is_terminal(),
         enforce: cli.enforce,
+        node: Node::live(),
     };
     let host = Host::with_tape(settings, Params::parse(words)?, output, command, tape);
     Runner::new(host, library())
+}
+
+/// What was asked for; else, where no script of the user's own knows better, the usual one.
+fn budget(cli: &Cli) -> Allowance {
+    let own = match &cli.job {
+        Job::Repl { .. } => false,
+        Job::Run { script: Source::Named(name), .. } => {
+            Path::new(name).is_file() || !library().find(name).is_some_and(|script| script.is_embedded())
+        }
+        _ => true,
+    };
+    match cli.max_overhead {
+        Allowance::Unsaid if !own => Allowance::Usual,
+        said => said,
+    }
+}
+
+/// Does somebody sit there who can be asked? In a session they type something else.
+fn asks(cli: &Cli) -> bool {
+    let session = matches!(cli.job, Job::Repl { .. });
+    !cli.yes && !session && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 /// The machine that is asked about: this one, unless an option names another.
@@ -328,5 +497,10 @@ pub fn show(diagnostic: &Diagnostic, script: Option<&Script>) -> u8 {
     let (name, text) = script.map_or(("", ""), |script| (script.name.as_str(), &*script.text));
     // Standard error may be closed; then nobody wants to know.
     let _nobody = write!(std::io::stderr(), "{}", diagnostic.render(name, text));
+    status_of(diagnostic)
+}
+
+/// The exit status of what went wrong.
+fn status_of(diagnostic: &Diagnostic) -> u8 {
     if diagnostic.kind == Kind::Bug { 70 } else { 1 }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```sh
 //! unshare --net --mount policy_cost target/bench/policy.bpf.o 7     # what `cargo xtask bench policy` does
+//! … target/bench/policy.bpf.o 7 'addresses, IPv4' FOLDER             # some cases; a `policy.bpf.o` that is tried out
 //! ```
 //! Prints a line for each sample: kind, case, tool, nanoseconds. Tools take turns. nftables has no program to run: it is
 //! measured with live frames, all of which are to be dropped, and so is skep once more.
@@ -275,12 +276,12 @@ fn nanoseconds(program: &OwnedFd, frame: &[u8]) -> Result<u32, Box<dyn Error>> {
     best(|| Ok(sys::test_run(program.as_fd(), frame, PACKETS)?.1))
 }
 
-fn measure(case: &Case, object: &[u8], repetitions: u32) -> Result<(), Box<dyn Error>> {
+fn measure(case: &Case, catalog: &Catalog, object: &[u8], repetitions: u32) -> Result<(), Box<dyn Error>> {
     let comparators = Comparators::load(object, case)?;
     let options = Options { tracks: Some(false), ..Options::default() };
     let rules = case.rules();
     let since = Instant::now();
-    let enforcer = Enforcer::audit(Place::find(&format!("xdp:{OURS}"))?, &rules, options, &Catalog::embedded())?;
+    let enforcer = Enforcer::audit(Place::find(&format!("xdp:{OURS}"))?, &rules, options, catalog)?;
     println!("load\t{}\tskep\t{}", case.name, since.elapsed().as_nanos());
     enforcer.enforce(Some(Duration::from_secs(3600)))?;
     let ours = enforcer.program(Hook::Xdp).ok_or("it has no XDP program")?;
@@ -327,8 +328,13 @@ const FILTERED: &str = "filtered";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().collect();
-    let object = std::fs::read(words.get(1).ok_or("policy_cost OBJECT [REPETITIONS]")?)?;
+    let object = std::fs::read(words.get(1).ok_or("policy_cost OBJECT [REPETITIONS [CASES [TEMPLATES]]]")?)?;
     let repetitions = words.get(2).map_or(Ok(1), |word| word.parse())?;
+    let wanted = words.get(3).map_or("", String::as_str);
+    let mut catalog = Catalog::embedded();
+    if let Some(folder) = words.get(4) {
+        catalog.add_folder(folder.as_ref())?;
+    }
     // Fails where there is one already, as in a namespace that others use.
     run(&["ip", "link", "add", OURS, "type", "veth", "peer", "name", FILTERED], "")?;
     for interface in ["lo", OURS, FILTERED] {
@@ -339,7 +345,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for kind in [Kind::Prefixes, Kind::Addresses, Kind::Tuples] {
         for is_v4 in [true, false] {
             for count in [1, 1_000, 100_000] {
-                measure(&Case::new(is_v4, count, kind), &object, repetitions)?;
+                let case = Case::new(is_v4, count, kind);
+                if case.name.contains(wanted) {
+                    measure(&case, &catalog, &object, repetitions)?;
+                }
             }
         }
     }

@@ -105,7 +105,12 @@ pub const PROVIDERS: &[(&str, &str, &str, &str)] = &[
     ("uprobe", "u", "uprobe:BINARY:FUNCTION[+OFFSET]", "entry of a function of a program or library, `arg0` …"),
     ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION", "return of a function, its value as `retval`"),
     ("usdt", "U", "usdt:BINARY:[PROVIDER:]NAME", "a probe that a program's author put there, `arg0` …"),
-    ("iter", "it", "iter:task | task_file | tcp | …", "what is there: every task, open file or socket, once"),
+    (
+        "iter",
+        "it",
+        "iter:task | task_file | tcp | …",
+        "what is there: every task, open file or socket, once; a script may look once more when its run was ended",
+    ),
     ("xdp", "xdp", "xdp:INTERFACE", "packets as they come in, before all else: skep doc flows"),
     ("tc", "tc", "tc:INTERFACE[:ingress|:egress]", "packets that come in and go out"),
     ("cgroup_skb", "cg", "cgroup_skb:PATH[:ingress|:egress]", "packets of the sockets of a control group"),

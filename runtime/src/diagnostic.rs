@@ -1,6 +1,7 @@
 //! Diagnostics: what went wrong, where in the script, and one line that helps. Pure text; no privilege.
 
 use crate::library::Script;
+use crate::report::units;
 use std::cmp::Reverse;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -120,25 +121,29 @@ impl Diagnostic {
     /// `name` is what the script is called, `source` its text.
     pub fn render(&self, name: &str, source: &str) -> String {
         let (name, source) = self.script.as_ref().map_or((name, source), |script| (&script.name, &script.text));
+        // Names of files, functions and processes are in it, and lines of scripts that others wrote.
         let mut out = match self.kind {
-            Kind::Bug => format!("bug: {}\n", self.message),
-            _ => format!("error: {}\n", self.message),
+            Kind::Bug => format!("bug: {}\n", units::lines(&self.message)),
+            _ => format!("error: {}\n", units::lines(&self.message)),
         };
         if let Some(place) = self.position
             && let Some(line) = source.lines().nth(place.line - 1)
         {
             let (column, width) = self.underline(line, place.column);
             let gutter = " ".repeat(place.line.to_string().len());
-            out += &format!("{gutter}--> {name}:{}:{column}\n{gutter} |\n{} | {line}\n", place.line, place.line);
+            // One sign stays one: the carets stand below them.
+            let shown = line.replace(|c: char| units::may_act(c) && c != '\t', "\u{fffd}");
+            let name = units::escape(name);
+            out += &format!("{gutter}--> {name}:{}:{column}\n{gutter} |\n{} | {shown}\n", place.line, place.line);
             let pad: String = line.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
             out += &format!("{gutter} | {pad}{}", "^".repeat(width));
             match &self.label {
-                Some(label) => out += &format!(" {label}\n"),
+                Some(label) => out += &format!(" {}\n", units::lines(label)),
                 None => out.push('\n'),
             }
         }
         if let Some(help) = &self.help {
-            out += &format!("  = help: {help}\n");
+            out += &format!("  = help: {}\n", units::lines(help));
         }
         out
     }

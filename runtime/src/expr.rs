@@ -11,6 +11,8 @@ pub struct Expr {
     pub node: Rc<Node>,
     /// How deeply it is nested.
     pub depth: u32,
+    /// How many nodes it has, those that it has several times each time: as it is compiled, and printed.
+    pub size: u32,
     pub position: Option<Position>,
 }
 
@@ -181,19 +183,19 @@ impl Function {
 
 impl Expr {
     pub fn new(node: Node, position: Option<Position>) -> Expr {
-        let inner = match &node {
-            Node::Int(_) | Node::Text(_) | Node::Name(_) => 0,
+        let inner: &[&Expr] = match &node {
+            Node::Int(_) | Node::Text(_) | Node::Name(_) => &[],
             Node::Member(inner, _)
             | Node::Index(inner, _)
             | Node::Cast(inner, _)
             | Node::Negate(inner)
-            | Node::Not(inner) => inner.depth,
-            Node::Binary(_, left, right) => left.depth.max(right.depth),
-            Node::Call(_, arguments) | Node::FirstOf(arguments) => {
-                arguments.iter().map(|argument| argument.depth).max().unwrap_or(0)
-            }
+            | Node::Not(inner) => &[inner],
+            Node::Binary(_, left, right) => &[left, right],
+            Node::Call(_, arguments) | Node::FirstOf(arguments) => &arguments.iter().collect::<Vec<_>>(),
         };
-        Expr { node: Rc::new(node), depth: inner + 1, position }
+        let depth = inner.iter().map(|one| one.depth).max().unwrap_or(0);
+        let size = inner.iter().map(|one| one.size).fold(1, u32::saturating_add);
+        Expr { node: Rc::new(node), depth: depth + 1, size, position }
     }
 
     pub fn name(name: &str) -> Expr {

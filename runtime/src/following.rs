@@ -68,7 +68,7 @@ impl Following {
         }
         let request = Request {
             template: TEMPLATE,
-            object: &template.object,
+            object: template.object(),
             constants: &constants,
             slots: &[],
             programs: &programs,

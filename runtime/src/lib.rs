@@ -10,13 +10,21 @@
 
 pub mod aggregate;
 pub mod attach_point;
+pub mod audit;
+pub mod baseline;
 pub mod binary;
+pub mod budget;
+pub mod confine;
 pub mod diagnostic;
 pub mod doctor;
 pub mod expr;
 pub mod feed;
 pub mod following;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod glob;
+pub mod helper;
 pub mod interactive;
 pub mod kernel;
 pub mod library;
@@ -25,6 +33,8 @@ pub mod live;
 pub mod machine;
 pub mod membership;
 pub mod network;
+pub mod node;
+pub mod permit;
 pub mod plan;
 pub mod points;
 pub mod policy;

@@ -18,6 +18,11 @@ pub struct Script {
 }
 
 impl Script {
+    /// Is it one of the binary's own?
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.text, Cow::Borrowed(_))
+    }
+
     /// The first line of the header: `name - what it answers.`
     pub fn summary(&self) -> &str {
         let line = self.text.lines().next().unwrap_or_default().trim_start_matches("//!").trim();
@@ -52,7 +57,7 @@ impl Library {
     pub fn all(&self) -> Vec<Script> {
         let mut all: Vec<Script> = Vec::new();
         for folder in &self.folders {
-            for name in names(folder, "", 0) {
+            for name in below(folder) {
                 let text = fs::read_to_string(folder.join(format!("{name}.rhai")));
                 if let (Ok(text), false) = (text, all.iter().any(|known| known.name == name)) {
                     all.push(Script { name, text: text.into() });
@@ -129,7 +134,12 @@ impl Library {
     }
 }
 
-/// Scripts below a folder by their names; a few levels, so that a loop of links ends.
+/// Scripts below a folder by their names, `net/drops`.
+pub fn below(folder: &Path) -> Vec<String> {
+    names(folder, "", 0)
+}
+
+/// The same of one level and those below it; a few levels, so that a loop of links ends.
 fn names(folder: &Path, area: &str, depth: usize) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

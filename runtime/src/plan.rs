@@ -23,8 +23,8 @@ pub struct Entry {
     pub output: Output,
     /// Title of what is printed, often the unit.
     pub name: Option<String>,
-    /// Entries of the aggregation's map.
-    pub entries: u32,
+    /// Entries of the aggregation's map, where the script says it.
+    pub entries: Option<u32>,
     pub view: View,
 }
 
@@ -108,6 +108,8 @@ pub enum Direction {
 
 /// Room of an aggregation's map unless `.entries(n)` says otherwise, and for starts unless `.spans(n)` does.
 pub const DEFAULT_ENTRIES: u32 = 10_240;
+/// The same of `heavy`, on each CPU: precise for some tens of keys, see docs/heavy-hitters.md.
+pub const HEAVY_ENTRIES: u32 = 1024;
 
 impl Entry {
     pub fn new(source: Source, position: Option<Position>) -> Entry {
@@ -118,9 +120,17 @@ impl Entry {
             key: Vec::new(),
             output: Output::None,
             name: None,
-            entries: DEFAULT_ENTRIES,
+            entries: None,
             view: View::default(),
         }
+    }
+
+    /// Keys that the aggregation has room for.
+    pub fn room(&self) -> u32 {
+        self.entries.unwrap_or(match self.output {
+            Output::Aggregate { kind: Kind::Heavy, .. } => HEAVY_ENTRIES,
+            _ => DEFAULT_ENTRIES,
+        })
     }
 
     /// Every expression that runs in the kernel.

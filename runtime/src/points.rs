@@ -106,9 +106,6 @@ pub struct Uses {
 pub const ENTER_IDS: u64 = 1 << 32;
 pub const EXIT_IDS: u64 = 1 << 33;
 
-/// More points than this are a mistake in a glob.
-const MOST: usize = 4096;
-
 /// Expands an attach point.
 ///
 /// # Errors
@@ -141,11 +138,6 @@ pub fn expand(
     for point in &mut points {
         point.scope.types = types.clone();
         point.scope.namespace = machine.namespace();
-    }
-    if points.len() > MOST {
-        return Err(
-            Diagnostic::script(format!("`{text}` is {} attach points, more than {MOST}", points.len())).span(text)
-        );
     }
     Ok(points)
 }

@@ -4,11 +4,13 @@
 //! When the script falls behind, the channel fills, the pump stops reading, and the ring buffer fills: the kernel then
 //! counts what it has to drop. Nothing is dropped here.
 
+use crate::confine::capabilities;
 use crate::kernel::ring::Ring;
 use crate::kernel::{signals, sys};
-use crate::policy::denial::Denial;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -31,12 +33,18 @@ pub enum Happening {
     CommandEnded,
     /// The only process that is looked at ended.
     ProcessEnded,
-    /// A policy dropped a packet, or would have.
-    Denied(Denial),
+    /// A policy dropped a packet, or would have: whoever holds it knows more.
+    Denied,
     /// No policy of the run is at work any more.
     PoliciesEnded,
+    /// A line for whoever started the run: what became of its budget.
+    Said(String),
 }
 
+/// The timer of intervals, whose number no timer of a script has.
+pub const INTERVAL: usize = u32::MAX as usize;
+/// The same, of the interval that the run ends with.
+pub const LAST: usize = INTERVAL - 1;
 /// Batches that may wait for the script's thread.
 const CHANNEL: usize = 16;
 /// Bytes of a batch: large enough that handing over costs nothing an event, small enough to bound memory.
@@ -49,14 +57,37 @@ const PATIENCE: Duration = Duration::from_millis(25);
 pub struct Watch {
     pub ring: Option<Ring>,
     pub timers: Vec<Duration>,
+    /// Their length, and in which of them the run ends.
+    pub intervals: Option<(Duration, Option<u64>)>,
     pub deadline: Option<Duration>,
     /// A process, see pidfd_open(2).
     pub process: Option<OwnedFd>,
 }
 
 /// A running pump.
+/// When the batches were read that wait in the channel, the oldest first.
+#[derive(Clone, Default)]
+struct Arrivals(Arc<Mutex<VecDeque<Instant>>>);
+
+impl Arrivals {
+    fn locked(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        // Whoever panicked beside it has left a list of times.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self) {
+        let mut times = self.locked();
+        times.push_back(Instant::now());
+        // More do not wait: nobody asks.
+        if times.len() > CHANNEL + 1 {
+            times.pop_front();
+        }
+    }
+}
+
 pub struct Pump {
     pub happenings: mpsc::Receiver<Happening>,
+    arrivals: Arrivals,
     sender: mpsc::Sender<Happening>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -69,7 +100,8 @@ impl Pump {
         let (sender, happenings) = mpsc::channel(CHANNEL);
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let out = sender.clone();
+        let (out, arrivals) = (sender.clone(), Arrivals::default());
+        let read = arrivals.clone();
         // A second SIGINT must find its handler before the first event does: so they are set up here.
         let signals = {
             let _inside = runtime.enter();
@@ -79,9 +111,16 @@ impl Pump {
         let [interrupt, terminate, hangup] = signals;
         let signals = (interrupt?, terminate?, hangup?);
         let thread = std::thread::Builder::new().name("skep-pump".into()).spawn(move || {
-            runtime.block_on(run(watch, signals, out, stopped));
+            // What it waits for was opened by others.
+            capabilities::lower(&[], true);
+            runtime.block_on(run(watch, signals, out, stopped, read));
         })?;
-        Ok(Pump { happenings, sender, stop: Some(stop), thread: Some(thread) })
+        Ok(Pump { happenings, arrivals, sender, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// When the batch was read that has just come out of the channel. Asked once for each.
+    pub fn arrived(&self) -> Option<Instant> {
+        self.arrivals.locked().pop_front()
     }
 
     /// For threads that wait for something else, such as a child.
@@ -115,7 +154,13 @@ impl Drop for Pump {
 
 type Signals = (tokio::signal::unix::Signal, tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 
-async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, mut stopped: oneshot::Receiver<()>) {
+async fn run(
+    watch: Watch,
+    mut signals: Signals,
+    out: mpsc::Sender<Happening>,
+    mut stopped: oneshot::Receiver<()>,
+    arrivals: Arrivals,
+) {
     for (n, period) in watch.timers.into_iter().enumerate() {
         let out = out.clone();
         tokio::spawn(async move {
@@ -129,6 +174,9 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
             }
         });
     }
+    if let Some((period, last)) = watch.intervals {
+        tokio::spawn(intervals(period, last, out.clone()));
+    }
     let mut ring = watch.ring;
     let ready = ring.as_ref().and_then(|ring| ring.watch().ok());
     // It is ready when the process has ended, and stays so.
@@ -139,8 +187,11 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
     let deadline = tokio::time::sleep(watch.deadline.unwrap_or(far));
     tokio::pin!(deadline);
     let mut waiting = true;
+    // Is something left in the ring? It says what is readable only while that is so: it is emptied each time.
+    let mut filled = false;
     loop {
-        let mut drain = false;
+        // Between two batches too, the end of the run comes first: events may come faster than the script takes them, and
+        // the ring is never found empty then.
         tokio::select! {
             biased;
             _ = &mut stopped => break,
@@ -155,30 +206,42 @@ async fn run(watch: Watch, mut signals: Signals, out: mpsc::Sender<Happening>, m
                 process = None;
                 if out.send(Happening::ProcessEnded).await.is_err() { return }
             }
-            woken = readable(ready.as_ref()), if ring.is_some() => drain = woken,
-            _ = poll.tick(), if ring.is_some() => drain = true,
+            () = tokio::task::yield_now(), if filled => {}
+            woken = readable(ready.as_ref()), if !filled && ring.is_some() => filled = woken,
+            _ = poll.tick(), if !filled && ring.is_some() => filled = true,
         }
-        if drain && let Some(ring) = &mut ring {
-            // The ring says what is readable only while something is left unread, so it is emptied each time.
-            while let Some(batch) = next_batch(ring) {
-                if out.send(Happening::Events(batch)).await.is_err() {
-                    return;
+        if filled && let Some(ring) = &mut ring {
+            match next_batch(ring) {
+                Some(batch) => {
+                    arrivals.add();
+                    if out.send(Happening::Events(batch)).await.is_err() {
+                        return;
+                    }
                 }
-                if stopped.try_recv().is_ok() {
-                    waiting = false;
-                    break;
-                }
+                None => filled = false,
             }
-        }
-        if stopped.is_terminated() {
-            break;
         }
     }
     if let Some(ring) = &mut ring {
         while let Some(batch) = next_batch(ring) {
+            arrivals.add();
             if out.send(Happening::Events(batch)).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// One that nobody had time for is no interval: the next is as much longer.
+async fn intervals(period: Duration, last: Option<u64>, out: mpsc::Sender<Happening>) {
+    let began = Instant::now();
+    let mut timer = tokio::time::interval_at(began + period, period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        let due = timer.tick().await.duration_since(began).as_secs_f64() / period.as_secs_f64();
+        let is_last = last.is_some_and(|last| due.round() as u64 >= last);
+        if out.send(Happening::Tick(if is_last { LAST } else { INTERVAL })).await.is_err() || is_last {
+            break;
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use crate::aggregate::cell::Kind;
 use crate::aggregate::column::ColumnType;
+use crate::aggregate::entries::Entries;
+use crate::aggregate::heavy;
 use crate::aggregate::table::{Spec, Table};
 use crate::attach_point::AttachPoint;
+use crate::budget::meter::Programs;
 use crate::diagnostic::Diagnostic;
 use crate::following::Following;
-use crate::kernel::attach::Link;
+use crate::kernel::cost::Cost;
 use crate::kernel::load;
-use crate::kernel::map::{Map, Shape};
+use crate::kernel::map::{self, Map, Shape};
 use crate::kernel::missed;
 use crate::kernel::perf::Every;
 use crate::kernel::ring::Ring;
@@ -21,14 +24,17 @@ use crate::trust::{self, Trust};
 use crate::unwind::samples::Samples;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub mod attached;
 mod functions;
 mod links;
 mod packets;
 mod programs;
 
+use attached::{Attached, Begun, Counted};
 pub use functions::Refused;
 
 /// Sizes that the command line may change.
@@ -48,6 +54,8 @@ impl Default for Sizes {
 
 /// The table of exchange.bpf.h.
 const EXCHANGES: &str = "exchanges";
+/// Whom ports belong to: nothing that ends.
+const OWNERS: &str = "listeners";
 /// Where capture.bpf.c counts what was beyond its rate.
 const LIMITED: &str = "limited";
 
@@ -70,10 +78,7 @@ pub struct Shared<'a> {
 
 /// One entry, loaded and attached. Its maps outlive its links, so that values can be read at the end.
 struct Running {
-    links: Vec<Link>,
-    programs: Vec<OwnedFd>,
-    /// What its links did not hear of until they were dropped.
-    missed: u64,
+    attached: Arc<Mutex<Attached>>,
     /// Where programs count what they missed, on kernels that do not.
     runs: Vec<Map>,
     aggregate: Option<Map>,
@@ -86,9 +91,9 @@ struct Running {
 }
 
 impl Running {
-    /// What its links did not hear of so far.
-    fn missed(&self) -> u64 {
-        self.missed + self.links.iter().map(Link::missed).sum::<u64>()
+    fn attached(&self) -> MutexGuard<'_, Attached> {
+        // Links and descriptors are what they are, whoever panicked beside them.
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,21 +129,32 @@ impl Session {
         }
         // Attached only when all are loaded: the first events of all entries are then of about the same moment.
         for ((running, programs), (entry, _)) in loaded.into_iter().zip(entries) {
-            let mut running: Running = running;
+            let running: Running = running;
             for (program, fd) in programs {
-                let links = match functions::are_many(entry, &program) {
-                    true => functions::attach(&program, &fd, &mut session.refused),
-                    false => links::attach(&program, &fd),
-                };
-                running.links.extend(links.map_err(|error| error.at(entry.position))?);
-                running.programs.push(fd);
+                let many = functions::are_many(entry, &program);
+                let attached = running.attached().attach(program, fd, many, &mut session.refused);
+                attached.map_err(|error| error.at(entry.position))?;
             }
-            if let (true, Some(first)) = (running.links.is_empty(), session.refused.first()) {
+            let links = running.attached().links();
+            if let (0, Some(first)) = (links, session.refused.first()) {
                 return Err(first.reason.clone().at(entry.position));
             }
             session.running.push(running);
         }
         Ok(session)
+    }
+
+    /// Loads one entry and lets it go: would the kernel take it? It may not ask for call chains.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn try_load(entry: &Entry, prepared: &Prepared, machine: &Machine, sizes: Sizes) -> Result<(), Diagnostic> {
+        let streams = matches!(entry.output, Output::Stream { .. });
+        let ring = streams.then(|| Ring::create(sizes.ring)).transpose();
+        let ring = ring.map_err(|error| load::refused("events", &error))?;
+        let mut session = Session { running: Vec::new(), ring, refused: Vec::new(), stacks: None };
+        session.load(entry, prepared, machine, None).map(drop)
     }
 
     #[allow(clippy::type_complexity, reason = "programs wait for their attachment, with what they attach to")]
@@ -156,7 +172,10 @@ impl Session {
         };
         let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
         let mut spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
-        let (mut programs, mut runs, mut limited) = (Vec::new(), Vec::new(), None);
+        let (mut programs, mut runs, mut limited, mut begun) = (Vec::new(), Vec::new(), None, Vec::new());
+        if let Some(map) = &spans {
+            begun.push(Begun { map: map.try_clone().map_err(refused)?, counted: Counted::Spans });
+        }
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
@@ -192,6 +211,11 @@ impl Session {
             if let Some(map) = loaded.maps.get(EXCHANGES) {
                 spans = Some(map.try_clone().map_err(refused)?);
             }
+            let own = |(name, map): &(&String, &Map)| name.as_str() != "spans" && map.shape.map_type == map::LRU_HASH;
+            for (name, map) in loaded.maps.iter().filter(own) {
+                let counted = if name == OWNERS { Counted::Nothing } else { Counted::Entries };
+                begun.push(Begun { map: map.try_clone().map_err(refused)?, counted });
+            }
             if let Some(map) = loaded.maps.get(LIMITED) {
                 limited = Some(map.try_clone().map_err(refused)?);
             }
@@ -200,11 +224,9 @@ impl Session {
         let spec = counts(prepared).then(|| spec(entry, prepared));
         let size = (prepared.record_size - RECORD_HEADER) as usize;
         let samples = spec.as_ref().zip(prepared.copies);
-        let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.entries));
+        let samples = samples.map(|(spec, longest)| Samples::new(spec, size, longest, entry.room()));
         let running = Running {
-            links: Vec::new(),
-            programs: Vec::new(),
-            missed: 0,
+            attached: Arc::new(Mutex::new(Attached::new(begun))),
             runs,
             aggregate,
             spans,
@@ -238,28 +260,29 @@ impl Session {
     /// # Errors
     /// The kernel's.
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
-        Ok(self.entries(n)?.map(|(spec, entries)| table(spec, entries, self.stacks())))
+        Ok(self.entries(n)?.map(|(spec, entries)| table(spec, &entries, self.stacks())))
     }
 
     /// The same, as the kernel has it: keys, and the words of their values.
     ///
     /// # Errors
     /// The kernel's.
-    #[allow(clippy::type_complexity, reason = "keys and values, named nowhere else")]
-    pub fn entries(&self, n: usize) -> io::Result<Option<(&Spec, Vec<(Vec<u8>, Vec<u64>)>)>> {
+    pub fn entries(&self, n: usize) -> io::Result<Option<(&Spec, Entries)>> {
         let Some(running) = self.running.get(n) else { return Ok(None) };
         let Some(spec) = &running.spec else { return Ok(None) };
         let entries = match (&running.aggregate, &running.samples) {
-            (Some(map), _) => map.entries()?,
+            (Some(map), _) if spec.kind == Kind::Heavy => {
+                heavy::added_up(spec.key_size(), map.shape.max_entries, map.entries()?)
+            }
+            (Some(map), _) => {
+                let mut entries = Entries::default();
+                map.each(|key, value| entries.push_bytes(key, value))?;
+                entries
+            }
             (None, Some(samples)) => samples.entries(),
             (None, None) => return Ok(None),
         };
-        let entries = entries.into_iter().map(|(key, value)| {
-            let words: Vec<u64> =
-                value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect();
-            (key, words)
-        });
-        Ok(Some((spec, entries.collect())))
+        Ok(Some((spec, entries)))
     }
 
     /// Where call chains are kept.
@@ -294,13 +317,14 @@ impl Session {
         let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
         let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
         let open = running.spans.as_ref().map(span::open).transpose()?;
-        let of_programs: u64 = running.programs.iter().map(|program| missed::by_program(program.as_fd())).sum();
+        let attached = running.attached();
+        let of_programs: u64 = attached.programs().map(missed::by_program).sum();
         let guarded = running.runs.iter().map(missed::in_runs).sum::<io::Result<u64>>()?;
         let limited = running.limited.as_ref().map_or(Ok(0), trust::sum)?;
         // Counted before anybody knew that they were not.
         let counted = trust.counted.saturating_sub(limited);
-        let trust = Trust { limited, counted, ..trust };
-        let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + running.missed(), ..trust };
+        let trust = Trust { limited, counted, ..trust }.still_there(attached.waiting()?);
+        let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + attached.missed(), ..trust };
         Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }
 
@@ -309,39 +333,31 @@ impl Session {
         self.stacks.as_ref().map(|stacks| stacks.counts())
     }
 
-    /// The programs that are loaded.
-    pub fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.running.iter().flat_map(|running| &running.programs).map(AsFd::as_fd)
+    /// What is attached, entry by entry; `None` where nothing stays attached: iterators have run.
+    pub fn attached(&self) -> Option<Programs> {
+        let stay = self.running.iter().any(|running| !running.attached().is_over());
+        stay.then(|| self.running.iter().map(|running| running.attached.clone()).collect())
+    }
+
+    /// What the programs cost so far, while the kernel counts it.
+    pub fn cost(&self) -> Cost {
+        let costs = self.running.iter().flat_map(|running| running.attached().costs());
+        costs.fold(Cost::default(), |sum, (one, _)| Cost { nanos: sum.nanos + one.nanos, runs: sum.runs + one.runs })
     }
 
     /// How many attachments there are.
     pub fn links(&self) -> usize {
-        self.running.iter().map(|running| running.links.len()).sum()
+        self.running.iter().map(|running| running.attached().links()).sum()
     }
 
     /// Takes every program off its attach point; values can still be read.
     pub fn detach(&mut self) {
-        for running in &mut self.running {
-            running.missed = running.missed();
-        }
-        // Each perf tracepoint waits some 50 ms for the kernel's readers: side by side they wait together.
-        let links: Vec<Link> = self.running.iter_mut().flat_map(|running| running.links.drain(..)).collect();
-        if links.len() < 2 {
-            return drop(links);
-        }
-        let share = links.len().div_ceil(8);
-        let mut links = links.into_iter().peekable();
-        std::thread::scope(|scope| {
-            while links.peek().is_some() {
-                let part: Vec<Link> = links.by_ref().take(share).collect();
-                scope.spawn(move || drop(part));
-            }
-        });
+        attached::drop_together(self.running.iter().flat_map(|running| running.attached().take_links()).collect());
     }
 }
 
 /// The rows of entries; numbers of call chains become the chains themselves.
-pub fn table(spec: &Spec, entries: Vec<(Vec<u8>, Vec<u64>)>, stacks: Option<&Stacks>) -> Table {
+pub fn table(spec: &Spec, entries: &Entries, stacks: Option<&Stacks>) -> Table {
     if let Some(stacks) = stacks {
         let columns: Vec<_> = spec.key_offsets().zip(&spec.key).collect();
         stacks.expect(&columns, entries.iter().map(|(key, _)| key));
@@ -350,7 +366,7 @@ pub fn table(spec: &Spec, entries: Vec<(Vec<u8>, Vec<u64>)>, stacks: Option<&Sta
         Some(stacks) => stacks.value(column, value),
         None => value,
     };
-    Table::from_entries_with(spec.clone(), entries, named)
+    Table::from_entries_with(spec.clone(), entries.iter(), named)
 }
 
 /// Has it a table, of the kernel's or of ours?

@@ -1,7 +1,8 @@
 //! Trust: how complete a result is. Every loss is counted where it happens and added up here.
 
+use crate::budget::percent;
 use crate::kernel::map::{self, Map, Shape};
-use crate::report::units::grouped;
+use crate::report::units::{duration, grouped};
 use std::io;
 
 /// Counts of one run, or of one of its entries.
@@ -27,6 +28,8 @@ pub struct Trust {
     pub nested: u64,
     /// Starts that had no end yet when the run was over.
     pub open: u64,
+    /// Starts that gave way to later ones: their table was full. Their ends are among the unmatched, if they came.
+    pub evicted: u64,
     /// Call chains that found no place in their map, or that the kernel could not keep just then.
     pub lost_stacks: u64,
     /// Frames of call chains that were shown, and those without a name among them.
@@ -40,10 +43,21 @@ pub struct Trust {
     /// Events that the kernel ran no program for, as far as it counts them: not among those that were seen. Whether they
     /// would have passed the filter is not known.
     pub missed: u64,
+    /// Nanoseconds that the run lasted, and of them those that its programs were attached; 0 where it had no budget.
+    pub lasted: u64,
+    pub attached: u64,
+    /// Nanoseconds of the processors that it took, in the kernel and here.
+    pub in_kernel: u64,
+    pub here: u64,
+    /// Nanoseconds that the latest events were late: from when they were read until the script was done with them.
+    pub lag: u64,
 }
 
+/// A script that is later than this is behind, and it is said: to find the first symbols takes a second or two by itself.
+const LATE: u64 = 5_000_000_000;
+
 /// The map's value, `struct trust` of skep.bpf.h: words per CPU.
-pub const WORDS: usize = 7;
+pub const WORDS: usize = 8;
 /// Where in the value lost call chains are counted, in bytes: slots do that themselves.
 pub const LOST_STACKS: i16 = 48;
 
@@ -63,7 +77,8 @@ pub fn sum(map: &Map) -> io::Result<u64> {
 }
 
 impl Trust {
-    /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted.
+    /// Adds up an entry's counters over all CPUs. `streams`: what passed was to be delivered, not counted. All that began
+    /// and did not end is said to be evicted: see [`Trust::still_there`].
     ///
     /// # Errors
     /// The kernel's.
@@ -74,10 +89,18 @@ impl Trust {
             let word = word.try_into().map(u64::from_ne_bytes).unwrap_or_default();
             sums[n % WORDS] = sums[n % WORDS].wrapping_add(word);
         }
-        let [seen, filtered, lost_ring, lost_map, unmatched, nested, lost_stacks] = sums;
+        let [seen, filtered, lost_ring, lost_map, unmatched, nested, lost_stacks, evicted] = sums;
         let passed = seen.saturating_sub(filtered);
         let counted = if streams { 0 } else { passed.saturating_sub(lost_map) };
-        Ok(Trust { seen, filtered, counted, lost_ring, lost_map, unmatched, nested, lost_stacks, ..Trust::default() })
+        let trust =
+            Trust { seen, filtered, counted, lost_ring, lost_map, unmatched, nested, lost_stacks, ..Trust::default() };
+        // Two processors at the same key may count one start too few.
+        Ok(Trust { evicted: evicted.cast_signed().max(0).cast_unsigned(), ..trust })
+    }
+
+    /// So many of those that began wait in their tables, or were taken out of them by ourselves.
+    pub fn still_there(self, waiting: u64) -> Trust {
+        Trust { evicted: self.evicted.saturating_sub(waiting), ..self }
     }
 
     pub fn add(&mut self, other: &Trust) {
@@ -91,6 +114,7 @@ impl Trust {
         self.unmatched += other.unmatched;
         self.nested += other.nested;
         self.open += other.open;
+        self.evicted += other.evicted;
         self.lost_stacks += other.lost_stacks;
         self.frames += other.frames;
         self.unresolved += other.unresolved;
@@ -98,6 +122,11 @@ impl Trust {
         self.incomplete += other.incomplete;
         self.left_out += other.left_out;
         self.missed += other.missed;
+        self.lasted += other.lasted;
+        self.attached += other.attached;
+        self.in_kernel += other.in_kernel;
+        self.here += other.here;
+        self.lag = self.lag.max(other.lag);
     }
 
     pub fn lost(&self) -> u64 {
@@ -109,9 +138,54 @@ impl Trust {
         self.seen.saturating_sub(self.filtered + self.limited + self.counted + self.delivered + self.lost())
     }
 
+    /// Was it attached a part of the time only, because of its budget?
+    pub fn is_sample(&self) -> bool {
+        self.attached < self.lasted
+    }
+
+    /// What the run took, as a share of one processor; `None` where nobody measured it.
+    pub fn cost(&self) -> Option<f64> {
+        (self.lasted > 0).then(|| (self.in_kernel + self.here) as f64 / self.lasted as f64)
+    }
+
     /// Is nothing missing?
     pub fn is_complete(&self) -> bool {
-        self.lost() + self.unaccounted() + self.left_out + self.lost_stacks + self.missed == 0
+        !self.is_sample()
+            && self.lost() + self.unaccounted() + self.left_out + self.lost_stacks + self.missed + self.evicted == 0
+    }
+
+    /// Every count by its name, for programs; what the run took where that was measured.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let took = [
+            ("lasted_ns", self.lasted),
+            ("attached_ns", self.attached),
+            ("kernel_ns", self.in_kernel),
+            ("here_ns", self.here),
+        ];
+        let measured = self.lasted > 0;
+        let late = (self.lag >= LATE).then_some(("lag_ns", self.lag));
+        let counts = [
+            ("seen", self.seen),
+            ("filtered", self.filtered),
+            ("limited", self.limited),
+            ("counted", self.counted),
+            ("delivered", self.delivered),
+            ("lost", self.lost()),
+            ("lost_ring", self.lost_ring),
+            ("lost_map", self.lost_map),
+            ("unmatched", self.unmatched),
+            ("nested", self.nested),
+            ("open", self.open),
+            ("evicted", self.evicted),
+            ("lost_stacks", self.lost_stacks),
+            ("frames", self.frames),
+            ("unresolved", self.unresolved),
+            ("stacks", self.stacks),
+            ("incomplete", self.incomplete),
+            ("left_out", self.left_out),
+            ("missed", self.missed),
+        ];
+        counts.into_iter().chain(took.into_iter().filter(move |_| measured)).chain(late)
     }
 
     /// `trust: 1,861 seen, 0 filtered, 1,861 counted, 0 lost`
@@ -142,6 +216,7 @@ impl Trust {
             (self.unmatched, "end", "without a start"),
             (self.nested, "start", "replaced by another"),
             (self.open, "start", "still open"),
+            (self.evicted, "start", "given up (table full)"),
         ];
         for (count, what, fate) in pairs.iter().filter(|(count, ..)| *count > 0) {
             line += &format!(", {} {what}{} {fate}", grouped(*count), if *count == 1 { "" } else { "s" });
@@ -162,6 +237,16 @@ impl Trust {
                 grouped(self.left_out),
                 if self.left_out == 1 { "" } else { "es" }
             );
+        }
+        if self.lag >= LATE {
+            line += &format!(", events up to {} late", duration(i128::from(self.lag)));
+        }
+        if self.is_sample() {
+            let part = percent(self.attached as f64 / self.lasted as f64);
+            line += &format!(", attached {part} of the time");
+        }
+        if let Some(cost) = self.cost() {
+            line += &format!(", {} of a processor", percent(cost));
         }
         if self.unaccounted() > 0 {
             line += &format!(", {} not accounted for", grouped(self.unaccounted()));
@@ -192,6 +277,13 @@ mod tests {
             trust.line(),
             "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 ends without a start, 2 starts replaced by another, 1 start still open"
         );
+        assert!(trust.is_complete());
+        let trust = Trust { seen: 7, counted: 7, open: 1, evicted: 2000, ..Default::default() }.still_there(766);
+        assert_eq!(
+            trust.line(),
+            "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1 start still open, 1,234 starts given up (table full)"
+        );
+        assert!(!trust.is_complete());
     }
 
     #[test]
@@ -207,6 +299,31 @@ mod tests {
     fn trust_line_names_what_was_missed() {
         let trust = Trust { seen: 7, counted: 7, missed: 1234, ..Default::default() };
         let line = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 1,234 missed (the kernel could not run the probe)";
+        assert_eq!((trust.line().as_str(), trust.is_complete()), (line, false));
+    }
+
+    #[test]
+    fn trust_line_says_how_late_a_slow_script_was() {
+        let trust = Trust { seen: 7, delivered: 7, lag: 4_999_999_999, ..Trust::default() };
+        assert_eq!(trust.line(), "trust: 7 seen, 0 filtered, 7 delivered, 0 lost");
+        assert!(trust.counts().all(|(name, _)| name != "lag_ns"));
+        let mut late = Trust { lag: 7_300_000_000, ..trust };
+        late.add(&Trust { lag: 7, ..Trust::default() });
+        assert_eq!(late.line(), "trust: 7 seen, 0 filtered, 7 delivered, 0 lost, events up to 7.30s late");
+        assert_eq!(late.counts().last(), Some(("lag_ns", 7_300_000_000)));
+        // Late, and all there.
+        assert!(late.is_complete());
+    }
+
+    #[test]
+    fn trust_line_names_what_the_run_took() {
+        let budget =
+            Trust { lasted: 1_000_000, attached: 1_000_000, in_kernel: 7_000, here: 1_400, ..Trust::default() };
+        let trust = Trust { seen: 7, counted: 7, ..budget };
+        assert_eq!(trust.line(), "trust: 7 seen, 0 filtered, 7 counted, 0 lost, 0.84 % of a processor");
+        assert!(trust.is_complete());
+        let trust = Trust { attached: 26_000, ..trust };
+        let line = "trust: 7 seen, 0 filtered, 7 counted, 0 lost, attached 2.6 % of the time, 0.84 % of a processor";
         assert_eq!((trust.line().as_str(), trust.is_complete()), (line, false));
     }
 

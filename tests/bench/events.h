@@ -1,6 +1,6 @@
 /*
- * The events that are measured. A kind is "getpgid" (hardly anyone else makes this call), "read" (of /dev/zero, sizes
- * 1 to 4096), or "LIBRARY:FUNCTION" (called with zeros).
+ * The events that are measured. A kind is "getpgid" (hardly anyone else makes this call), "pids" (the same, of another
+ * process id each time), "read" (of /dev/zero, sizes 1 to 4096), or "LIBRARY:FUNCTION" (called with zeros).
  */
 #pragma once
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 struct events {
-	enum { GETPGID, READ, CALL } kind;
+	enum { GETPGID, PIDS, READ, CALL } kind;
 	int zero;
 	int (*function)(const void *, int, void *);
 };
@@ -43,6 +43,8 @@ static struct events events_of(char *kind)
 		events.zero = open("/dev/zero", O_RDONLY);
 		if (events.zero < 0)
 			fail("/dev/zero");
+	} else if (!strcmp(kind, "pids")) {
+		events.kind = PIDS;
 	} else if (strcmp(kind, "getpgid")) {
 		fprintf(stderr, "unknown kind of event: %s\n", kind);
 		exit(1);
@@ -54,11 +56,16 @@ static struct events events_of(char *kind)
 static void make_events(const struct events *events, long count)
 {
 	static char buffer[4096];
+	static int pid;
 
 	switch (events->kind) {
 	case GETPGID:
 		for (long i = 0; i < count; i++)
 			syscall(SYS_getpgid, 0);
+		break;
+	case PIDS:
+		for (long i = 0; i < count; i++)
+			syscall(SYS_getpgid, pid++);
 		break;
 	case READ:
 		for (long i = 0; i < count; i++)

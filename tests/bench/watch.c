@@ -6,7 +6,7 @@
  * asks for it; that costs every run about 60 ns, so it is asked for only up to here.
  *
  * Prints "first PID MS PEAK_KB", milliseconds since the start and the peak of memory so far, then waits for a line or
- * the end of stdin, interrupts the tracer (SIGINT), and prints "ended MS PEAK_KB STATUS". Where the tracer ends by
+ * the end of stdin, interrupts the tracer (SIGINT), and prints "ended MS PEAK_KB CPU_MS STATUS". Where the tracer ends by
  * itself, or nothing runs for 20 s, it prints "failed WHY".
  */
 #define _GNU_SOURCE
@@ -205,6 +205,8 @@ int main(int count, char **words)
 		}
 		usleep(200);
 	}
-	printf("ended %.2f %ld %d\n", now_ms() - asked, used.ru_maxrss, status);
+	double cpu = used.ru_utime.tv_sec * 1e3 + used.ru_utime.tv_usec / 1e3 + used.ru_stime.tv_sec * 1e3 +
+		     used.ru_stime.tv_usec / 1e3;
+	printf("ended %.2f %ld %.2f %d\n", now_ms() - asked, used.ru_maxrss, cpu, status);
 	return 0;
 }

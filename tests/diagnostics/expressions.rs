@@ -159,6 +159,19 @@ fn far_too_large_expression_is_an_error_too() {
 }
 
 #[test]
+fn expression_that_doubles_itself_is_an_error_in_no_time() {
+    for step in ["x = x + x", "x = first_of([x, x])", "x = -x", "p.filter(x == i)"] {
+        let script =
+            format!("let p = {OPENS}; let x = pid; for i in 0..100_000 {{ {step}; }} p.filter(x == 1).count();");
+        let output = planned(&script).status_is(1);
+        assert!(
+            output.err.starts_with("error: an expression is too large: it ") && output.err.len() < 2000,
+            "{output}"
+        );
+    }
+}
+
+#[test]
 fn nested_comparisons_are_planned_in_no_time() {
     let script = format!(
         "let same = args.flags > 0;\nfor n in 0..40 {{ same = same == (args.mode > n); }}\n{OPENS}.filter(same).count();"

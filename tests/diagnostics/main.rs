@@ -6,6 +6,7 @@ mod expressions;
 mod files;
 mod language;
 mod results;
+mod runbooks;
 mod sources;
 
 use skep_tests::machine::here;

@@ -1,7 +1,8 @@
 //! Each kind of rule at each place, by real connections of both families.
 
-use crate::setting::{CLIENT, Cgroup, SERVER, Setting, figure, last};
+use crate::setting::{CLIENT, SERVER, Setting, figure, last};
 use serde_json::{Value, json};
+use skep_tests::Cgroup;
 use skep_tests::privileged;
 
 /// Rules, and for ports 80, 81 and 443 whether the client gets an answer.
@@ -74,7 +75,7 @@ fn cases() -> Vec<Case> {
 fn policy_each_kind_of_rule_decides_at_each_place() {
     privileged!();
     let setting = Setting::new();
-    let Some(cgroup) = Cgroup::new("places") else { return println!("skipped: needs cgroup v2") };
+    let cgroup = Cgroup::new();
     let _servers = [80, 81, 443].map(|port| setting.serve(port, Some(&cgroup.0)));
     setting.until("servers listen", || {
         SERVER.iter().all(|address| [80, 81, 443].into_iter().all(|port| setting.connects(address, port)))
@@ -107,7 +108,7 @@ fn policy_each_kind_of_rule_decides_at_each_place() {
 fn policy_lets_replies_pass_and_what_leaves_only_by_its_rules() {
     privileged!();
     let setting = Setting::new();
-    let Some(cgroup) = Cgroup::new("replies") else { return println!("skipped: needs cgroup v2") };
+    let cgroup = Cgroup::new();
     // Here the client's side serves.
     let there: Vec<_> = CLIENT
         .iter()

@@ -1,7 +1,6 @@
 //! Exchanges between two actors: a connection, a datagram, an echo; and whether there is an answer.
 
 use crate::stage::Actor;
-use skep_tests::Namespace;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::FromRawFd;
@@ -31,9 +30,9 @@ pub fn answered(exchanges: &[Exchange<'_>]) -> Vec<bool> {
             match *protocol {
                 _ if !served.insert((*protocol, at)) => {}
                 // The kernel itself answers who connects.
-                "tcp" => listeners.push(to.namespace.inside(|| TcpListener::bind(at)).expect("the port is free")),
+                "tcp" => listeners.push(to.inside(|| TcpListener::bind(at)).expect("the port is free")),
                 "udp" => {
-                    let socket = to.namespace.inside(|| UdpSocket::bind(at)).expect("the port is free");
+                    let socket = to.inside(|| UdpSocket::bind(at)).expect("the port is free");
                     scope.spawn(move || echo(&socket, is_over));
                 }
                 _ => {}
@@ -63,25 +62,23 @@ impl Exchange<'_> {
     fn is_answered(&self) -> bool {
         let at = SocketAddr::new(self.destination, self.port);
         match (self.protocol, self.port) {
-            ("tcp", _) => self.from.namespace.inside(|| TcpStream::connect_timeout(&at, self.patience)).is_ok(),
+            ("tcp", _) => self.from.inside(|| TcpStream::connect_timeout(&at, self.patience)).is_ok(),
             ("udp", _) => {
-                let socket = self.from.namespace.inside(|| UdpSocket::bind((self.source, 0))).expect("any port");
+                let socket = self.from.inside(|| UdpSocket::bind((self.source, 0))).expect("any port");
                 self.until(&socket, &socket, at, b"skep", |bytes| bytes == b"skep")
             }
             // Echo requests and those for a timestamp, which the kernel answers.
-            ("icmp", 8 | 13) => {
-                self.icmp(libc::IPPROTO_ICMP, if self.port == 8 { 0 } else { 14 }, &self.from.namespace)
-            }
-            ("icmpv6", 128) => self.icmp(libc::IPPROTO_ICMPV6, 129, &self.from.namespace),
+            ("icmp", 8 | 13) => self.icmp(libc::IPPROTO_ICMP, if self.port == 8 { 0 } else { 14 }, self.from),
+            ("icmpv6", 128) => self.icmp(libc::IPPROTO_ICMPV6, 129, self.from),
             // Nobody answers that: it is seen to arrive.
-            ("icmp", other) => self.icmp(libc::IPPROTO_ICMP, other as u8, &self.to.namespace),
+            ("icmp", other) => self.icmp(libc::IPPROTO_ICMP, other as u8, self.to),
             ("sctp", _) => self.sctp(),
             (other, _) => panic!("nobody here speaks {other}"),
         }
     }
 
     /// One of `kind` is waited for at `end`.
-    fn icmp(&self, protocol: i32, kind: u8, end: &Namespace) -> bool {
+    fn icmp(&self, protocol: i32, kind: u8, end: &Actor) -> bool {
         let number = number();
         let mut message = [0; 20];
         message[0] = self.port as u8;
@@ -89,7 +86,7 @@ impl Exchange<'_> {
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum);
         let is_it = |bytes: &[u8]| bytes.len() >= 8 && bytes[0] == kind && bytes[4..6] == number;
-        self.until(&self.raw(&self.from.namespace, protocol), &self.raw(end, protocol), self.far(), &message, is_it)
+        self.until(&self.raw(self.from, protocol), &self.raw(end, protocol), self.far(), &message, is_it)
     }
 
     /// The ports and a tag: no kernel answers that, not even one that speaks SCTP.
@@ -97,7 +94,7 @@ impl Exchange<'_> {
         let mut message = [0; 16];
         message[..2].copy_from_slice(&number());
         message[2..4].copy_from_slice(&self.port.to_be_bytes());
-        let [near, far] = [self.from, self.to].map(|actor| self.raw(&actor.namespace, libc::IPPROTO_SCTP));
+        let [near, far] = [self.from, self.to].map(|actor| self.raw(actor, libc::IPPROTO_SCTP));
         self.until(&near, &far, self.far(), &message, |bytes| bytes.starts_with(&message))
     }
 
@@ -139,9 +136,9 @@ impl Exchange<'_> {
         }
     }
 
-    fn raw(&self, namespace: &Namespace, protocol: i32) -> UdpSocket {
+    fn raw(&self, actor: &Actor, protocol: i32) -> UdpSocket {
         let family = if self.source.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        namespace.inside(|| {
+        actor.inside(|| {
             // SAFETY: no memory is passed.
             let socket = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
             assert!(socket >= 0, "{}", std::io::Error::last_os_error());

@@ -5,24 +5,35 @@ use std::time::{Duration, Instant};
 
 /// Ids of the BPF programs that a process holds.
 pub fn programs_of(pid: u32) -> BTreeSet<u32> {
-    ids(pid, "prog_id:")
+    held(pid, "prog_id:").iter().filter_map(|id| id.parse().ok()).collect()
 }
 
-fn ids(pid: u32, member: &str) -> BTreeSet<u32> {
+/// Kinds of the BPF links that a process holds: `tcx`, `xdp`, `tracing`.
+pub fn links_of(pid: u32) -> Vec<String> {
+    held(pid, "link_type:")
+}
+
+/// What a process's descriptors are said to be.
+pub fn held(pid: u32, member: &str) -> Vec<String> {
     let folder = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
     let texts = folder.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-    let id = |line: &str| line.strip_prefix(member).and_then(|id| id.trim().parse().ok());
-    texts.flat_map(|text| text.lines().filter_map(id).collect::<Vec<u32>>()).collect()
+    let value = |line: &str| line.strip_prefix(member).map(|value| value.trim().to_owned());
+    texts.flat_map(|text| text.lines().filter_map(value).collect::<Vec<_>>()).collect()
 }
 
-/// Ids of all BPF programs of this kernel: `BPF_PROG_GET_NEXT_ID` until there is none.
+/// Ids of all BPF programs of this kernel.
 pub fn programs() -> BTreeSet<u32> {
     const GET_NEXT_ID: i64 = 11;
+    all(GET_NEXT_ID)
+}
+
+/// Ids of all objects of a kind: `BPF_PROG_GET_NEXT_ID` or one of its like, until there is none.
+pub fn all(next: i64) -> BTreeSet<u32> {
     let mut ids = BTreeSet::new();
     // `start_id`, `next_id`, `open_flags` of union bpf_attr.
     let mut attributes = [0u32; 3];
     // SAFETY: the kernel writes `next_id` in a buffer of the size that it is told.
-    while unsafe { libc::syscall(libc::SYS_bpf, GET_NEXT_ID, attributes.as_mut_ptr(), size_of_val(&attributes)) } == 0 {
+    while unsafe { libc::syscall(libc::SYS_bpf, next, attributes.as_mut_ptr(), size_of_val(&attributes)) } == 0 {
         ids.insert(attributes[1]);
         attributes[0] = attributes[1];
     }

@@ -11,20 +11,27 @@
 
 pub mod c;
 pub mod calls;
+pub mod cgroup;
 pub mod folded;
 pub mod frames;
 pub mod golden;
 pub mod guest;
 pub mod hubble;
 pub mod kernel;
+pub mod left;
 pub mod machine;
 pub mod network;
 pub mod output;
 pub mod peers;
 pub mod pty;
+pub mod setting;
 pub mod skep;
+pub mod troubles;
+pub mod watched;
 pub mod workload;
+pub mod zipf;
 
+pub use cgroup::Cgroup;
 pub use golden::golden;
 pub use machine::privileged;
 pub use network::Namespace;

@@ -145,6 +145,45 @@ pub fn http(way: &str, n: u16, method: &str, path: &str, status: u16, delay: Dur
     exchange(Way::new(way, 8080), &requests, delay, |_| response.clone().into_bytes());
 }
 
+/// `n` requests on one connection to a proxy, which takes its `own` time for each, and asks another server for it, which
+/// takes `delay`.
+pub fn proxied(n: u16, path: &str, own: Duration, delay: Duration) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n").into_bytes();
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let listening = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port is free");
+    let connected = |port: u16| {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+        stream.set_nodelay(true).expect("it is a socket");
+        stream
+    };
+    // Each request is answered when `work` is done; to the end of the connection.
+    let serve = |server: TcpListener, work: &mut dyn FnMut()| {
+        let (mut stream, _) = server.accept().expect("somebody comes");
+        let mut room = [0; 4096];
+        while let Ok(1..) = stream.read(&mut room) {
+            work();
+            stream.write_all(response).expect("an answer goes");
+        }
+    };
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(&request).expect("a question goes");
+        let _length = stream.read(&mut [0; 4096]).expect("an answer comes");
+    };
+    let (proxy, server) = (listening(8080), listening(9090));
+    std::thread::scope(|scope| {
+        scope.spawn(|| serve(server, &mut || std::thread::sleep(delay)));
+        scope.spawn(|| {
+            let mut upstream = connected(9090);
+            serve(proxy, &mut || {
+                std::thread::sleep(own);
+                ask(&mut upstream);
+            });
+        });
+        let mut client = connected(8080);
+        (0..n).for_each(|_| ask(&mut client));
+    });
+}
+
 /// What a handshake begins with: a record with one message.
 fn handshake(message: u8, body: &[u8]) -> Vec<u8> {
     let length = |bytes: usize| (bytes as u16).to_be_bytes();

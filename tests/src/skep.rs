@@ -103,8 +103,13 @@ impl Skep {
         Skep(command)
     }
 
+    /// After `commands` of a shell, which then becomes the run.
+    pub fn after(self, commands: &str) -> Skep {
+        self.inside(&[], commands)
+    }
+
     fn inside(self, namespaces: &[&str], commands: &str) -> Skep {
-        let mut command = Command::new("unshare");
+        let mut command = Command::new(if namespaces.is_empty() { "env" } else { "unshare" });
         command.args(namespaces).args(["sh", "-ec", &format!("{commands}\nexec \"$0\" \"$@\"")]);
         command.arg(self.0.get_program()).args(self.0.get_args()).env_remove("SKEP_PATH").env("NO_COLOR", "1");
         Skep(command)
@@ -117,13 +122,8 @@ impl Skep {
     }
 
     #[track_caller]
-    pub fn start(mut self) -> Running {
-        let line = format!("{:?}", self.0);
-        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.0.spawn().unwrap_or_else(|error| panic!("failed to start {line}: {error}"));
-        let out = collect(child.stdout.take().expect("it is a pipe"));
-        let err = collect(child.stderr.take().expect("it is a pipe"));
-        Running { line, child, out, err, since: Instant::now() }
+    pub fn start(self) -> Running {
+        Running::of(self.0)
     }
 }
 
@@ -166,8 +166,29 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command, another tool's too.
+    #[track_caller]
+    pub fn of(mut command: Command) -> Running {
+        let line = format!("{command:?}");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("failed to start {line}: {error}"));
+        let out = collect(child.stdout.take().expect("it is a pipe"));
+        let err = collect(child.stderr.take().expect("it is a pipe"));
+        Running { line, child, out, err, since: Instant::now() }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What is on standard output by now.
+    pub fn printed_so_far(&self) -> String {
+        self.out.now()
+    }
+
+    /// Is this on standard error by now?
+    pub fn said(&self, text: &str) -> bool {
+        self.err.now().contains(text)
     }
 
     /// Waits until everything is attached.
@@ -184,13 +205,14 @@ impl Running {
         self
     }
 
+    /// Waits for anything else.
     #[track_caller]
-    fn until(&mut self, what: &str, done: impl Fn(&Running) -> bool) {
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&Running) -> bool) {
         while !done(self) {
             let ended = self.child.try_wait().expect("it is our child").is_some();
             if (ended && !done(self)) || self.since.elapsed() > LIMIT {
                 let _ended = self.child.kill();
-                panic!("skep did not get as far as `{what}`\n{}", self.finish());
+                panic!("it did not get as far as `{what}`\n{}", self.finish());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -209,7 +231,7 @@ impl Running {
         while self.child.try_wait().expect("it is our child").is_none() {
             if asked.elapsed() > LIMIT {
                 let _ended = self.child.kill();
-                panic!("skep did not end within {LIMIT:?}\n{}", self.finish());
+                panic!("it did not end within {LIMIT:?}\n{}", self.finish());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -220,6 +242,21 @@ impl Running {
     #[track_caller]
     pub fn interrupt(self) -> Output {
         self.signal(libc::SIGINT).end()
+    }
+
+    /// A signal, again each second, and its end: some programs forget one that comes at the wrong moment.
+    #[track_caller]
+    pub fn insist(mut self, signal: i32) -> Output {
+        let asked = Instant::now();
+        while self.child.try_wait().expect("it is our child").is_none() && asked.elapsed() < LIMIT {
+            // SAFETY: signals our own child; one that has ended meanwhile is not waited for yet.
+            unsafe { libc::kill(self.pid() as i32, signal) };
+            let _ended = (0..100).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                self.child.try_wait().is_ok_and(|ended| ended.is_some())
+            });
+        }
+        self.end()
     }
 
     fn finish(&mut self) -> Output {

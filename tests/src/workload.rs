@@ -23,8 +23,14 @@ pub struct Workload(Child);
 impl Workload {
     #[track_caller]
     pub fn stopped(verbs: &str) -> Workload {
+        Workload::stopped_at(&path(), verbs)
+    }
+
+    /// From a copy of its file.
+    #[track_caller]
+    pub fn stopped_at(path: &str, verbs: &str) -> Workload {
         let words = verbs.split_whitespace();
-        let mut command = Command::new(path());
+        let mut command = Command::new(path);
         let child = command.arg("stop").args(words).stdin(Stdio::null()).spawn().expect("the workload starts");
         let workload = Workload(child);
         workload.wait_for_stop();
@@ -33,15 +39,20 @@ impl Workload {
 
     #[track_caller]
     fn wait_for_stop(&self) {
+        self.stop_within(Duration::from_secs(10));
+    }
+
+    #[track_caller]
+    fn stop_within(&self, limit: Duration) {
         let since = Instant::now();
         while self.state() != Some('T') {
-            assert!(since.elapsed() < Duration::from_secs(10), "the workload does not stop");
+            assert!(since.elapsed() < limit, "the workload does not stop");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Its state as /proc shows it.
-    fn state(&self) -> Option<char> {
+    pub fn state(&self) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
     }
@@ -50,8 +61,9 @@ impl Workload {
         self.0.id().to_string()
     }
 
+    /// Lets it go and waits for nothing.
     #[track_caller]
-    fn cont(&self) {
+    pub fn cont(&self) {
         // SAFETY: signals our own child, which is not waited for yet.
         assert_eq!(unsafe { libc::kill(self.0.id() as i32, libc::SIGCONT) }, 0);
     }
@@ -61,6 +73,20 @@ impl Workload {
     pub fn go_on(&self) {
         self.cont();
         self.wait_for_stop();
+    }
+
+    /// The same of much work.
+    #[track_caller]
+    pub fn go_on_within(&self, limit: Duration) {
+        self.cont();
+        self.stop_within(limit);
+    }
+
+    /// Lets it go, and does not wait: it is killed when this value is dropped.
+    #[track_caller]
+    pub fn left(self) -> Workload {
+        self.cont();
+        self
     }
 
     /// Lets it go and waits for its end.

@@ -1,7 +1,10 @@
-//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `bench`, `vm`.
+//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `site DIR`, `bench`, `fuzz`, `vm`.
 
 mod bench;
+mod fuzz;
 mod licences;
+mod site;
+mod sizes;
 mod templates;
 mod vm;
 
@@ -21,10 +24,12 @@ fn main() -> ExitCode {
         ["templates"] => templates::build(root),
         ["templates", "--check"] => templates::check(root),
         ["licences"] => licences::check(root),
+        ["site", folder] => site::write(root, Path::new(folder)),
         ["bench", arguments @ ..] => bench::run(root, arguments),
+        ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
         // Its exit status is that of what ran in the guest.
         ["vm", arguments @ ..] => return vm::run(root, arguments).unwrap_or_else(failed),
-        _ => Err(format!("{USAGE}\n{}\n{}", bench::USAGE, vm::USAGE)),
+        _ => Err([USAGE, site::USAGE, bench::USAGE, fuzz::USAGE, vm::USAGE].join("\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,9 @@ const STRIP: &str = "llvm-strip-19";
 /// Rust's name of the architecture, and the macro that the headers test.
 const ARCHITECTURES: [(&str, &str); 2] = [("x86_64", "x86"), ("aarch64", "arm64")];
 
+/// What [`super::sizes`] says of them.
+const SIZES: &str = "ebpf-templates/sizes.txt";
+
 /// Compiles every template into objects/, and removes objects without a source.
 pub fn build(root: &Path) -> Result<(), String> {
     let objects = root.join("ebpf-templates/objects");
@@ -25,6 +28,9 @@ pub fn build(root: &Path) -> Result<(), String> {
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, bytes));
         written.map_err(|error| format!("failed to write {}: {error}", path.display()))?;
     }
+    let sizes = root.join(SIZES);
+    fs::write(&sizes, super::sizes::text(&wanted)?)
+        .map_err(|error| format!("failed to write {}: {error}", sizes.display()))?;
     println!("{} objects in {}", wanted.len(), objects.display());
     Ok(())
 }
@@ -38,6 +44,10 @@ pub fn check(root: &Path) -> Result<(), String> {
         if wanted.get(path) != present.get(path) {
             drifted.push(path.display().to_string());
         }
+    }
+    let sizes = super::sizes::text(&wanted)?;
+    if !fs::read_to_string(root.join(SIZES)).is_ok_and(|text| text == sizes) {
+        drifted.push(SIZES.to_owned());
     }
     if drifted.is_empty() {
         println!("{} objects are what their sources compile to", wanted.len());

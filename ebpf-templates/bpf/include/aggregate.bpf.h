@@ -1,5 +1,6 @@
 /* Aggregations in the kernel. The bucket numbering's other half is runtime/src/aggregate/bucket.rs. */
 #pragma once
+#include "heavy.bpf.h"
 
 static __always_inline u32 log2_floor(u64 v) /* v > 0 */
 {
@@ -117,6 +118,8 @@ static __always_inline int aggregate_event(void *ctx, void *event, struct trust 
 		key[0] = lhist_bucket(value);
 	else if (output == QUANTILES)
 		key[0] = quantile_bucket(value);
+	else if (output == HEAVY)
+		return less(0, value) ? add_heavy(key, value) : 0;
 
 	cell = bpf_map_lookup_elem(&aggregate, key);
 	if (!cell) {

@@ -76,7 +76,7 @@ static __always_inline int nested(void)
 	/* Begins anew what waits under these ends. */                                                                 \
 	static __always_inline struct exchange *begin(struct ends *ends)                                               \
 	{                                                                                                              \
-		bpf_map_update_elem(&exchanges, ends, (const void *)&no_exchange, BPF_ANY);                            \
+		begin_in(&exchanges, ends, (const void *)&no_exchange);                                                \
 		return bpf_map_lookup_elem(&exchanges, ends);                                                          \
 	}                                                                                                              \
                                                                                                                        \
@@ -97,7 +97,7 @@ static __always_inline int nested(void)
 			e->cgroup = bpf_skb_cgroup_id(skb);                                                            \
 		consume(skb, e);                                                                                       \
 		if (!x->since) /* the next question may be there already */                                           \
-			bpf_map_delete_elem(&exchanges, ends);                                                         \
+			end_in(&exchanges, ends);                                                                      \
 		return 0;                                                                                              \
 	}
 

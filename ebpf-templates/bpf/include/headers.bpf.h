@@ -93,12 +93,18 @@ static __always_inline void ends_v6(struct packet *p, const struct ipv6 *ip, boo
 	address_v6(leaves ? p->peer : p->own, ip->destination);
 }
 
-/* Ports, types and flags; without them where the packet is too short for its own protocol. */
-static __always_inline void transport(struct packet *p, void *at, void *end, bool leaves)
+/*
+ * Ports, types and flags; without them where the packet is too short for its own protocol, or a later fragment. Apart from
+ * the rest: they cost as much as it, and many rules do not ask.
+ */
+static __always_inline void parse_transport(struct packet *p, void *data, void *end, bool leaves)
 {
+	void *at = data + p->at;
 	u16 *ports = at;
 	u8 *bytes = at;
 
+	if (p->is_later_fragment || p->at > FURTHEST + 2048)
+		return;
 	if (p->protocol == TCP || p->protocol == UDP || p->protocol == SCTP) {
 		if (at + 4 > end)
 			return;
@@ -136,8 +142,6 @@ static __always_inline enum parsed parse_v4(struct packet *p, void *data, u32 at
 		p->is_later_fragment = fragment & 0x1fff;
 		p->begins_fragments = !p->is_later_fragment;
 	}
-	if (!p->is_later_fragment)
-		transport(p, (void *)ip + ip->length * 4, end, leaves);
 	return UNDERSTOOD;
 }
 
@@ -179,8 +183,6 @@ static __always_inline enum parsed parse_v6(struct packet *p, void *data, u32 at
 	}
 	p->protocol = next;
 	p->at = at;
-	if (!p->is_later_fragment && at <= FURTHEST + 2048)
-		transport(p, data + at, end, leaves);
 	return UNDERSTOOD;
 }
 

@@ -14,6 +14,8 @@
 
 /* Which cell of a row a protocol has. */
 const volatile u8 columns[256] = {};
+/* So many bits of an address index the roots: few where there are few prefixes, so that a packet finds them in the cache. */
+const volatile u32 root_bits = 0;
 
 struct node {
 	u64 children;
@@ -88,12 +90,12 @@ static __always_inline u64 window(u64 high, u64 low, u32 from, bool is_v6)
 /* IPv6 addresses as two numbers; IPv4 in the upper half of the first. */
 static __always_inline u32 find(u64 high, u64 low, bool is_v6)
 {
-	u32 level, reference = WORD(roots, (is_v6 ? 1 << 16 : 0) | (high >> 48));
+	u32 level, reference = WORD(roots, (is_v6 ? 1U << (root_bits & 31) : 0) | (u32)(high >> 1 >> ((63 - root_bits) & 63)));
 	struct node *node;
 	u64 entry;
 
-	/* 6 bits each, of 16 that remain, or of 112. */
-	for (level = 0; level < (is_v6 ? 19 : 3); level++) {
+	/* At least 6 bits each. */
+	for (level = 0; level < (is_v6 ? 22 : 6); level++) {
 		if (reference & ANSWER)
 			break;
 		node = bpf_map_lookup_elem(&nodes, &reference);

@@ -41,7 +41,7 @@ const volatile u64 wanted = ~0ULL;
 /* Which events concern us: what a slot passes; the same of the processes that are followed. */
 enum chosen { ALL, BY_SLOT, FOLLOWED };
 
-enum output { STREAM, COUNT, SUM, AVG, MIN, MAX, STATS, HIST, LHIST, QUANTILES };
+enum output { STREAM, COUNT, SUM, AVG, MIN, MAX, STATS, HEAVY, HIST, LHIST, QUANTILES };
 
 /* The plan for this program; the runtime sets all of it. */
 const volatile u32 output = COUNT;
@@ -65,6 +65,7 @@ struct trust {
 	u64 unmatched; /* an end without its start */
 	u64 nested;    /* a start with the key of one that had not ended */
 	u64 lost_stacks; /* no room for a call chain: slots count them */
+	u64 begun;	 /* what waits for its end, as counted: more than what is there gave way to what came later */
 };
 
 struct {
@@ -139,6 +140,30 @@ static __always_inline struct trust *trusted(void)
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&trust, &zero);
+}
+
+/* One more, or one less, that waits for its end. */
+static __always_inline void waiting(s64 more)
+{
+	struct trust *t = trusted();
+
+	if (t)
+		t->begun += more;
+}
+
+/* What begins, and what ends, in an LRU_MAP: counted, so that it is known how many gave way. */
+static __always_inline void begin_in(void *map, const void *key, const void *value)
+{
+	if (!bpf_map_update_elem(map, key, value, BPF_NOEXIST))
+		waiting(1);
+	else
+		bpf_map_update_elem(map, key, value, BPF_ANY);
+}
+
+static __always_inline void end_in(void *map, const void *key)
+{
+	if (!bpf_map_delete_elem(map, key))
+		waiting(-1);
 }
 
 /* An end whose start was not seen: before we attached, or evicted. */

@@ -84,6 +84,7 @@ struct tcp_sock {
 	u64 bytes_received;
 	u32 srtt_us;
 	u32 total_retrans;
+	u32 segs_out;
 } CORE;
 
 /* Either family in 16 bytes, IPv4 mapped into IPv6. */
@@ -180,4 +181,10 @@ static __always_inline u64 smoothed_rtt(struct sock *sk)
 static __always_inline u32 retransmits(struct sock *sk)
 {
 	return READ(((struct tcp_sock *)sk)->total_retrans);
+}
+
+/* All that left, acknowledgements and what was sent again too. */
+static __always_inline u32 segments_sent(struct sock *sk)
+{
+	return READ(((struct tcp_sock *)sk)->segs_out);
 }

@@ -99,6 +99,8 @@ static __always_inline int start_span(void *ctx)
 	}
 	if (s->started)
 		nested();
+	else
+		waiting(1);
 	if (has_key)
 		slot_columns(ctx, event, s->kept);
 	s->started = bpf_ktime_get_ns();
@@ -121,6 +123,7 @@ static __always_inline int end_span(void *ctx)
 		return unmatched();
 	s->elapsed = now - s->started;
 	s->started = 0;
+	waiting(-1);
 	/* The span stays where it is until its event was consumed: slots read it there. */
 	consume(ctx, &s->elapsed);
 	/*

@@ -94,6 +94,7 @@ static __always_inline bool is_related(const struct packet *error, void *data, v
 		return false;
 	if (error->is_v6 ? parse_v6(&quoted, data, at, end, !leaves, 0) : parse_v4(&quoted, data, at, end, !leaves))
 		return false;
+	parse_transport(&quoted, data, end, !leaves);
 	connection_of(&key, &quoted);
 	return bpf_map_lookup_elem(&connections, &key);
 }

@@ -1,13 +1,15 @@
 //! `skep lib test`: does a script still print what it printed? Beside NAME.rhai lie NAME.skep, what `skep record` kept of a
 //! real run, and NAME.txt, what it printed then. SKEP_BLESS=1 writes the latter anew.
 
-use crate::args::Cli;
+use crate::args::{Cli, Source};
 use crate::list::put;
-use crate::run::own_scripts;
+use crate::plan::not_recorded;
+use crate::run::{open, own_scripts};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::load::text;
+use skep_runtime::library::below;
 use std::path::{Path, PathBuf};
 
 pub fn command() -> Command {
@@ -36,6 +38,8 @@ enum Outcome {
     /// There is a recording, and nothing that it should print.
     NoGolden,
     NoRecording,
+    /// There is none of such a script; why.
+    NotRecorded(&'static str),
 }
 
 pub fn test(cli: &Cli, paths: &[PathBuf]) -> Result<u8, Diagnostic> {
@@ -45,7 +49,7 @@ pub fn test(cli: &Cli, paths: &[PathBuf]) -> Result<u8, Diagnostic> {
     for path in paths {
         match path.is_file() {
             true => scripts.push(path.clone()),
-            false => collect(path, 0, &mut scripts),
+            false => scripts.extend(below(path).into_iter().map(|name| path.join(format!("{name}.rhai")))),
         }
     }
     if scripts.is_empty() {
@@ -54,13 +58,14 @@ pub fn test(cli: &Cli, paths: &[PathBuf]) -> Result<u8, Diagnostic> {
     scripts.sort();
     let (mut out, mut failed, mut untested) = (String::new(), 0, 0);
     for script in &scripts {
-        let outcome = tried(script)?;
+        let outcome = tried(cli, script)?;
         let (state, lines) = match &outcome {
             Outcome::Same => ("ok", Vec::new()),
             Outcome::Blessed => ("written", Vec::new()),
             Outcome::Differs(wanted, found) => ("differs", vec![format!("- {wanted}"), format!("+ {found}")]),
             Outcome::NoGolden => ("no text", vec![format!("SKEP_BLESS=1 skep lib test {}", script.display())]),
             Outcome::NoRecording => ("untested", Vec::new()),
+            Outcome::NotRecorded(reason) => ("none", vec![format!("cannot be recorded: {reason}")]),
         };
         failed += usize::from(matches!(outcome, Outcome::Differs(..) | Outcome::NoGolden));
         untested += usize::from(matches!(outcome, Outcome::NoRecording));
@@ -78,21 +83,11 @@ pub fn test(cli: &Cli, paths: &[PathBuf]) -> Result<u8, Diagnostic> {
     Ok(put(&out).max(u8::from(failed > 0)))
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && depth < 4 {
-            collect(&path, depth + 1, found);
-        } else if path.extension().is_some_and(|extension| extension == "rhai") {
-            found.push(path);
-        }
-    }
-}
-
-fn tried(script: &Path) -> Result<Outcome, Diagnostic> {
+fn tried(cli: &Cli, script: &Path) -> Result<Outcome, Diagnostic> {
     let (recording, golden) = (script.with_extension("skep"), script.with_extension("txt"));
     if !recording.is_file() {
-        return Ok(Outcome::NoRecording);
+        let reason = not_recorded(cli, &open(&Source::Named(script.display().to_string()))?);
+        return Ok(reason.map_or(Outcome::NoRecording, Outcome::NotRecorded));
     }
     let failed = |what: &str, path: &Path, error: &std::io::Error| {
         Diagnostic::machine(format!("failed to {what} `{}`: {}", path.display(), text(error)))

@@ -6,6 +6,8 @@ use crate::args::Cli;
 use crate::list::put;
 use crate::run::{catalog, show};
 use clap::ArgMatches;
+use serde_json::{Value as Json, json};
+use skep_runtime::audit::entry::hash;
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::kernel::signals;
 use skep_runtime::policy::check::{Checked, Report};
@@ -70,6 +72,19 @@ impl What {
             }
             None => What::Policies { files: Files::of(matches), partial: matches.get_flag("partial") },
         }
+    }
+
+    /// Its files and their hashes, as the audit log has them.
+    pub fn noted(&self) -> Json {
+        let files = match self {
+            What::Policies { files, .. } => files.files.as_slice(),
+            What::Rules { path, .. } => std::slice::from_ref(path),
+        };
+        let one = |path: &PathBuf| {
+            let hash = std::fs::read(path).ok().map(|text| hash(&text));
+            json!({ "name": path.display().to_string(), "sha256": hash })
+        };
+        files.iter().map(one).collect()
     }
 
     /// # Errors
@@ -149,6 +164,12 @@ impl Wish {
             no_guard: matches.get_flag("no-guard"),
             flows: flows::wanted(matches),
         }
+    }
+
+    /// What it puts in place, as the audit log has it.
+    pub fn put(&self) -> Json {
+        let mode = if self.enforce { "enforce" } else { "audit" };
+        json!({ "what": "policy apply", "files": self.what.noted(), "mode": mode, "pinned": self.pin })
     }
 }
 

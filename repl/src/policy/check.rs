@@ -25,7 +25,7 @@ pub enum Wish {
 /// Policies, and what their labels mean here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    files: Vec<PathBuf>,
+    pub files: Vec<PathBuf>,
     inventory: Option<PathBuf>,
     json: bool,
 }

@@ -7,6 +7,7 @@ mod json;
 mod terminal;
 
 use crate::args::Cli;
+use crate::audit;
 use crate::run::{self, catalog, library, runner_on, show, style};
 use skep_runtime::diagnostic::Diagnostic;
 use skep_runtime::interactive::Interactive;
@@ -14,6 +15,7 @@ use skep_runtime::interactive::console::Console;
 use skep_runtime::interactive::knowledge::Known;
 use skep_runtime::interactive::request::Request;
 use skep_runtime::interactive::screen::{Front, Screen};
+use skep_runtime::kernel::load::text;
 use skep_runtime::kernel::privilege;
 use skep_runtime::recording::Tape;
 use skep_runtime::report::text::Style;
@@ -32,16 +34,16 @@ pub fn repl(cli: &Cli, json: bool, vi: bool) -> u8 {
     let outcome = if json || cli.json {
         start(cli, Box::new(json::Lines), Format::Json, Style::default(), requests, &known).map(|mut console| {
             json::read(sender);
-            console.run()
+            ended(&mut console)
         })
     } else {
         let (front, printer) = terminal::front();
-        start(cli, front, Format::Text, style(), requests, &known).and_then(|mut console| {
+        start(cli, front, Format::Text, style(cli), requests, &known).and_then(|mut console| {
             greet(&console);
             let catalog = catalog(cli)?;
             let restored = terminal::keep();
             terminal::read(terminal::Typing { sender, known: known.clone(), catalog, vi, printer });
-            let status = console.run();
+            let status = ended(&mut console);
             restored.restore();
             Ok(status)
         })
@@ -74,7 +76,9 @@ fn start(
     let screen = Screen::new(front);
     let output = Output::on_screen(&screen, format, style);
     let runner = runner_on(cli, &[], Mode::Interactive, None, None, output, Tape::Off)?;
-    let failed = |error| Diagnostic::machine(format!("failed to start the event loop: {error}"));
+    let failed =
+        |error: std::io::Error| Diagnostic::machine(format!("failed to start the event loop: {}", text(&error)));
+    runner.host.note_in(audit::chosen(cli, audit::of("skep repl")));
     let interactive = Interactive::new(screen, requests).map_err(failed)?;
     // Nobody else has it yet.
     let _new = runner.host.interactive.set(interactive);
@@ -86,6 +90,13 @@ fn start(
         runner.run(script)
     }));
     Ok(console)
+}
+
+/// The whole session, and its end in the audit log.
+fn ended(console: &mut Console) -> i32 {
+    let status = console.run();
+    audit::ended(console.host(), status as u8, None);
+    status
 }
 
 fn greet(console: &Console) {

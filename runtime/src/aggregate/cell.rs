@@ -18,6 +18,8 @@ pub enum Kind {
     Max,
     /// `[n, sum, lowest, highest]`
     Stats,
+    /// `[sum]`, of those keys that have the greatest: see [`super::heavy`].
+    Heavy,
     /// `[n, sum]` for each power of two.
     Hist,
     /// `[n, sum]` for each step. Made by [`Kind::lhist`], which rejects what cannot be drawn.
@@ -55,6 +57,7 @@ impl Kind {
             Kind::Min => "min",
             Kind::Max => "max",
             Kind::Stats => "stats",
+            Kind::Heavy => "heavy",
             Kind::Hist => "hist",
             Kind::LHist { .. } => "lhist",
             Kind::Quantiles => "quantiles",
@@ -69,7 +72,7 @@ impl Kind {
     /// 64-bit words of one cell.
     pub fn words(self) -> usize {
         match self {
-            Kind::Count | Kind::Sum => 1,
+            Kind::Count | Kind::Sum | Kind::Heavy => 1,
             Kind::Stats => 4,
             _ => 2,
         }
@@ -132,7 +135,7 @@ impl Cell {
     pub fn measure(&self, kind: Kind) -> Option<Measure> {
         let Cell { n, sum, min, max } = *self;
         match kind {
-            Kind::Sum => Some(Measure::Sum(sum)),
+            Kind::Sum | Kind::Heavy => Some(Measure::Sum(sum)),
             _ if n == 0 => None,
             Kind::Count => Some(Measure::Count(n)),
             Kind::Avg => Some(Measure::Avg { n, sum }),

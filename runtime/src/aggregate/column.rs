@@ -256,6 +256,24 @@ impl Value {
         }
     }
 
+    /// A number that is lower only where the value is: it orders most values without a look at them.
+    pub(super) fn beginning(&self) -> u128 {
+        // As many as fit behind the class.
+        let first = |bytes: &[u8]| {
+            let (mut word, length) = ([0; 16], bytes.len().min(15));
+            word[1..=length].copy_from_slice(&bytes[..length]);
+            u128::from_be_bytes(word)
+        };
+        let within = match self {
+            Value::Int(value) => (i128::from(*value) - i128::from(i64::MIN)).cast_unsigned(),
+            Value::Unsigned(value) => u128::from(*value) + u128::from(i64::MIN.unsigned_abs()),
+            Value::Text(text) => first(text.as_bytes()),
+            Value::Bytes(bytes) => first(bytes),
+            Value::Float(_) | Value::Stack(_) => 0,
+        };
+        u128::from(self.class()) << 120 | within
+    }
+
     fn class(&self) -> u8 {
         match self {
             Value::Int(_) | Value::Unsigned(_) => 0,

@@ -26,6 +26,17 @@ pub struct Bucket {
     pub count: u64,
 }
 
+/// The samples of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Its upper end; the lower one where that is open.
+    pub edge: i128,
+    pub mean: i128,
+    /// How far from their mean they can lie on both sides.
+    pub reach: i128,
+    pub count: u64,
+}
+
 impl Histogram {
     /// An empty one. `kind` is `Hist`, `LHist` or `Quantiles`; with another kind it stays empty.
     pub fn new(kind: Kind) -> Self {
@@ -138,6 +149,20 @@ impl Histogram {
             }
         }
         Some((hdr, negatives))
+    }
+
+    /// Each bucket that is not empty: its end, which is the same in every run, and where its samples may lie.
+    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+        self.buckets.iter().filter_map(|(&bucket, &(count, sum))| {
+            let (low, high) = bucket::range(self.kind, bucket)?;
+            let (_, open_above) = bucket::open(self.kind, bucket);
+            let edge = if open_above { low } else { high };
+            // The kernel's sum may have wrapped.
+            let mean = Some(sum / i128::from(count)).filter(|mean| (low..=high).contains(mean)).unwrap_or(edge);
+            let closed = bucket::open(self.kind, bucket) == (false, false);
+            let reach = if closed { (mean - low).min(high - mean) } else { 0 };
+            Some(Cell { edge, mean, reach, count })
+        })
     }
 
     /// All buckets from the first to the last that is not empty, the empty ones between them too.

@@ -3,11 +3,15 @@
 pub mod bucket;
 pub mod cell;
 pub mod column;
+pub mod entries;
+pub mod heavy;
 pub mod histogram;
+mod order;
 pub mod path;
 pub mod table;
 
 pub use cell::{Kind, Measure};
 pub use column::{ColumnType, Names, Value};
+pub use entries::Entries;
 pub use histogram::Histogram;
 pub use table::{Row, Spec, Table};

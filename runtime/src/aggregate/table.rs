@@ -1,15 +1,17 @@
 //! Tables: the rows of one aggregation, from the entries of its map. Pure; no privilege.
 
-use std::cmp::Ordering;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::RangeFrom;
 use std::time::{Duration, SystemTime};
 
 use super::bucket;
 use super::cell::{Cell, Kind, Measure};
 use super::column::{self, ColumnType, Show, Value};
+use super::heavy::Estimates;
 use super::histogram::Histogram;
+use super::order;
 
 /// What a map holds: the columns of its key and the kind of its cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +56,13 @@ impl Spec {
     }
 }
 
+/// The values of its columns; one of them needs no room elsewhere.
+pub type Key = SmallVec<[Value; 1]>;
+
 /// One key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    pub key: Vec<Value>,
+    pub key: Key,
     pub value: Measure,
 }
 
@@ -67,6 +72,8 @@ pub struct Table {
     pub spec: Spec,
     /// When the run began, and how long it took.
     pub ran: Option<(SystemTime, Duration)>,
+    /// Where its values are estimates: what is known of all of them.
+    pub estimates: Option<Estimates>,
     rows: Vec<Row>,
     malformed: u64,
 }
@@ -88,27 +95,47 @@ impl Table {
         entries: impl IntoIterator<Item = (K, W)>,
         named: impl Fn(&ColumnType, Value) -> Value,
     ) -> Self {
-        let mut found = HashMap::new();
-        let mut malformed = 0;
+        let entries = entries.into_iter();
+        let (mut rows, mut histograms) = (Vec::with_capacity(entries.size_hint().0), HashMap::new());
+        let (mut malformed, mut estimates) = (0, Estimates::default());
         for (key, words) in entries {
-            let (key, mut cell) = (key.as_ref(), Cell::default());
-            cell.add(spec.kind, spec.unsigned, words.as_ref());
-            let known =
-                key.len() >= spec.key_size() && bucket_of(&spec, key).is_none_or(|n| n < bucket::count(spec.kind));
-            if !known {
+            let (key, words, mut cell) = (key.as_ref(), words.as_ref(), Cell::default());
+            if let (Kind::Heavy, [], [rest, lack]) = (spec.kind, key, words) {
+                estimates.merge(Estimates { lack: (*lack).into(), rest: (*rest).into(), total: (*rest).into() });
+                continue;
+            }
+            cell.add(spec.kind, spec.unsigned, words);
+            estimates.total += cell.sum;
+            let bucket = bucket_of(&spec, key);
+            if key.len() < spec.key_size() || bucket.is_some_and(|n| n >= bucket::count(spec.kind)) {
                 malformed += 1;
-            } else if let Some(value) = measure(&spec, key, &cell) {
-                add(&mut found, values(&spec, key, &named), value);
+            } else if let Some(value) = cell.measure(spec.kind) {
+                rows.push(Row { key: values(&spec, key, &named), value });
+            } else if let Some(bucket) = bucket.filter(|_| cell.n > 0) {
+                let histogram = histograms.entry(values(&spec, key, &named));
+                histogram.or_insert_with(|| Histogram::new(spec.kind)).add(bucket, cell.n, cell.sum);
             }
         }
-        Table::sorted(spec, found, malformed)
+        rows.extend(histograms.into_iter().map(|(key, histogram)| Row { key, value: Measure::Histogram(histogram) }));
+        let estimates = (spec.kind == Kind::Heavy).then_some(estimates);
+        let mut table = Table { spec, ran: None, estimates, rows, malformed };
+        table.add_up();
+        table
     }
 
-    fn sorted(spec: Spec, rows: HashMap<Vec<Value>, Measure>, malformed: u64) -> Self {
-        let rows = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        let mut table = Table { spec, ran: None, rows, malformed };
-        table.sort(|a, b| b.value.rank().cmp(&a.value.rank()));
-        table
+    /// Makes one row of those with the same key, and puts them in order.
+    fn add_up(&mut self) {
+        order::by_key(&mut self.rows, |row| &row.key);
+        self.rows.dedup_by(|row, first| row.key == first.key && first.value.merge(&row.value));
+        self.rank(true);
+    }
+
+    /// Puts rows that are in the order of their keys in that of their values.
+    fn rank(&mut self, descending: bool) {
+        match descending {
+            true => self.rows.sort_by_cached_key(|row| Reverse(row.value.rank())),
+            false => self.rows.sort_by_cached_key(|row| row.value.rank()),
+        }
     }
 
     pub fn rows(&self) -> &[Row] {
@@ -122,7 +149,7 @@ impl Table {
 
     /// The value under a key.
     pub fn get(&self, key: &[Value]) -> Option<&Measure> {
-        self.rows.iter().find(|row| row.key == key).map(|row| &row.value)
+        self.rows.iter().find(|row| *row.key == *key).map(|row| &row.value)
     }
 
     /// All rows' values together; `None` without rows.
@@ -141,20 +168,17 @@ impl Table {
     /// # Errors
     /// One line for a script diagnostic, naming the columns there are.
     pub fn sort_by(&mut self, by: &str, descending: bool) -> Result<(), String> {
-        let directed = |order: Ordering| if descending { order.reverse() } else { order };
         if let Some(index) = self.spec.key.iter().position(|column| column.name == by) {
-            self.sort(|a, b| directed(a.key[index].cmp(&b.key[index])));
+            order::by_key(&mut self.rows, |row| &row.key);
+            order::by_value(&mut self.rows, |row| &row.key[index], descending);
         } else if by == "value" {
-            self.sort(|a, b| directed(a.value.rank().cmp(&b.value.rank())));
+            order::by_key(&mut self.rows, |row| &row.key);
+            self.rank(descending);
         } else {
             let known: Vec<_> = self.spec.key.iter().map(|column| format!("`{}`, ", column.name)).collect();
             return Err(format!("no column `{by}`: there are {}`value`", known.concat()));
         }
         Ok(())
-    }
-
-    fn sort(&mut self, order: impl Fn(&Row, &Row) -> Ordering) {
-        self.rows.sort_by(|a, b| order(a, b).then_with(|| a.key.cmp(&b.key)));
     }
 
     /// Keeps the first `n` rows of the present order.
@@ -168,24 +192,14 @@ impl Table {
         if self.spec.kind != other.spec.kind || self.spec.key != other.spec.key {
             return false;
         }
-        let mut found = HashMap::new();
-        for row in self.rows.drain(..).chain(other.rows) {
-            add(&mut found, row.key, row.value);
+        self.rows.extend(other.rows);
+        self.add_up();
+        self.ran = self.ran.or(other.ran);
+        if let (Some(own), Some(other)) = (&mut self.estimates, other.estimates) {
+            own.merge(other);
         }
-        let ran = self.ran.or(other.ran);
-        *self = Table { ran, ..Table::sorted(self.spec.clone(), found, self.malformed + other.malformed) };
+        self.malformed += other.malformed;
         true
-    }
-}
-
-fn add(rows: &mut HashMap<Vec<Value>, Measure>, key: Vec<Value>, value: Measure) {
-    match rows.entry(key) {
-        Entry::Occupied(mut row) => {
-            row.get_mut().merge(&value);
-        }
-        Entry::Vacant(row) => {
-            row.insert(value);
-        }
     }
 }
 
@@ -193,17 +207,7 @@ fn bucket_of(spec: &Spec, key: &[u8]) -> Option<u32> {
     if spec.kind.has_buckets() { key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) } else { None }
 }
 
-/// The value of one entry; a histogram's has this one bucket.
-fn measure(spec: &Spec, key: &[u8], cell: &Cell) -> Option<Measure> {
-    let Some(bucket) = bucket_of(spec, key) else {
-        return cell.measure(spec.kind);
-    };
-    let mut histogram = Histogram::new(spec.kind);
-    histogram.add(bucket, cell.n, cell.sum);
-    (cell.n > 0).then_some(Measure::Histogram(histogram))
-}
-
-fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value) -> Vec<Value> {
+fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value) -> Key {
     let columns = spec.key_offsets().zip(&spec.key);
     let value = |(offset, column)| {
         named(column, column::decode(column, key.get::<RangeFrom<usize>>(offset..).unwrap_or_default()))
@@ -215,6 +219,7 @@ fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value)
 mod tests {
     use super::super::column::{ColumnKind, Show};
     use super::*;
+    use smallvec::smallvec;
 
     fn spec(kind: Kind, columns: &[(&str, ColumnKind)]) -> Spec {
         Spec::new("bytes", kind, columns.iter().map(|(name, kind)| ColumnType::new(name, *kind)).collect())
@@ -277,6 +282,22 @@ mod tests {
         assert_eq!((table.rows().len(), table.malformed()), (0, 1));
         let table = Table::from_entries(spec(Kind::Hist, &[]), [(99u32.to_ne_bytes(), [1u64, 1])]);
         assert_eq!((table.rows().len(), table.malformed()), (0, 1));
+    }
+
+    #[test]
+    fn entry_of_heavy_without_a_key_is_the_rest() {
+        let key = |pid: u64| pid.to_ne_bytes().to_vec();
+        let pid = ("pid", ColumnKind::int(8, false, Show::Decimal));
+        let entries = || [(key(7), vec![101u64]), (Vec::new(), vec![11, 5]), (key(9), vec![23])];
+        let mut table = Table::from_entries(spec(Kind::Heavy, &[pid]), entries());
+        table.top(1);
+        assert_eq!(table.rows(), [Row { key: smallvec![Value::Int(7)], value: Measure::Sum(101) }]);
+        assert_eq!((table.estimates, table.malformed()), (Some(Estimates { lack: 5, rest: 11, total: 135 }), 0));
+        assert!(table.merge(Table::from_entries(spec(Kind::Heavy, &[pid]), entries())));
+        assert_eq!(
+            (table.rows()[0].value.clone(), table.estimates),
+            (Measure::Sum(202), Some(Estimates { lack: 10, rest: 22, total: 270 }))
+        );
     }
 
     #[test]

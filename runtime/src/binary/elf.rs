@@ -6,13 +6,15 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use object::read::ReadCache;
-
 use super::files::{require_elf, unreadable};
 use super::jumps;
+use super::reader::{self, Reader};
 use super::symbols::{self, Layout, Segment};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::glob;
+
+/// Of one function. Beyond it nobody has code: it is a hole in the file.
+const MOST_CODE: u64 = 64 << 20;
 
 /// The instruction set of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +59,12 @@ impl Binary {
     /// A diagnostic for a file that is missing, unreadable, a script, no ELF file, or a damaged one.
     pub fn open(path: &Path) -> Result<Binary, Diagnostic> {
         require_elf(path)?;
-        let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+        let file = reader::open(path).map_err(|error| unreadable(path, &error))?;
         let again = file.try_clone().map_err(|error| unreadable(path, &error))?;
         let damaged = |error| Diagnostic::machine(format!("`{}` is a damaged ELF file: {error}", path.display()));
-        let (layout, mut symbols, mut full) = symbols::parse(&ReadCache::new(again)).map_err(damaged)?;
+        let (layout, mut symbols, mut full) = symbols::parse(&Reader::new(again)).map_err(damaged)?;
         if let Some(debug) = layout.build_id.as_deref().and_then(|id| debug_file(path, id))
-            && let Ok((_, more, true)) = symbols::parse(&ReadCache::new(debug))
+            && let Ok((_, more, true)) = symbols::parse(&Reader::new(debug))
         {
             symbols.extend(more);
             full = true;
@@ -179,7 +181,7 @@ impl Binary {
     pub(super) fn read(&self, offset: u64, size: u64) -> Result<Vec<u8>, Diagnostic> {
         let inside = |s: &&Segment| (s.file_offset..s.file_offset + s.size).contains(&offset);
         let rest = self.layout.segments.iter().find(inside).map_or(0, |s| s.file_offset + s.size - offset);
-        let mut code = vec![0; usize::try_from(size.min(rest)).unwrap_or(0)];
+        let mut code = vec![0; usize::try_from(size.min(rest).min(MOST_CODE)).unwrap_or(0)];
         self.file.read_exact_at(&mut code, offset).map_err(|error| unreadable(&self.path, &error))?;
         Ok(code)
     }
@@ -228,5 +230,5 @@ fn debug_file(path: &Path, build_id: &[u8]) -> Option<File> {
     if path.starts_with("/proc") && parts.get(3).is_some_and(|part| part.as_os_str() == "root") {
         roots.push(parts.iter().collect());
     }
-    roots.iter().find_map(|root| File::open(root.join(&place)).ok())
+    roots.iter().find_map(|root| reader::open(&root.join(&place)).ok())
 }

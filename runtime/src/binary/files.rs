@@ -1,11 +1,14 @@
 //! Files of this machine and of other roots, such as a container's: which a path means there, and what they are.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::reader;
 use crate::diagnostic::Diagnostic;
+use crate::kernel::load::text;
 
 /// As many symbolic links as the kernel follows.
 const MAX_LINKS: usize = 40;
@@ -49,10 +52,10 @@ pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
 /// Names what the file is: missing, unreadable, a folder, a script with its interpreter, or just no ELF file.
 pub(super) fn require_elf(path: &Path) -> Result<(), Diagnostic> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    if !file.metadata().map_err(|error| unreadable(path, &error))?.is_file() {
-        return Err(Diagnostic::script(format!("`{shown}` is no file that could be probed")));
-    }
+    let file = reader::open(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => Diagnostic::script(format!("`{shown}` is no file that could be probed")),
+        _ => unreadable(path, &error),
+    })?;
     let mut start = [0; 128];
     let length = file.read_at(&mut start, 0).map_err(|error| unreadable(path, &error))?;
     match &start[..length] {
@@ -67,7 +70,7 @@ pub(super) fn require_elf(path: &Path) -> Result<(), Diagnostic> {
 }
 
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::machine(format!("failed to read `{}`: {error}", path.display()))
+    Diagnostic::machine(format!("failed to read `{}`: {}", path.display(), text(error)))
 }
 
 pub(super) fn same_file(a: &Path, b: &Path) -> bool {

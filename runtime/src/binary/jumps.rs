@@ -54,6 +54,9 @@ fn target(instruction: &Instruction) -> Option<u64> {
     near.then(|| instruction.near_branch_target())
 }
 
+/// So much code is searched; in a larger file, one with holes, functions are taken to be entered right behind their starts.
+const MOST: u64 = 2 << 30;
+
 /// For functions (by index) whose probe moved to an offset: which of them something else may enter behind its start and
 /// not behind the probe, and where at the earliest. Found are other symbols there, five-byte jumps and calls
 /// anywhere in the file (any bytes that look so), two-byte jumps of the neighbours; not other functions' jump tables.
@@ -90,6 +93,9 @@ pub(super) fn from_elsewhere(
             let code = binary.read(file_offset.wrapping_sub(back), length)?;
             decoder(&code, address.wrapping_sub(back)).iter().filter_map(|i| target(&i)).for_each(&mut enter);
         }
+    }
+    if binary.segments().iter().map(|segment| segment.size).fold(0, u64::saturating_add) > MOST {
+        return Ok(moved.iter().map(|(index, _)| (*index, 1)).collect());
     }
     let (low, high) = (starts[0].0, starts[starts.len() - 1].1);
     for segment in binary.segments() {

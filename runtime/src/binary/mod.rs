@@ -6,6 +6,7 @@ mod jumps;
 pub mod library_cache;
 pub mod placement;
 pub mod process;
+pub(crate) mod reader;
 pub(crate) mod symbols;
 #[cfg(test)]
 mod tests;

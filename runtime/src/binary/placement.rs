@@ -201,6 +201,12 @@ enum Emulated {
     Since6_18,
 }
 
+/// Does the kernel emulate the first instruction of `code`, on this version or a later one?
+pub fn is_emulated(code: &[u8]) -> bool {
+    let length = jumps::decoder(code, 0).iter().next().map_or(0, |instruction| instruction.len());
+    emulated(&code[..length.min(code.len())]).is_some()
+}
+
 /// What the kernel emulates. Left out are forms that some kernel refuses to probe at all (`66 90` before 6.2, `cs nop`)
 /// or takes for another instruction (`41 90`).
 fn emulated(bytes: &[u8]) -> Option<Emulated> {

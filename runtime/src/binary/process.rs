@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::files::{files, is_program, require_elf, same_file, within};
 use super::library_cache::LibraryCache;
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::kernel::load::text;
 
 /// Whose files are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,5 +180,6 @@ fn in_use(root: &Path, shown: &str, link: PathBuf) -> PathBuf {
 }
 
 fn denied(pid: u32, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::machine(format!("failed to look into process {pid}: {error}")).help("run as its user or as root (sudo)")
+    Diagnostic::machine(format!("failed to look into process {pid}: {}", text(error)))
+        .help("run as its user or as root (sudo)")
 }

@@ -1,15 +1,15 @@
 //! The raw material of [`super::elf`]: segments, build id and function symbols of an ELF file of either class.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::ops::Range;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
-use object::read::{ReadCache, ReadRef, StringTable};
+use object::read::{ReadRef, StringTable};
 use object::{Endianness, FileKind, read};
 
 use super::elf::{Function, Machine};
+use super::reader::Reader;
 
 /// A part of the file that is mapped executable.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,10 @@ pub(super) struct Symbol {
     superseded: bool,
 }
 
-type Data<'data> = &'data ReadCache<File>;
+type Data<'data> = &'data Reader;
+
+/// Programs have one or two of them; whatever a header says, each symbol is looked for in all.
+pub(super) const MOST_SEGMENTS: usize = 64;
 
 /// Reads headers and notes alone.
 pub(crate) fn layout(data: Data) -> read::Result<Layout> {
@@ -81,7 +84,7 @@ fn layout_class<'data, H: FileHeader<Endian = Endianness>>(
             let address: u64 = part.p_vaddr(endian).into();
             // A damaged header may claim more than the file has; below, sums of the three are formed freely.
             let size = size.min(length.saturating_sub(file_offset));
-            if address.checked_add(size).is_some() {
+            if address.checked_add(size).is_some() && segments.len() < MOST_SEGMENTS {
                 segments.push(Segment { address, file_offset, size });
             }
         }

@@ -94,6 +94,38 @@ fn damaged_elf_files_are_rejected_or_read_but_never_panic() {
     }
 }
 
+/// Headers may name a table of a terabyte, in a file of two that takes no room on the disk.
+#[test]
+fn files_with_holes_take_no_memory() {
+    let mut file = tiny();
+    file[0x340 + 32..0x340 + 40].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    let path = scratch("holes", &file);
+    std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(2 << 40)).unwrap();
+    assert_eq!(Binary::open(&path).map(drop).unwrap_err().kind, Kind::Machine);
+    // And a function of a terabyte.
+    let mut file = tiny();
+    for at in [96, 104, 0x528] {
+        file[at..at + 8].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    }
+    std::fs::write(&path, file).unwrap();
+    std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(2 << 40)).unwrap();
+    let binary = Binary::open(&path).unwrap();
+    let functions: Vec<&Function> = binary.functions().iter().collect();
+    assert_eq!((functions[0].size, binary.code(functions[0]).unwrap().len()), (1 << 40, 64 << 20));
+    assert_eq!(place_all(&binary, &functions, false, ArgumentRegisters::NONE).unwrap().len(), 1);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn pipe_that_nobody_writes_to_is_not_waited_for() {
+    let path = scratch("pipe", b"");
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().is_ok_and(|status| status.success()));
+    assert!(Binary::open(&path).unwrap_err().message.contains("is no file that could be probed"));
+    assert_eq!(super::reader::open(&path).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    std::fs::remove_file(path).unwrap();
+}
+
 #[test]
 fn misspelt_function_gets_the_nearest_name() {
     let bash = Binary::open(Path::new("/bin/bash")).unwrap();

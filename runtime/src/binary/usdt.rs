@@ -4,17 +4,17 @@
 //! Source of the format: systemtap's wiki, UserSpaceProbeImplementation; `<sys/sdt.h>` writes it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
-use object::read::{ReadCache, ReadRef, StringTable};
+use object::read::{ReadRef, StringTable};
 use object::{Endian, Endianness, FileKind, read};
 
 use super::elf::Machine;
 use super::files::{require_elf, unreadable};
-use super::symbols::{Segment, file_offset};
+use super::reader::{self, Reader};
+use super::symbols::{MOST_SEGMENTS, Segment, file_offset};
 use super::usdt_argument::{self, Argument, Operand};
 use crate::diagnostic::Diagnostic;
 
@@ -44,8 +44,8 @@ const VERSION: u32 = 3;
 /// A diagnostic for a file that is missing, unreadable, no ELF file, or a damaged one.
 pub fn sites(path: &Path) -> Result<Vec<Site>, Diagnostic> {
     require_elf(path)?;
-    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let data = ReadCache::new(file);
+    let file = reader::open(path).map_err(|error| unreadable(path, &error))?;
+    let data = Reader::new(file);
     let damaged = |error| Diagnostic::machine(format!("`{}` is a damaged ELF file: {error}", path.display()));
     let found = match FileKind::parse(&data).map_err(damaged)? {
         FileKind::Elf32 => parse::<FileHeader32<Endianness>>(&data),
@@ -57,7 +57,7 @@ pub fn sites(path: &Path) -> Result<Vec<Site>, Diagnostic> {
     Ok(sites)
 }
 
-type Data<'data> = &'data ReadCache<File>;
+type Data<'data> = &'data Reader;
 
 fn parse<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<Vec<Site>> {
     let header = H::parse(data)?;
@@ -73,7 +73,8 @@ fn parse<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<Vec<Sit
         let address: u64 = part.p_vaddr(endian).into();
         // A damaged header may claim more than the file has.
         let size = size.min(length.saturating_sub(file_offset));
-        if part.p_type(endian) == elf::PT_LOAD && address.checked_add(size).is_some() {
+        if part.p_type(endian) == elf::PT_LOAD && address.checked_add(size).is_some() && segments.len() < MOST_SEGMENTS
+        {
             segments.push(Segment { address, file_offset, size });
         }
     }
@@ -97,7 +98,7 @@ fn parse<H: FileHeader<Endian = Endianness>>(data: Data) -> read::Result<Vec<Sit
 }
 
 /// One note's description, and what it says of the arguments; `None` where it makes no sense.
-fn described<'data>(
+pub(crate) fn described<'data>(
     description: &'data [u8],
     endian: Endianness,
     width: usize,

@@ -1,6 +1,8 @@
 //! Facts of the machine: files that say what its kernel has and allows. Reads only; no privilege.
 
 use super::report::Fact;
+use super::units as unit_files;
+use crate::confine::outputs;
 use crate::kernel::{cgroup, privilege, sys};
 use crate::report::units;
 use serde_json::{Value, json};
@@ -52,6 +54,9 @@ pub fn facts() -> Vec<Fact> {
         memlock(),
         pressure(),
         kprobe(),
+        seccomp(),
+        said("landlock", &outputs::state()),
+        said("without_sudo", &setcap()),
     ]
 }
 
@@ -172,6 +177,18 @@ fn pressure() -> Fact {
     let there = read("/proc/pressure/cpu").is_ok();
     let text = if there { "yes" } else { "no (CONFIG_PSI, psi=1)" };
     Fact { name: "psi", value: there.into(), text: text.into() }
+}
+
+/// What a script's process refuses itself takes it.
+fn seccomp() -> Fact {
+    let there = read("/proc/self/status").is_ok_and(|status| status.contains("\nSeccomp_filters:"));
+    let text = if there { "yes" } else { "no (CONFIG_SECCOMP_FILTER): scripts are refused no system call" };
+    Fact { name: "seccomp", value: there.into(), text: text.into() }
+}
+
+fn setcap() -> String {
+    let binary = std::env::current_exe().unwrap_or_else(|_| "skep".into());
+    format!("{}; or the helper: skep doctor --units", unit_files::setcap(&binary))
 }
 
 fn kprobe() -> Fact {

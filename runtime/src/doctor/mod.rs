@@ -8,3 +8,4 @@ pub mod machine;
 pub mod report;
 pub mod sources;
 pub mod trial;
+pub mod units;

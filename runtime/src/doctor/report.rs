@@ -1,5 +1,6 @@
 //! What the doctor found, and how it is told: a table for people, one JSON object for programs. Pure; no privilege.
 
+use crate::report::columns::wrapped;
 use crate::report::json::VERSION;
 use crate::report::text::Style;
 use crate::report::units::escape;
@@ -96,7 +97,7 @@ impl Report {
         let kernel = ("kernel".to_owned(), self.kernel.as_str());
         let facts = self.facts.iter().map(|fact| (fact.name.replace('_', " "), fact.text.as_str()));
         for (name, text) in std::iter::once(kernel).chain(facts) {
-            for (n, line) in wrap(text, WIDTH - name_width - 2).iter().enumerate() {
+            for (n, line) in wrapped(text, WIDTH - name_width - 2).iter().enumerate() {
                 let name = if n == 0 { name.as_str() } else { "" };
                 push(&mut out, &format!("{name:name_width$}  {line}"));
             }
@@ -124,7 +125,7 @@ impl Report {
             // A long step gets lines of its own.
             let below = next.chars().count() > NEXT_WIDTH;
             let beside = next.is_empty() || below;
-            let reason = wrap(&check.reason, if beside { why + NEXT_WIDTH + 2 } else { why });
+            let reason = wrapped(&check.reason, if beside { why + NEXT_WIDTH + 2 } else { why });
             for (n, line) in reason.iter().enumerate() {
                 match n {
                     0 => {
@@ -139,7 +140,7 @@ impl Report {
             if below {
                 // A command is there to be pasted.
                 let width = if next.starts_with("sudo ") { usize::MAX } else { WIDTH - indent - 3 };
-                for (n, line) in wrap(next, width).iter().enumerate() {
+                for (n, line) in wrapped(next, width).iter().enumerate() {
                     push(out, &format!("{:indent$}{} {line}", "", if n == 0 { "->" } else { "  " }));
                 }
             }
@@ -150,27 +151,6 @@ impl Report {
 fn push(out: &mut String, line: &str) {
     *out += line.trim_end();
     out.push('\n');
-}
-
-/// Breaks a text at its spaces; a longer word keeps a line of its own. At least one line.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in escape(text).split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        let Some(line) = lines.last_mut() else { break };
-        if used > 0 {
-            line.push(' ');
-            used += 1;
-        }
-        *line += word;
-        used += length;
-    }
-    lines
 }
 
 #[cfg(test)]

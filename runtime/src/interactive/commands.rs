@@ -440,7 +440,7 @@ fn ttl(console: &mut Console, time: &str) -> Result<(), Diagnostic> {
 fn doctor(console: &mut Console, _: &str) -> Result<(), Diagnostic> {
     let report = sources::examine(console.host().settings.catalog.clone())?;
     let style = console.host().output.borrow().style();
-    console.print(&report.text(&style));
+    console.host().output.borrow_mut().print_as_is(report.text(&style).trim_end());
     Ok(())
 }
 

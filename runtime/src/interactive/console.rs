@@ -207,8 +207,9 @@ impl Console {
         if text.is_empty() {
             return Ok(());
         }
-        let size = self.interactive().screen.size();
-        self.host().output.borrow_mut().set_width(size.map(|(columns, _)| columns));
+        if let Some((columns, _)) = self.interactive().screen.size() {
+            self.host().output.borrow_mut().set_width(columns);
+        }
         let outcome = match text.strip_prefix(':') {
             Some(command) => {
                 // `:tutorial` itself is no answer to a lesson.
@@ -257,6 +258,7 @@ impl Console {
     /// As [`Console::evaluate`].
     pub fn evaluate_script(&mut self, script: Script, keep: bool) -> Result<Done, Diagnostic> {
         let typed = script.name.starts_with("line ");
+        self.host().audit.get().into_iter().for_each(|audit| audit.typed(&script));
         self.lines.push(script.clone());
         let number = self.runner.imports.add(&script);
         self.interactive().line.set(self.lines.len());
@@ -441,7 +443,7 @@ fn rendered(diagnostic: &Diagnostic, name: &str, text: &str) -> (Kind, String) {
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// A panic is shown as one of our bugs, and not in the middle of what is being typed.
-pub(super) fn quiet_panics() {
+pub fn quiet_panics() {
     let own = std::thread::current().id();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -452,7 +454,11 @@ pub(super) fn quiet_panics() {
     }));
 }
 
+/// What the last panic of this thread was, once [`quiet_panics`] was called.
+pub fn panicked() -> Diagnostic {
+    Diagnostic::bug(PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()).nowhere()
+}
+
 fn bug() -> Diagnostic {
-    let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Diagnostic::bug(what).nowhere().help("the session goes on; please report this with the line that you typed")
+    panicked().help("the session goes on; please report this with the line that you typed")
 }

@@ -52,14 +52,6 @@ pub fn run(console: &mut Console) -> Result<(), Diagnostic> {
 fn costs(host: &Rc<Host>) -> Vec<(usize, Cost, String)> {
     let Some(interactive) = host.interactive.get() else { return Vec::new() };
     let list = interactive.jobs.list.borrow();
-    let of = |job: &Rc<super::jobs::Job>| {
-        let session = job.running.active.session.borrow();
-        let sum = session
-            .programs()
-            .into_iter()
-            .map(cost::of)
-            .fold(Cost::default(), |sum, one| Cost { nanos: sum.nanos + one.nanos, runs: sum.runs + one.runs });
-        (job.number, sum, job.what.clone())
-    };
+    let of = |job: &Rc<super::jobs::Job>| (job.number, job.running.active.session.borrow().cost(), job.what.clone());
     list.iter().map(of).collect()
 }

@@ -243,6 +243,10 @@ impl Interactive {
                 Ok(host.exit.take().is_some() || job.running.is_enough())
             }
             Some(Happening::Deadline) | None => Ok(true),
+            Some(Happening::Said(line)) => {
+                host.tell(&line);
+                Ok(false)
+            }
             Some(Happening::ProcessEnded) => {
                 host.output.borrow_mut().tell("the process has ended");
                 Ok(true)
@@ -251,7 +255,7 @@ impl Interactive {
                 Happening::Signal
                 | Happening::Tick(_)
                 | Happening::CommandEnded
-                | Happening::Denied(_)
+                | Happening::Denied
                 | Happening::PoliciesEnded,
             ) => Ok(false),
         }

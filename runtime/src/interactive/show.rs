@@ -22,7 +22,7 @@ pub fn value(host: &Rc<Host>, value: &Dynamic, started: &[usize]) -> bool {
         let mut text = Vec::new();
         // A Vec takes whatever is written.
         let _infallible = report::histogram::draw(&mut text, &histogram.histogram, &output.style());
-        output.print(String::from_utf8_lossy(&text).trim_end());
+        output.print_as_is(String::from_utf8_lossy(&text).trim_end());
     } else if let Some(list) = value.read_lock::<rhai::Array>().filter(|list| list.iter().any(Dynamic::is::<RowValue>))
     {
         list.iter().for_each(|row| output.print(&row.to_string()));

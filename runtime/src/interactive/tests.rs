@@ -21,19 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn console() -> (Console, Paper) {
-    let settings = Settings {
-        mode: Mode::Interactive,
-        catalog: Catalog::embedded(),
-        machine: Machine::live(),
-        restrict: Default::default(),
-        sizes: Default::default(),
-        longest: None,
-        graphs: Vec::new(),
-        title: String::new(),
-        inlines: false,
-        progress: false,
-        enforce: false,
-    };
+    let settings = Settings::bare(Mode::Interactive);
     let paper = Paper::default();
     let screen = Screen::new(Box::new(paper.clone()));
     let output = Output::on_screen(&screen, Format::Text, Style::default());

@@ -2,8 +2,10 @@
 
 use super::sys::{self, BtfInfo, ById, Command, NextId, ObjectInfo};
 use skep_templates::btf::{self, Kind};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 /// A file for the kernel proper, `vmlinux`, and from Linux 5.11 on one for every module.
 pub const FOLDER: &str = "/sys/kernel/btf";
@@ -14,11 +16,22 @@ pub fn exists() -> bool {
 }
 
 /// The typedef that stands for a tracepoint's prototype: what `tp_btf` programs attach to. Looked up without an index of
-/// the whole.
+/// the whole, once each.
 ///
 /// # Errors
 /// The kernel has no type information; `None`: it has no such tracepoint.
 pub fn tracepoint_id(name: &str) -> io::Result<Option<u32>> {
+    static KNOWN: Mutex<BTreeMap<String, Option<u32>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(id) = known.get(name) {
+        return Ok(*id);
+    }
+    let id = find_tracepoint(name)?;
+    known.insert(name.to_owned(), id);
+    Ok(id)
+}
+
+fn find_tracepoint(name: &str) -> io::Result<Option<u32>> {
     let file = std::fs::File::open(PATH)?;
     let name = format!("btf_trace_{name}");
     let length = file.metadata()?.len() as usize;

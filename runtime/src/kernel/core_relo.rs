@@ -48,6 +48,10 @@ impl Relocations {
             return None;
         }
         let record = word(at)? as usize;
+        // Shorter ones would be read again and again.
+        if record < 16 {
+            return None;
+        }
         at += 4;
         let mut by_section: HashMap<String, Vec<Relocation>> = HashMap::new();
         while at < end {
@@ -68,7 +72,7 @@ impl Relocations {
         let mut by_function = HashMap::new();
         for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
             let section = file.section_by_index(symbol.section_index()?).ok()?;
-            let inside = symbol.address()..symbol.address() + symbol.size();
+            let inside = symbol.address()..symbol.address().saturating_add(symbol.size());
             let list = by_section.get(section.name().ok()?).into_iter().flatten();
             let own = list.filter(|relocation| inside.contains(&u64::from(relocation.insn_off)));
             let own: Vec<Relocation> = own
@@ -84,9 +88,11 @@ impl Relocations {
     pub fn of_program(&self, functions: &[bpf_func_info], btf: &Btf<'_>) -> Vec<Relocation> {
         let mut all = Vec::new();
         for function in functions {
-            let start = function.insn_off * 8;
+            let start = function.insn_off.wrapping_mul(8);
             let own = self.by_function.get(btf.name(function.type_id)).into_iter().flatten();
-            all.extend(own.map(|relocation| Relocation { insn_off: relocation.insn_off + start, ..*relocation }));
+            all.extend(
+                own.map(|relocation| Relocation { insn_off: relocation.insn_off.wrapping_add(start), ..*relocation }),
+            );
         }
         all
     }

@@ -50,6 +50,14 @@ impl Functions {
         Functions::of(folder.join("kallsyms"), folder.join("blacklist"))
     }
 
+    /// Of the two lists themselves.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn of_texts(traceable: String, symbols: String) -> Functions {
+        let functions = Functions::of(PathBuf::new(), PathBuf::new());
+        let (_, _) = (functions.traceable.set(Ok(traceable)), functions.symbols.set(Some(symbols)));
+        functions
+    }
+
     /// Those that a kernel's types name: nothing else is known of it.
     pub fn named(names: &[&str]) -> Functions {
         let functions = Functions::of(PathBuf::new(), PathBuf::new());

@@ -65,6 +65,8 @@ pub struct Loaded {
 
 /// Linux before 5.17 refuses CO-RE records; once seen, it is not asked again.
 static KERNEL_LACKS_CORE: AtomicBool = AtomicBool::new(false);
+/// Linux 5.10 does not know all kinds of types; once seen, it is told of those that it does.
+static KERNEL_LACKS_KINDS: AtomicBool = AtomicBool::new(false);
 
 /// Loads a template's programs.
 ///
@@ -74,18 +76,23 @@ static KERNEL_LACKS_CORE: AtomicBool = AtomicBool::new(false);
 pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     let core = if KERNEL_LACKS_CORE.load(Ordering::Relaxed) { CoreBy::Us } else { CoreBy::Kernel };
     let all_btf = BtfFeatures::new(true, true, true, true, true, true, true, true);
+    let lacks_kinds = KERNEL_LACKS_KINDS.load(Ordering::Relaxed);
+    let features = if lacks_kinds { aya::features().btf().unwrap_or(&all_btf) } else { &all_btf };
     let broken = |what: String| Diagnostic::bug(format!("template `{}`: {what}", request.template));
-    let mut linker = Linker::parse(request.object, core, &all_btf).map_err(broken)?;
+    let mut linker = Linker::parse(request.object, core, features).map_err(broken)?;
     let btf = match load_btf(linker.btf()) {
-        // Linux 5.10 does not know all kinds of types: say it with those that it does.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            let known = aya::features().btf().unwrap_or(&all_btf);
-            linker = Linker::parse(request.object, core, known).map_err(broken)?;
-            load_btf(linker.btf()).ok()
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !lacks_kinds => {
+            KERNEL_LACKS_KINDS.store(true, Ordering::Relaxed);
+            return load(request);
         }
+        // Programs do without.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => None,
         Err(error) => return Err(refused(request.template, &error)),
         Ok(fd) => Some(fd),
     };
+    if core == CoreBy::Us {
+        linker = linker.relocated(request.object).map_err(broken)?;
+    }
     linker.set(request.constants).map_err(broken)?;
     for (name, code) in request.slots {
         linker.write_slot(name, code, &request.maps).map_err(broken)?;

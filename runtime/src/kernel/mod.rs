@@ -10,6 +10,7 @@ pub mod clsact;
 pub mod core_relo;
 pub mod cost;
 pub mod functions;
+pub mod identity;
 pub mod load;
 pub mod map;
 pub mod missed;

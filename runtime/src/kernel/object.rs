@@ -4,15 +4,17 @@
 use super::core_relo::{Relocation, Relocations};
 use super::map::Map;
 use crate::slot::assembler::Insn;
+use crate::symbols::careful::careful;
 use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_insn, bpf_line_info};
 use skep_templates::btf::Btf;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A template's object, parsed; one for every set of parameters and slots.
+#[derive(Clone)]
 pub struct Linker {
     object: aya_obj::Object,
     relocations: Option<Relocations>,
@@ -74,6 +76,12 @@ fn whole_btf() -> Result<&'static aya_obj::btf::Btf, Broken> {
 impl Linker {
     /// Parses an object. `features`: what BTF this kernel knows.
     pub fn parse(bytes: &[u8], core: CoreBy, features: &BtfFeatures) -> Result<Linker, Broken> {
+        // Its reader takes for granted that sections name texts that are there.
+        let parsed = careful(|| Linker::parse_whole(bytes, core, features));
+        parsed.unwrap_or_else(|| Err("its sections contradict each other".into()))
+    }
+
+    fn parse_whole(bytes: &[u8], core: CoreBy, features: &BtfFeatures) -> Result<Linker, Broken> {
         let mut bytes = bytes.to_vec();
         let relocations = match core {
             CoreBy::Kernel => Relocations::take(&mut bytes),
@@ -82,10 +90,22 @@ impl Linker {
         let mut object = aya_obj::Object::parse(&bytes).map_err(|error| causes(&error))?;
         let btf = object.fixup_and_sanitize_btf(features).map_err(|error| causes(&error))?;
         let btf = btf.map(aya_obj::btf::Btf::to_bytes).unwrap_or_default();
-        if core == CoreBy::Us && object.has_btf_relocations() {
-            object.relocate_btf(whole_btf()?).map_err(|error| causes(&error))?;
-        }
         Ok(Linker { object, relocations, btf })
+    }
+
+    /// What was just parsed of `bytes`, with its relocations resolved here. To find the types takes longer than all else, so
+    /// that each object is done once for all the programs that it becomes.
+    pub fn relocated(mut self, bytes: &[u8]) -> Result<Linker, Broken> {
+        static DONE: Mutex<BTreeMap<Vec<u8>, Linker>> = Mutex::new(BTreeMap::new());
+        let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(linker) = done.get(bytes) {
+            return Ok(linker.clone());
+        }
+        if self.object.has_btf_relocations() {
+            self.object.relocate_btf(whole_btf()?).map_err(|error| causes(&error))?;
+        }
+        done.insert(bytes.to_vec(), self.clone());
+        Ok(self)
     }
 
     /// The object's own BTF, to be loaded beside its programs.

@@ -21,6 +21,18 @@ pub fn missing(wanted: &[&'static str]) -> Vec<&'static str> {
     wanted.iter().copied().filter(|name| !has(name)).collect()
 }
 
+/// For tests: are they without these? Says so; where SKEP_PRIVILEGED=1 promises them, that is a failure.
+#[cfg(test)]
+pub fn skips(wanted: &[&'static str]) -> bool {
+    let missing = missing(wanted);
+    let promised = std::env::var_os("SKEP_PRIVILEGED").is_some_and(|value| value == "1");
+    assert!(missing.is_empty() || !promised, "SKEP_PRIVILEGED=1, but {} is missing", missing.join(", "));
+    if !missing.is_empty() {
+        println!("skipped: needs {}", missing.join(", "));
+    }
+    !missing.is_empty()
+}
+
 fn effective() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

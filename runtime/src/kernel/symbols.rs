@@ -39,7 +39,7 @@ impl Symbols {
             .map_or_else(|_| Symbols::default(), |file| Symbols::parse(BufReader::with_capacity(64 << 10, file)))
     }
 
-    fn parse(mut text: impl BufRead) -> Symbols {
+    pub(crate) fn parse(mut text: impl BufRead) -> Symbols {
         let mut symbols = Symbols::default();
         let (mut line, mut zero) = (String::new(), false);
         while let Ok(1..) = text.read_line(&mut line) {

@@ -136,7 +136,7 @@ fn mount(at: &Path) -> io::Result<()> {
 }
 
 /// Reads a format file.
-fn parse_format(text: &str) -> Option<Format> {
+pub(crate) fn parse_format(text: &str) -> Option<Format> {
     let id = text.lines().find_map(|line| line.strip_prefix("ID:"))?.trim().parse().ok()?;
     let fields = text.lines().filter_map(|line| line.trim_start().strip_prefix("field:")).filter_map(parse_field);
     Some(Format { id, fields: fields.filter(|field| !field.name.starts_with("common_")).collect() })

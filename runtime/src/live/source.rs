@@ -93,7 +93,7 @@ impl Live {
             started => started?,
         };
         let ring = session.events()?;
-        let watch = Watch { ring, timers: vec![TICK], deadline: longest, process: None };
+        let watch = Watch { ring, timers: vec![TICK], intervals: None, deadline: longest, process: None };
         let pump = Pump::start(watch)
             .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {}", load::text(&error))))?;
         let until = longest.map_or_else(
@@ -239,7 +239,11 @@ impl Source for Live {
                 Some(Happening::Deadline) => self.detach(),
                 // There is no command, no process and no policy here.
                 Some(
-                    Happening::CommandEnded | Happening::ProcessEnded | Happening::Denied(_) | Happening::PoliciesEnded,
+                    Happening::CommandEnded
+                    | Happening::ProcessEnded
+                    | Happening::Denied
+                    | Happening::PoliciesEnded
+                    | Happening::Said(_),
                 ) => {}
                 None => {
                     self.state = State::Over;

@@ -115,7 +115,7 @@ impl Runtimes {
 }
 
 /// Of an OCI bundle. Keys of containerd's CRI and of CRI-O.
-fn annotations(config: &Json) -> Option<Named> {
+pub(crate) fn annotations(config: &Json) -> Option<Named> {
     let annotations = config["annotations"].as_object()?;
     let any = |keys: &[&str]| {
         let found = keys.iter().find_map(|key| annotations.get(*key)?.as_str().filter(|text| !text.is_empty()));
@@ -130,7 +130,7 @@ fn annotations(config: &Json) -> Option<Named> {
     (named != Named::default()).then_some(named)
 }
 
-fn of_docker(config: &Json) -> Named {
+pub(crate) fn of_docker(config: &Json) -> Named {
     let labels = &config["Config"]["Labels"];
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
     let name = config["Name"].as_str().unwrap_or_default().trim_start_matches('/');

@@ -36,6 +36,7 @@ struct Lives {
     sent: u64,
     received: u64,
     retransmits: u64,
+    segments: u64,
     /// In nanoseconds, up to an hour.
     round_trips: Option<Histogram<u64>>,
 }
@@ -106,6 +107,7 @@ impl Digest {
         lives.sent += life.sent;
         lives.received += life.received;
         lives.retransmits += life.retransmits;
+        lives.segments += life.segments;
         record(&mut lives.round_trips, life.round_trip);
     }
 
@@ -150,10 +152,12 @@ impl Digest {
             let place = [edge.client.label(), edge.server.label(), format!("TCP {}", edge.port)];
             let bytes = [lives.sent, lives.received].map(units::bytes);
             let times = [0.5, 0.99].map(|q| quantile(lives.round_trips.as_ref(), q));
-            let row = place.into_iter().chain([count(lives.count)]).chain(bytes).chain([count(lives.retransmits)]);
+            let again = [count(lives.retransmits), share(lives.retransmits, lives.segments)];
+            let row = place.into_iter().chain([count(lives.count)]).chain(bytes).chain(again);
             (lives.sent + lives.received, row.chain(times).collect())
         });
-        let heads = ["client", "server", "port", "ended", "sent", "received", "sent again", "RTT p50", "p99"];
+        let heads =
+            ["client", "server", "port", "ended", "sent", "received", "sent again", "of segments", "RTT p50", "p99"];
         table(&mut text, &heads, 3, &most(lives.collect()));
         if self.flags.values().any(|count| *count > 0) {
             let flags = self.flags.iter().map(|(name, flows)| vec![(*name).to_owned(), count(*flows)]);
@@ -172,6 +176,11 @@ fn record(times: &mut Option<Histogram<u64>>, time: u64) {
             histogram.saturating_record(time);
         }
     }
+}
+
+/// In percent; empty where nothing was sent.
+fn share(part: u64, all: u64) -> String {
+    if all == 0 { String::new() } else { format!("{:.2} %", 100.0 * part as f64 / all as f64) }
 }
 
 /// In milliseconds; empty where no time is known.
@@ -247,5 +256,29 @@ mod tests {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }
         assert_eq!(Digest::default().text(3), "0 flows\n");
+    }
+
+    #[test]
+    fn segments_sent_again_are_shown_as_a_share_of_all() {
+        use crate::aggregate::column::Value;
+        use crate::network::life::life;
+        let of = |retransmits, segments| {
+            let ip = |last: u8| Value::Bytes([&[0; 10][..], &[0xff, 0xff, 10, 9, 0, last]].concat());
+            let values = [
+                ("saddr", ip(1)),
+                ("daddr", ip(2)),
+                ("sport", Value::Int(9000)),
+                ("dport", Value::Int(80)),
+                ("retransmits", Value::Int(retransmits)),
+                ("segments", Value::Int(segments)),
+            ];
+            life(|name| values.iter().find(|(known, _)| *known == name).map(|(_, value)| value))
+        };
+        let mut digest = Digest::default();
+        [of(2, 101), of(3, 699)].iter().for_each(|life| digest.lived(life));
+        let text = digest.text(3);
+        let row = text.lines().find(|line| line.contains("TCP 80")).expect("the edge has a row");
+        // 5 of 800.
+        assert!(row.ends_with("5       0.62 %"), "{text}");
     }
 }

@@ -6,8 +6,8 @@ use crate::network::flow::{Direction, Flow, FlowType, Icmp, TcpFlags};
 use crate::network::protocol::Protocol;
 
 /// Columns that a life is made of, in the template's names.
-pub const COLUMNS: [&str; 10] =
-    ["saddr", "daddr", "sport", "dport", "tx", "rx", "srtt", "retransmits", "socket_cgroup", "role"];
+pub const COLUMNS: [&str; 11] =
+    ["saddr", "daddr", "sport", "dport", "tx", "rx", "srtt", "retransmits", "segments", "socket_cgroup", "role"];
 
 /// A connection that is over.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Life {
     pub received: u64,
     /// Segments that our end sent again.
     pub retransmits: u64,
+    /// All that it sent, those included.
+    pub segments: u64,
     /// As our end smoothed it last, in nanoseconds; 0: it never knew.
     pub round_trip: u64,
 }
@@ -37,7 +39,14 @@ pub fn life<'a>(column: impl Fn(&str) -> Option<&'a Value>) -> Life {
     flow.ip = ip(client.0, server.0);
     flow.l4 = layer4(Protocol::TCP, client.1, server.1, TcpFlags::default(), Icmp::default());
     flow.answers(false);
-    Life { flow, sent: client.2, received: server.2, retransmits: number("retransmits"), round_trip: number("srtt") }
+    Life {
+        flow,
+        sent: client.2,
+        received: server.2,
+        retransmits: number("retransmits"),
+        segments: number("segments"),
+        round_trip: number("srtt"),
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +66,7 @@ mod tests {
                 ("rx", Value::Int(11)),
                 ("srtt", Value::Int(1_000_000)),
                 ("retransmits", Value::Int(3)),
+                ("segments", Value::Int(13)),
                 ("role", Value::Text(role.into())),
             ];
             life(|name| values.iter().find(|(known, _)| *known == name).map(|(_, value)| value))
@@ -64,6 +74,6 @@ mod tests {
         let (told, asked) = (of("server"), of("client"));
         assert_eq!((told.flow.ports(), told.sent, told.received), (Some((9000, 80)), 11, 7));
         assert_eq!((asked.flow.ports(), asked.sent, asked.received), (Some((80, 9000)), 7, 11));
-        assert_eq!((told.flow.traffic_direction, told.retransmits), (Direction::Ingress, 3));
+        assert_eq!((told.flow.traffic_direction, told.retransmits, told.segments), (Direction::Ingress, 3, 13));
     }
 }

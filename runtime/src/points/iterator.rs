@@ -21,6 +21,16 @@ const OF_THE_TASK: [(&str, &str); 4] = [
 /// This kernel has no such iterator, with the nearest one; or no types.
 pub fn expand(target: &str, text: &str, machine: &Machine) -> Result<Vec<Point>, Diagnostic> {
     let types = machine.types();
+    let shown = format!("iter:{target}");
+    let point = |scope: Scope| {
+        let mechanism = Mechanism::Iterator { target: target.to_owned() };
+        let reason = "the kernel's own list, read once".into();
+        Point { shown: shown.clone(), mechanism, scope, reason, id: 0 }
+    };
+    if types.vmlinux().is_none() && machine.assume_fields && machine.has_btf() {
+        // A plan for a machine whose types are not at hand.
+        return Ok(vec![point(Scope { arguments: Arguments::Unchecked, ..scope(&shown, Memory::Kernel) })]);
+    }
     if types.vmlinux().is_none() {
         return Err(Diagnostic::machine("iterators need the kernel's type information (/sys/kernel/btf/vmlinux)")
             .help("it takes a kernel with CONFIG_DEBUG_INFO_BTF=y"));
@@ -30,7 +40,6 @@ pub fn expand(target: &str, text: &str, machine: &Machine) -> Result<Vec<Point>,
         let near = nearest(target, known.iter().map(String::as_str)).map(|near| format!("iter:{near}"));
         return Err(nothing(text, "iterator", near));
     };
-    let shown = format!("iter:{target}");
     let mut scope = scope(&shown, Memory::Kernel);
     // The first word says how far the iteration is, and is nobody's business.
     let word = |n: usize| {
@@ -41,8 +50,7 @@ pub fn expand(target: &str, text: &str, machine: &Machine) -> Result<Vec<Point>,
     scope.arguments = Arguments::Known(typed::arguments(&own, word));
     scope.types = Some(types);
     scope.fields = task_fields(&scope);
-    let mechanism = Mechanism::Iterator { target: target.to_owned() };
-    Ok(vec![Point { shown, mechanism, scope, reason: "the kernel's own list, read once".into(), id: 0 }])
+    Ok(vec![point(scope)])
 }
 
 fn task_fields(scope: &Scope) -> Vec<Argument> {

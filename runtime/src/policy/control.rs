@@ -39,7 +39,7 @@ impl Request {
         }
     }
 
-    fn read(line: &str) -> Option<Request> {
+    pub(crate) fn read(line: &str) -> Option<Request> {
         let mut value: Value = serde_json::from_str(line).ok()?;
         let within = value["within"].as_u64().map(Duration::from_nanos);
         Some(match value["do"].as_str()? {
@@ -61,6 +61,14 @@ pub fn path(place: &str) -> PathBuf {
 
 fn folder() -> PathBuf {
     std::env::var_os(VARIABLE).map_or_else(|| FOLDER.into(), PathBuf::from)
+}
+
+/// Makes the folder, for this user alone; where it is there already, it stays as it is.
+///
+/// # Errors
+/// The kernel's.
+pub fn make_folder() -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder())
 }
 
 /// Sockets of all policies at work, with the place that each is named for.
@@ -117,7 +125,7 @@ impl Control {
                 .help(format!("skep policy status {place}; other rules: skep policy swap {place} …")));
         }
         let listen = || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder())?;
+            make_folder()?;
             // Left behind by one that was killed: nobody listens.
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 
 pub const TEMPLATE: &str = "policy";
 /// Four outcomes with packets and bytes, and a tick of the clock.
-const COUNTS: u32 = 72;
+const COUNTS: u32 = 80;
 /// Fragments whose first one is remembered, at most.
 const FRAGMENTS: u32 = 4096;
 /// Samples of denials that wait to be read.
@@ -103,18 +103,22 @@ pub fn load(
     let mut maps = kept.maps().map_err(refused)?;
     maps.extend(filled(tables).map_err(refused)?);
     let flag = |name: &str, is_set: bool| (name.to_owned(), vec![u8::from(is_set)]);
+    // A fragment takes nothing from a rate that its first one has taken from: they are told apart as where ports matter.
+    let asks_ports = !tables.ports.is_empty() || tables.limits || flags.iter().any(|(_, is_set)| *is_set);
     let mut constants = vec![
         flag("leaves", direction == Direction::Egress),
         flag("samples", true),
         flag("limits", tables.limits),
         ("otherwise".to_owned(), tables.otherwise.0.to_ne_bytes().to_vec()),
+        flag("asks_ports", asks_ports),
         ("columns".to_owned(), tables.columns.to_vec()),
+        ("root_bits".to_owned(), tables.trie.root_bits.to_ne_bytes().to_vec()),
     ];
     constants.extend(flags.iter().map(|(name, is_set)| flag(name, *is_set)));
     let programs: Vec<_> = hooks.iter().map(|hook| (name(*hook).to_owned(), hook.program_kind())).collect();
     let request = Request {
         template: TEMPLATE,
-        object: &template.object,
+        object: template.object(),
         constants: &constants,
         slots: &[],
         programs: &programs,

@@ -160,12 +160,12 @@ impl Tables {
             answers.push(rows.answer(set));
             too_large(rows.cells.len().max(rows.ports.len()), side)?;
         }
-        let mut trie = Trie::default();
         for starts in &mut families {
             starts.iter_mut().for_each(|start| start.class = answers[start.class as usize]);
             starts.dedup_by_key(|start| start.class);
-            trie.add(starts);
         }
+        let mut trie = Trie::new(families.iter().map(Vec::len).max().unwrap_or(0));
+        families.iter().for_each(|starts| trie.add(starts));
         too_large(trie.nodes.len().max(trie.answers.len()), side)?;
         if counters.list.len() >= Verdict::ROOM as usize {
             too_large(usize::MAX, side)?;

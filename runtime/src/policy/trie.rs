@@ -1,14 +1,16 @@
 //! Longest prefixes: from an address to what is said of it in two to four reads, for 100,000 prefixes as for one.
 //!
-//! A poptrie (Asai and Ohara, SIGCOMM 2015) with skipped bits: 16 bits index a table, each node below takes 6 more, and its
+//! A poptrie (Asai and Ohara, SIGCOMM 2015) with skipped bits: up to 16 bits index a table, each node below takes 6 more, and its
 //! children and answers are found by counting bits. Where all that differs lies behind a longer common prefix, a node
 //! checks that prefix at once, so that IPv6 is no deeper than IPv4. `policy/lookup.bpf.h` reads the same arrays.
 
 use super::ranges::Start;
 
-/// Bits that index the root table, and bits of a node.
+/// Bits that index the root table at most, and bits of a node.
 const ROOT_BITS: u32 = 16;
 const NODE_BITS: u32 = 6;
+/// Starts of ranges that nodes alone hold in one or two levels.
+const FEW: usize = 16;
 /// Set in a reference: it is an answer, not a node's number.
 pub const ANSWER: u32 = 1 << 31;
 /// A node compares at most so many bits.
@@ -54,20 +56,30 @@ impl Node {
 }
 
 /// The arrays; both families share nodes and answers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trie {
-    /// A reference for every value of the first 16 bits: IPv4's, then IPv6's.
+    /// So many bits index the roots.
+    pub root_bits: u32,
+    /// A reference for every value of the first bits: IPv4's, then IPv6's.
     pub roots: Vec<u32>,
     pub nodes: Vec<Node>,
     pub answers: Vec<u32>,
 }
 
 impl Trie {
+    /// For so many starts: a root for each of them, none where nodes hold them all. Roots that are never looked at cost
+    /// nothing; those that are, a line of the cache each.
+    pub fn new(starts: usize) -> Trie {
+        let root_bits = if starts < FEW { 0 } else { starts.ilog2().min(ROOT_BITS) };
+        Trie { root_bits, roots: Vec::new(), nodes: Vec::new(), answers: Vec::new() }
+    }
+
     /// Adds a family: its addresses from the first on. The classes of the starts are the answers, below [`ANSWER`].
     pub fn add(&mut self, starts: &[Start]) {
         let mut from = 0;
-        for slot in 0..1u128 << ROOT_BITS {
-            let part = Part::below(starts, slot << (128 - ROOT_BITS), ROOT_BITS, &mut from);
+        for slot in 0..1u128 << self.root_bits {
+            let first = slot.checked_shl(128 - self.root_bits).unwrap_or(0);
+            let part = Part::below(starts, first, self.root_bits, &mut from);
             let reference = match part.answer(starts) {
                 Some(answer) => ANSWER | answer,
                 None => {
@@ -126,8 +138,9 @@ impl Trie {
 
     /// The answer for an address as [`Start`] has it. The program does the same.
     pub fn find(&self, address: u128, is_v4: bool) -> u32 {
-        let family = if is_v4 { 0 } else { 1 << ROOT_BITS };
-        let mut reference = self.roots[family + (address >> (128 - ROOT_BITS)) as usize];
+        let family = if is_v4 { 0 } else { 1 << self.root_bits };
+        let slot = address.checked_shr(128 - self.root_bits).unwrap_or(0);
+        let mut reference = self.roots[family + slot as usize];
         while reference & ANSWER == 0 {
             let node = &self.nodes[reference as usize];
             if (window(address, node.from.into()) >> 1) >> (LONGEST_CHECK - u32::from(node.checked)) != node.expected {

@@ -5,7 +5,7 @@
 
 use crate::diagnostic::{Diagnostic, Position};
 use granit_parser::{Event, Parser, ScalarStyle, ScanError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A value; of a script it has no position.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,8 @@ struct Open {
     node: Node,
     /// The key that waits for its value.
     key: Option<Key>,
+    /// Those that it has.
+    keys: HashSet<String>,
     /// Nodes there were when it began.
     before: usize,
 }
@@ -114,7 +116,10 @@ impl Builder {
         };
         let (value, anchor, tagged) = value;
         self.untagged(tagged, position)?;
-        self.open.push((Open { node: Node { position, value }, key: None, before: self.nodes }, anchor));
+        self.open.push((
+            Open { node: Node { position, value }, key: None, keys: HashSet::new(), before: self.nodes },
+            anchor,
+        ));
         Ok(())
     }
 
@@ -144,7 +149,7 @@ impl Builder {
                     let Value::Scalar { text, .. } = node.value else {
                         return Err(Diagnostic::script("a key has to be a word").at(node.position));
                     };
-                    if entries.iter().any(|(known, _)| known.text == text) {
+                    if !open.keys.insert(text.clone()) {
                         return Err(Diagnostic::script(format!("`{text}` is given twice")).at(node.position));
                     }
                     open.key = Some(Key { text, position: node.position });
@@ -201,6 +206,24 @@ mod tests {
             bomb += &format!("a{level}: &a{level} [{below}]\n");
         }
         assert!(documents(&bomb).expect_err("it is too much").message.contains("unfold"));
+    }
+
+    #[test]
+    fn nesting_is_bounded_however_it_is_written() {
+        for text in ["- ".repeat(100_000), "[".repeat(100_000), "{a: ".repeat(100_000)] {
+            let error = documents(&text).expect_err("it is too deep");
+            assert!(error.message.contains("recursion limit"), "{error}");
+        }
+        let mut aliases = "- &a0 [1]\n".to_owned();
+        (1..3_000).for_each(|level| aliases += &format!("- &a{level} [*a{}]\n", level - 1));
+        assert!(documents(&aliases).expect_err("it is too much").message.contains("unfold"));
+    }
+
+    #[test]
+    fn maps_of_many_keys_are_read_in_no_time() {
+        let text: String = (0..200_000).map(|n| format!("key{n}: 1\n")).collect();
+        let Value::Map(entries) = only(&text).value else { panic!("it is a map") };
+        assert_eq!(entries.len(), 200_000);
     }
 
     #[test]

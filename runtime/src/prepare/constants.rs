@@ -4,6 +4,7 @@ use super::Slots;
 use super::resolved::Resolved;
 use crate::aggregate::bucket;
 use crate::aggregate::cell::Kind;
+use crate::aggregate::heavy;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::map::{self, Shape};
 use crate::plan::{Entry, Output, Then};
@@ -29,6 +30,9 @@ pub fn shape(entry: &Entry, key: usize) -> Result<Option<Shape>, Diagnostic> {
             .at(entry.position)
             .help("shorter texts: str(args.filename, 64)"));
     }
+    if kind == Kind::Heavy {
+        return heavy_shape(entry, key).map(Some);
+    }
     let value_size = kind.cell_size() as u32;
     let buckets = if kind.has_buckets() { bucket::count(kind) } else { 1 };
     Ok(Some(match (key, kind.has_buckets()) {
@@ -38,9 +42,20 @@ pub fn shape(entry: &Entry, key: usize) -> Result<Option<Shape>, Diagnostic> {
             map_type: map::PERCPU_HASH,
             key_size: if bucketed { key + 8 } else { key } as u32,
             value_size,
-            max_entries: entry.entries,
+            max_entries: entry.room(),
         },
     }))
+}
+
+/// The table of heavy.bpf.h on each CPU.
+fn heavy_shape(entry: &Entry, key: usize) -> Result<Shape, Diagnostic> {
+    if key == 0 {
+        return Err(Diagnostic::script("`heavy` finds the heaviest of several keys, and there is none")
+            .at(entry.position)
+            .help(".by(pid, comm).heavy()      (one number for all: .count(), .sum(…))"));
+    }
+    let (value_size, max_entries) = (heavy::slot_size(key) as u32, heavy::slots(entry.room()));
+    Ok(Shape { map_type: map::PERCPU_ARRAY, key_size: 4, value_size, max_entries })
 }
 
 /// `enum chosen` of skep.bpf.h. A slot that is not written passes everything.
@@ -67,26 +82,34 @@ pub fn constants_of(
                 Kind::Min => 4,
                 Kind::Max => 5,
                 Kind::Stats => 6,
-                Kind::Hist => 7,
-                Kind::LHist { .. } => 8,
-                Kind::Quantiles => 9,
+                Kind::Heavy => 7,
+                Kind::Hist => 8,
+                Kind::LHist { .. } => 9,
+                Kind::Quantiles => 10,
             };
             (number, Some(*kind))
         }
     };
-    let wide = aggregate.is_some_and(|shape| shape.key_size as usize > KEY_ON_STACK);
+    let key_size = match aggregate {
+        Some(shape) if kind == Some(Kind::Heavy) => heavy::key_size(shape.value_size as usize),
+        shape => shape.map_or(0, |shape| shape.key_size as usize),
+    };
     let unsigned = resolved.value.as_ref().is_some_and(|(_, unsigned, _)| *unsigned);
     let flag = |on: bool| vec![u8::from(on)];
     let mut constants = vec![
         ("output", output.to_ne_bytes().to_vec()),
         ("has_key", flag(slots.columns.is_some())),
-        ("wide_key", flag(wide)),
+        ("wide_key", flag(key_size > KEY_ON_STACK)),
         ("unsigned_value", flag(unsigned)),
         ("source", (index as u32).to_ne_bytes().to_vec()),
         ("record_size", record_size.to_ne_bytes().to_vec()),
     ];
     if let Output::Stream { then: Then::Packets(_), .. } = &entry.output {
         constants.push(("with_packets", flag(true)));
+    }
+    if kind == Some(Kind::Heavy) {
+        constants.push(("key_words", (key_size as u32 / 8).to_ne_bytes().to_vec()));
+        constants.push(("stage_slots", heavy::stage_slots(entry.room()).to_ne_bytes().to_vec()));
     }
     if let Some(Kind::LHist { min, max, step }) = kind {
         constants.push(("lhist_min", min.to_ne_bytes().to_vec()));

@@ -22,6 +22,8 @@ pub struct Restrict {
     pub cgroup: Option<(u64, u32)>,
     /// How the command line spells it.
     pub cgroup_path: Option<String>,
+    /// Only processes that are this user's, and nobody else's in part: not those that run as another one for them.
+    pub owner: Option<u32>,
     /// By what user stacks find their callers.
     pub unwind: Way,
 }
@@ -39,6 +41,14 @@ impl Restrict {
         let mut tests = Vec::new();
         if let Some(pid) = self.pid.filter(|_| !self.follows(scope)) {
             tests.push(equal("pid", Node::Int(pid.into()))?);
+        }
+        if let Some(owner) = self.owner {
+            tests.push(equal("uid", Node::Int(owner.into()))?);
+            for user in ["euid", "suid"] {
+                let member = |of, name: &str| Expr::new(Node::Member(of, name.into()), None);
+                let value = ["cred", user, "val"].into_iter().fold(Expr::name("curtask"), member);
+                tests.push(resolve::test(&Expr::binary(Operator::Equal, value, Expr::int(owner.into())), scope)?);
+            }
         }
         if let Some((id, level)) = self.cgroup {
             tests.push(membership::test(id, level, machine)?);

@@ -42,6 +42,8 @@ pub struct Cursor {
     pub runs: usize,
     pub ended: Option<i32>,
     pub clock: Option<Clock>,
+    /// What the machine answered last, by what it was asked.
+    pub readings: HashMap<String, String>,
     pub stopped: Option<String>,
     pub totals: Option<Totals>,
     /// Bytes of all that is kept, and those of call chains among them.
@@ -67,6 +69,7 @@ impl Cursor {
             runs: 0,
             ended: None,
             clock: None,
+            readings: HashMap::new(),
             stopped: None,
             totals: None,
             held: 0,
@@ -150,6 +153,10 @@ impl Cursor {
             }
             Frame::Ended(status) => self.ended = Some(status),
             Frame::Clock(clock) => self.clock = Some(clock),
+            Frame::Reading { what, json } => {
+                self.hold(64 + what.len() + json.len());
+                self.held -= self.readings.insert(what, json).map_or(0, |before| before.len());
+            }
             Frame::Stopped(why) => self.stopped = Some(why),
             Frame::End(totals) => self.totals = Some(totals),
             Frame::Finishing

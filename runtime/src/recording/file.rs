@@ -135,7 +135,7 @@ impl Drop for Blocks {
     }
 }
 
-pub(super) fn write_block(file: &mut impl Write, raw: &[u8]) -> io::Result<u64> {
+pub(crate) fn write_block(file: &mut impl Write, raw: &[u8]) -> io::Result<u64> {
     // The fastest: a recording must cost little, and records are much alike.
     let mut deflate = Compress::new(Compression::fast(), false);
     let mut stored = Vec::with_capacity(raw.len() + (raw.len() >> 3) + 64);

@@ -34,6 +34,11 @@ pub enum Frame {
         text: String,
     },
     Closed(Closed),
+    /// What the machine was asked, and its answer in JSON.
+    Reading {
+        what: String,
+        json: String,
+    },
     /// Nothing was recorded from here on, for this reason; the run went on.
     Stopped(String),
     End(Totals),
@@ -156,6 +161,7 @@ const STOPPED: u8 = 12;
 const END: u8 = 13;
 const IMPORTED: u8 = 14;
 const FINISHING: u8 = 15;
+const READING: u8 = 16;
 
 impl Frame {
     /// Writes what stands behind kind and time, and gives the kind.
@@ -215,6 +221,10 @@ impl Frame {
                 out.maybe(closed.left_out, Writer::number);
                 CLOSED
             }
+            Frame::Reading { what, json } => {
+                [what, json].into_iter().for_each(|part| out.text(part));
+                READING
+            }
             Frame::Stopped(why) => {
                 out.text(why);
                 STOPPED
@@ -248,6 +258,7 @@ impl Frame {
             END => read_totals(&mut from).map(Frame::End),
             IMPORTED => read_imported(&mut from),
             FINISHING => Some(Frame::Finishing),
+            READING => read_reading(&mut from),
             OPTIONAL.. => return Ok(None),
             kind => return Err(Unread::Unknown(kind)),
         };
@@ -279,7 +290,7 @@ fn write_happening(out: &mut Writer, happening: &Happening) -> u8 {
         Happening::CommandEnded => 2,
         Happening::ProcessEnded => 3,
         // Scripts with policies are not recorded.
-        Happening::Denied(_) | Happening::PoliciesEnded => 4,
+        Happening::Denied | Happening::PoliciesEnded | Happening::Said(_) => 4,
     };
     out.byte(over);
     OVER
@@ -382,6 +393,10 @@ fn read_clock(from: &mut Reader<'_>) -> Option<Clock> {
 
 fn read_imported(from: &mut Reader<'_>) -> Option<Frame> {
     Some(Frame::Imported { path: from.text()?, name: from.text()?, text: from.text()? })
+}
+
+fn read_reading(from: &mut Reader<'_>) -> Option<Frame> {
+    Some(Frame::Reading { what: from.text()?, json: from.text()? })
 }
 
 fn read_closed(from: &mut Reader<'_>) -> Option<Closed> {

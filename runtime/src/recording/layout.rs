@@ -159,6 +159,7 @@ pub fn write_kind(out: &mut Writer, kind: Kind) {
         Kind::Hist => 6,
         Kind::LHist { .. } => 7,
         Kind::Quantiles => 8,
+        Kind::Heavy => 9,
     });
     if let Kind::LHist { min, max, step } = kind {
         [min, max, step].into_iter().for_each(|edge| out.signed(edge));
@@ -176,12 +177,13 @@ pub fn read_kind(from: &mut Reader<'_>) -> Option<Kind> {
         6 => Kind::Hist,
         7 => Kind::lhist(from.signed()?, from.signed()?, from.signed()?).ok()?,
         8 => Kind::Quantiles,
+        9 => Kind::Heavy,
         _ => return None,
     })
 }
 
 /// Counters in the order of the format. New ones come at the end: a reader takes those that it knows.
-fn counters(trust: &mut Trust) -> [&mut u64; 17] {
+fn counters(trust: &mut Trust) -> [&mut u64; 22] {
     [
         &mut trust.seen,
         &mut trust.filtered,
@@ -200,6 +202,11 @@ fn counters(trust: &mut Trust) -> [&mut u64; 17] {
         &mut trust.left_out,
         &mut trust.missed,
         &mut trust.limited,
+        &mut trust.lasted,
+        &mut trust.attached,
+        &mut trust.in_kernel,
+        &mut trust.here,
+        &mut trust.evicted,
     ]
 }
 

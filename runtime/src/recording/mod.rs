@@ -25,12 +25,14 @@ pub mod wire;
 
 use crate::aggregate::column::{self, Show};
 use crate::aggregate::table::Table;
+use crate::diagnostic::Diagnostic;
 use crate::kernel::clock;
 use crate::library::Script;
 use crate::report::text;
 use frame::{Clock, Named, USER_SYMBOL};
 use player::Player;
 use recorder::{Recorder, named};
+use serde_json::Value as Json;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,6 +105,21 @@ impl Tape {
             Tape::Off => live(),
             Tape::Recording(recorder) => live().inspect(|status| recorder.ended(*status)),
             Tape::Replaying(player) => player.ended(),
+        }
+    }
+
+    /// What the machine answers to `what`.
+    ///
+    /// # Errors
+    /// What `live` fails with; a script diagnostic where a recording has no such answer.
+    pub fn reading(&self, what: &str, live: impl FnOnce() -> Result<Json, Diagnostic>) -> Result<Json, Diagnostic> {
+        match self {
+            Tape::Off => live(),
+            Tape::Recording(recorder) => live().inspect(|answer| recorder.reading(what, answer)),
+            Tape::Replaying(player) => player.reading(what).ok_or_else(|| {
+                Diagnostic::script(format!("the recording has no reading of {what}"))
+                    .help("skep record -o FILE SCRIPT      (a recording has what its script read)")
+            }),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The player: tells a script what was recorded, in the order of then. Needs no privilege and looks at no machine.
 
-use super::cursor::{Cursor, Rows};
+use super::cursor::Cursor;
 use super::file::{Ending, Frames, Refused};
 use super::frame::{Clock, Closed, Entry, Frame, Named, Place};
 use super::header::{HEADER, Header};
 use super::identity;
+use crate::aggregate::Entries;
 use crate::diagnostic::Diagnostic;
 use crate::library::Script;
 use crate::plan::{self, Output};
@@ -162,7 +163,7 @@ impl Player {
     }
 
     /// What chain `n` had counted: here, or else when it was last asked for.
-    pub fn table(&self, n: usize) -> Rows {
+    pub fn table(&self, n: usize) -> Entries {
         let mut inner = self.inner.borrow_mut();
         let n = n as u32;
         loop {
@@ -178,7 +179,8 @@ impl Player {
                 _ => break,
             }
         }
-        inner.tables.get(&n).map(|table| table.rows.clone()).unwrap_or_default()
+        let rows = inner.tables.get(&n).map(|table| &table.rows);
+        rows.into_iter().flatten().map(|(key, words)| (key, words)).collect()
     }
 
     /// Chain `n` begins anew.
@@ -250,6 +252,16 @@ impl Player {
         // It did not ask then.
         let nanos = self.header.began.saturating_add(inner.nanos);
         Clock { nanos, ahead: inner.clock.unwrap_or_default().ahead }
+    }
+
+    /// What the machine answered here, or when it was asked last; as JSON.
+    pub fn reading(&self, what: &str) -> Option<serde_json::Value> {
+        let mut inner = self.inner.borrow_mut();
+        inner.skip(|frame| matches!(frame, Frame::Name(_) | Frame::Chain(_)));
+        if matches!(inner.peek(), Some(Frame::Reading { what: known, .. }) if known == what) {
+            inner.take_and_absorb();
+        }
+        inner.readings.get(what).and_then(|json| serde_json::from_str(json).ok())
     }
 
     /// The script that was imported here.

@@ -5,6 +5,7 @@ use super::frame::{self, Clock, Closed, Entries, Entry, Frame, Name, Named, Plac
 use super::header::{HEADER, Header};
 use super::identity;
 use super::wire::Writer;
+use crate::aggregate;
 use crate::aggregate::column::Show;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::load::text;
@@ -173,9 +174,10 @@ impl Recorder {
     }
 
     /// What chain `n` of the run had counted when it was asked.
-    pub fn table(&self, n: usize, entries: &[(Vec<u8>, Vec<u64>)]) {
+    pub fn table(&self, n: usize, entries: &aggregate::Entries) {
         self.inner.borrow_mut().tables += 1;
-        parts(n, entries, |part| self.frame(&Frame::Table(part)));
+        let entries: Vec<_> = entries.iter().map(|(key, words)| (key.to_vec(), words.to_vec())).collect();
+        parts(n, &entries, |part| self.frame(&Frame::Table(part)));
     }
 
     /// The run is over: its last events and its values follow.
@@ -206,6 +208,11 @@ impl Recorder {
     pub fn imported(&self, path: &str, script: &crate::library::Script) {
         let (name, text) = (script.name.clone(), script.text.clone().into_owned());
         self.frame(&Frame::Imported { path: path.to_owned(), name, text });
+    }
+
+    /// What the machine answered.
+    pub fn reading(&self, what: &str, answer: &serde_json::Value) {
+        self.frame(&Frame::Reading { what: what.to_owned(), json: answer.to_string() });
     }
 
     pub fn closed(&self, closed: &Closed) {

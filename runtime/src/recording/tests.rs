@@ -7,7 +7,6 @@ use super::info::Info;
 use super::player::{Player, Rest};
 use super::wire::Writer;
 use crate::library::{Library, Script};
-use crate::machine::Machine;
 use crate::pump::Happening;
 use crate::report::text::Style;
 use crate::script::engine::Runner;
@@ -82,19 +81,7 @@ fn packed(blocks: &[Vec<u8>]) -> Vec<u8> {
 /// Replays a file as `skep replay` does, with its own script; gives how it ended.
 fn replayed(path: &Path) -> Option<Rest> {
     let player = Rc::new(Player::open(path, None).ok()?);
-    let settings = Settings {
-        mode: Mode::Run,
-        catalog: skep_templates::catalog::Catalog::embedded(),
-        machine: Machine::live(),
-        restrict: Default::default(),
-        sizes: Default::default(),
-        longest: None,
-        graphs: Vec::new(),
-        title: String::new(),
-        inlines: false,
-        progress: false,
-        enforce: false,
-    };
+    let settings = Settings::bare(Mode::Run);
     let mut output = Output::new(Box::new(std::io::sink()), Format::Json, Style::default());
     output.talk = false;
     let script =

@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use super::text::Style;
 use super::units;
 use crate::aggregate::cell::Kind;
-use crate::aggregate::histogram::{Bucket, Histogram, QUANTILES_ERROR};
+use crate::aggregate::histogram::{Bucket, Histogram};
 
-/// Columns of the longest bar.
-const BAR: u128 = 52;
+/// Columns of the longest bar, where there is room.
+const BAR: usize = 52;
+
+/// Bars that are shorter tell nothing.
+const SHORTEST: usize = 8;
 
 /// Draws a histogram: a row for each bucket from the first to the last that is not empty, or the line of
 /// [`quantiles_line`] for the kind that has too many buckets to draw.
@@ -23,31 +26,39 @@ pub fn draw(out: &mut impl Write, histogram: &Histogram, style: &Style) -> io::R
     let highest = rows.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
     let label_width = rows.iter().map(|(label, _)| label.len() + 1).fold(16, usize::max);
     let count_width = highest.to_string().len().max(8);
+    let room = style.width.unwrap_or(usize::MAX).saturating_sub(label_width + count_width + " ||".len());
+    let longest = BAR.min(room.max(SHORTEST));
     let (on, off) = style.bar();
     for (label, count) in rows {
-        let filled = (u128::from(count) * BAR / u128::from(highest)) as usize;
-        let (bar, rest) = ("@".repeat(filled), " ".repeat(BAR as usize - filled));
+        let filled = (u128::from(count) * longest as u128 / u128::from(highest)) as usize;
+        let (bar, rest) = ("@".repeat(filled), " ".repeat(longest - filled));
         writeln!(out, "{label:<label_width$}{count:>count_width$} |{on}{bar}{off}{rest}|")?;
     }
     Ok(())
 }
 
-/// The quantiles that matter, with what they may be wrong by. Without samples `no samples`.
-///
-/// `p50 12  p90 40  p99 80  p99.9 95  max 97  mean 20.1  n 1,861  (within 1.6 %)`; a quantile among the negative
+/// The quantiles that matter, each with its name, then the mean and the number of samples. A quantile among the negative
 /// values, which share one bucket, is `<0`.
-pub fn quantiles_line(histogram: &Histogram) -> String {
-    let values = histogram.quantiles([0.5, 0.9, 0.99, 0.999, 1.0]);
-    let (Some(_), Some(mean)) = (values[0], histogram.mean()) else {
-        return "no samples".into();
+pub fn quantiles(histogram: &Histogram) -> Vec<(&'static str, String)> {
+    let names = ["p50", "p90", "p99", "p99.9", "max"];
+    let shown = |value: Option<i128>| match value {
+        None => "-".into(),
+        Some(..0) => "<0".into(),
+        Some(value) => units::grouped(value),
     };
-    let mut line = String::new();
-    for (name, value) in ["p50", "p90", "p99", "p99.9", "max"].iter().zip(values.into_iter().flatten()) {
-        let value = if value < 0 { "<0".into() } else { units::grouped(value) };
-        line += &format!("{name} {value}  ");
+    let values = histogram.quantiles([0.5, 0.9, 0.99, 0.999, 1.0]).map(shown);
+    let mean = histogram.mean().map_or("-".into(), units::decimal);
+    let rest = [("mean", mean), ("n", units::grouped(histogram.count()))];
+    names.into_iter().zip(values).chain(rest).collect()
+}
+
+/// The same in a line: `p50 12  p90 40  p99 80  p99.9 95  max 97  mean 20.1  n 1,861`. Without samples `no samples`.
+pub fn quantiles_line(histogram: &Histogram) -> String {
+    if histogram.count() == 0 {
+        return "no samples".into();
     }
-    let (mean, n) = (units::decimal(mean), units::grouped(histogram.count()));
-    format!("{line}mean {mean}  n {n}  (within {:.1} %)", QUANTILES_ERROR * 100.0)
+    let parts = quantiles(histogram).into_iter().map(|(name, value)| format!("{name} {value}"));
+    parts.collect::<Vec<_>>().join("  ")
 }
 
 /// `[64, 128)`, `[0]` and `[1]` where a power of two holds one value, `(..., 0)` and `[2000, ...)` where an end is
@@ -125,10 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_one_line_that_states_its_error() {
+    fn bars_give_way_where_room_is_short() {
+        let narrow = |width| drawn(Kind::Hist, &[(1, 2)], &Style { colour: false, width: Some(width) });
+        assert_eq!(narrow(79), drawn(Kind::Hist, &[(1, 2)], &PLAIN));
+        assert_eq!(narrow(60), format!("[0]                    2 |{}|\n", "@".repeat(33)));
+        assert_eq!(narrow(20), format!("[0]                    2 |{}|\n", "@".repeat(SHORTEST)));
+    }
+
+    #[test]
+    fn quantiles_are_one_line() {
         let mut histogram = Histogram::new(Kind::Quantiles);
         (1..=1861).for_each(|value| histogram.record(value));
-        let expected = "p50 935  p90 1,679  p99 1,855  p99.9 1,871  max 1,871  mean 931.0  n 1,861  (within 1.6 %)";
+        let expected = "p50 935  p90 1,679  p99 1,855  p99.9 1,871  max 1,871  mean 931.0  n 1,861";
         assert_eq!(quantiles_line(&histogram), expected);
         histogram.add(0, 10_000, -10_000);
         assert!(quantiles_line(&histogram).starts_with("p50 <0  p90 679  "));

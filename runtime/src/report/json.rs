@@ -1,13 +1,15 @@
 //! JSON: one object a line, described in `docs/json.md`. Every object has a version and a type.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Number, Value as Json, json};
 
-use super::units::{self, Shown};
+use super::units::{self, Shown, may_act};
 use crate::aggregate::column::{ColumnType, Names, Show, Value};
 use crate::aggregate::histogram::{Bucket, Histogram};
-use crate::aggregate::{Measure, Table};
+use crate::aggregate::{Measure, Row, Spec, Table};
 
 /// The version of the format. It grows when a program that reads the format could break, see `docs/json.md`.
 pub const VERSION: u64 = 1;
@@ -16,25 +18,106 @@ pub const VERSION: u64 = 1;
 ///
 /// # Errors
 /// Those of `out`.
-pub fn line(out: &mut impl Write, object: &Json) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, object)?;
+pub fn line(out: &mut impl Write, object: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(object)?;
+    out.write_all(spelled(&text).as_bytes())?;
     out.write_all(b"\n")
+}
+
+/// JSON as it may go to a terminal too: what one acts on stands in it as `\u009b`. Texts alone hold such signs, but for the
+/// ends of lines.
+pub fn spelled(json: &str) -> Cow<'_, str> {
+    let acts = |c: char| may_act(c) && c != '\n';
+    // Most are plain, which is quickly seen.
+    if json.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) || !json.contains(acts) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match acts(c) {
+            false => out.push(c),
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out += &format!("\\u{unit:04x}")),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// One aggregation.
 pub fn table(table: &Table, names: &dyn Names) -> Json {
-    let spec = &table.spec;
-    let rows = table
-        .rows()
-        .iter()
-        .map(|row| json!({ "key": fields(&spec.key, &row.key, names), "value": measure(&row.value, spec.show) }));
-    let mut object = object("table");
-    object.insert("name".into(), spec.name.as_str().into());
-    object.insert("kind".into(), spec.kind.name().into());
-    object.insert("unit".into(), spec.unit.as_deref().into());
-    object.insert("key".into(), spec.key.iter().map(|column| column.name.as_str()).collect());
-    object.insert("rows".into(), rows.collect());
-    object.into()
+    // Its keys are texts, which nothing refuses.
+    serde_json::to_value(table_at(table, names, None)).unwrap_or_default()
+}
+
+/// The same, of an interval that ended then, to be written: its rows, which may be a million, are never held as JSON.
+pub fn table_at<'a>(table: &'a Table, names: &'a dyn Names, at: Option<&'a str>) -> Whole<'a> {
+    Whole { table, names, at }
+}
+
+pub struct Whole<'a> {
+    table: &'a Table,
+    names: &'a dyn Names,
+    at: Option<&'a str>,
+}
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Whole { table, at, .. } = self;
+        let (spec, mut all) = (&table.spec, serializer.serialize_map(None)?);
+        all.serialize_entry("v", &VERSION)?;
+        all.serialize_entry("type", "table")?;
+        if let Some(at) = at {
+            all.serialize_entry("at", at)?;
+        }
+        all.serialize_entry("name", &spec.name)?;
+        all.serialize_entry("kind", spec.kind.name())?;
+        all.serialize_entry("unit", &spec.unit)?;
+        all.serialize_entry("key", &spec.key.iter().map(|column| &*column.name).collect::<Vec<_>>())?;
+        all.serialize_entry("rows", &Rows(self))?;
+        if let Some(estimates) = table.estimates {
+            all.serialize_entry("lack", &number(estimates.lack))?;
+            all.serialize_entry("rest", &number(estimates.rest))?;
+            all.serialize_entry("total", &number(estimates.total))?;
+        }
+        all.end()
+    }
+}
+
+struct Rows<'a>(&'a Whole<'a>);
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Whole { table, names, .. } = *self.0;
+        serializer.collect_seq(table.rows().iter().map(|row| Line { row, spec: &table.spec, names }))
+    }
+}
+
+struct Line<'a> {
+    row: &'a Row,
+    spec: &'a Spec,
+    names: &'a dyn Names,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(Some(2))?;
+        line.serialize_entry("key", &Key(self))?;
+        line.serialize_entry("value", &measure(&self.row.value, self.spec.show))?;
+        line.end()
+    }
+}
+
+struct Key<'a>(&'a Line<'a>);
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Line { row, spec, names } = *self.0;
+        let named_before = |n: usize| spec.key[..n].iter().any(|column| column.name == spec.key[n].name);
+        if (1..spec.key.len()).any(named_before) {
+            return fields(&spec.key, &row.key, names).serialize(serializer);
+        }
+        let fields = row.key.iter().zip(&spec.key);
+        serializer.collect_map(fields.map(|(field, column)| (&column.name, value(field, column, names))))
+    }
 }
 
 /// One event of a stream; `probe` is the attach point that it comes from, where the script asks for it.
@@ -108,7 +191,8 @@ fn measure(measure: &Measure, show: Show) -> Json {
     }
 }
 
-fn buckets(histogram: &Histogram) -> Json {
+/// The buckets of a histogram, with what follows from them.
+pub fn buckets(histogram: &Histogram) -> Json {
     let edge = |edge: Option<i128>| edge.map_or(Json::Null, number);
     let row = |row: Bucket| json!({ "low": edge(row.low), "high": edge(row.high), "count": row.count });
     let rows: Json = histogram.rows().filter(|row| row.count > 0).map(row).collect();
@@ -127,8 +211,8 @@ fn number(value: i128) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::Kind;
     use crate::aggregate::column::{BytesShow, ColumnKind, NoNames, Show};
-    use crate::aggregate::{Kind, Spec};
 
     const DOCUMENT: &str = include_str!("../../../docs/json.md");
     const COMM: ColumnKind = ColumnKind::Text { size: 4 };
@@ -184,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn of_columns_with_one_name_the_last_is_written() {
+        let pid = || ColumnType::new("pid", ColumnKind::int(4, false, Show::Decimal));
+        let spec = Spec::new("", Kind::Count, vec![pid(), ColumnType::new("comm", COMM), pid()]);
+        let key = [&7u32.to_ne_bytes()[..], &[0; 4], b"bash", &[0; 4], &9u32.to_ne_bytes()].concat();
+        let table = Table::from_entries(spec, [(key, [23])]);
+        let written = serde_json::to_string(&table_at(&table, &NoNames, Some("now"))).unwrap();
+        assert!(written.ends_with(r#""rows":[{"key":{"pid":9,"comm":"bash"},"value":23}]}"#), "{written}");
+        assert!(written.contains(r#""type":"table","at":"now","name":"""#), "{written}");
+    }
+
+    #[test]
     fn documented_event_is_what_is_written() {
         let columns = [
             ColumnType::new("pid", ColumnKind::int(4, false, Show::Decimal)),
@@ -204,6 +299,11 @@ mod tests {
 
     #[test]
     fn control_characters_are_json_escapes() {
-        assert!(text("a\x1b").to_string().ends_with(r#""text":"a\u001b"}"#));
+        let mut out = Vec::new();
+        line(&mut out, &text("a\x1b\u{9b}2J\u{202e}\u{e0041}\n日")).expect("a vector takes everything");
+        let out = String::from_utf8(out).expect("it is text");
+        assert!(out.ends_with("\"text\":\"a\\u001b\\u009b2J\\u202e\\udb40\\udc41\\n日\"}\n"), "{out}");
+        let read: Json = serde_json::from_str(&out).expect("it is JSON");
+        assert_eq!(read["text"], "a\x1b\u{9b}2J\u{202e}\u{e0041}\n日");
     }
 }

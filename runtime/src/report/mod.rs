@@ -1,5 +1,10 @@
 //! Reports: one renderer a file, from values to text or JSON. Each writes to what it is given; no privilege.
 
+pub mod baseline;
+pub mod columns;
+pub mod csv;
+pub mod document;
+pub mod finding;
 pub mod graph;
 pub mod histogram;
 pub mod json;

@@ -3,6 +3,8 @@
 use super::packets;
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
+use crate::budget::forecast::Forecast;
+use crate::confine::needs::{self, Need};
 use crate::expr::{Expr, Node, Operator};
 use crate::kernel::map::{PERCPU_ARRAY, Shape};
 use crate::plan::{self, Entry, Output, Setting, Source, Then};
@@ -60,7 +62,8 @@ fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-fn filters(entry: &Entry, restrict: &Restrict) -> String {
+/// What restricts an entry, all of it.
+pub fn filters(entry: &Entry, restrict: &Restrict) -> String {
     let pid = match (restrict.pid, &restrict.program) {
         (Some(pid), _) if restrict.follow => Some(format!("pid {pid} or its children")),
         (Some(pid), _) => Some(format!("pid == {pid}")),
@@ -225,6 +228,13 @@ fn unit_text(out: &mut String, label: &str, unit: &Unit, code: bool) {
     }
 }
 
+/// The line of what an entry would cost.
+pub fn cost(forecast: &Forecast) -> String {
+    let mut out = String::new();
+    line(&mut out, "cost", &forecast.text());
+    out
+}
+
 fn line(out: &mut String, label: &str, text: &str) {
     // Writing to a string cannot fail.
     let _infallible = writeln!(out, "   {label:<8}{text}");
@@ -271,6 +281,8 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
         let programs: Vec<&str> = unit.programs.iter().map(|program| program.name.as_str()).collect();
         json!({"template": unit.template.name, "programs": programs, "attach_points": points, "why": unit.reason})
     };
+    let need =
+        |need: &Need| json!({"capability": need.capability.to_string(), "required": need.required, "why": need.why});
     let columns: Vec<&str> = prepared.columns.iter().map(|column| column.name.as_str()).collect();
     let map = prepared.aggregate.map(|shape| {
         json!({"entries": shape.max_entries, "key_bytes": shape.key_size, "value_bytes": shape.value_size, "memory_bytes": shape.memory(cpus)})
@@ -291,5 +303,6 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
             "key_bytes": span.shape.key_size, "value_bytes": span.shape.value_size, "memory_bytes": span.shape.memory(cpus)
         })),
         "record_bytes": prepared.aggregate.is_none().then_some(prepared.record_size),
+        "needs": needs::of(std::slice::from_ref(prepared)).iter().map(need).collect::<Vec<_>>(),
     })
 }

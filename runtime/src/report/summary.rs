@@ -1,6 +1,7 @@
 //! What a profile says on a terminal: how much of it there is, and the functions at its top.
 
-use super::units;
+use super::text::Style;
+use super::{columns, csv, units};
 use crate::trust::Trust;
 use serde_json::{Value as Json, json};
 use skep_flamegraphs::profile::{Origin, Profile};
@@ -34,7 +35,7 @@ impl<'a> Found<'a> {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn text(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn text(&self, out: &mut impl Write, style: &Style) -> io::Result<()> {
         let Found { profile, trust, summary, .. } = self;
         let of = &profile.types[0];
         let amount = unit::show(summary.total, &of.unit);
@@ -49,8 +50,10 @@ impl<'a> Found<'a> {
         writeln!(out, "   self    total  function")?;
         for row in &summary.by_self {
             let mark = if row.origin == Origin::Kernel { "  (kernel)" } else { "" };
-            let name = units::escape(&row.name);
-            writeln!(out, "{:5.1} %  {:5.1} %  {name}{mark}", 100.0 * row.share, 100.0 * self.total(row))?;
+            let shares = format!("{:5.1} %  {:5.1} %  ", 100.0 * row.share, 100.0 * self.total(row));
+            let mut name = [units::escape(&row.name).into_owned()];
+            columns::fit(&mut name, shares.len() + mark.len(), style.width);
+            writeln!(out, "{shares}{}{mark}", name.concat())?;
         }
         Ok(())
     }
@@ -58,6 +61,16 @@ impl<'a> Found<'a> {
     fn total(&self, of: &Row) -> f64 {
         let same = |row: &&Row| row.name == of.name && row.origin == of.origin;
         self.totals.iter().find(same).map_or(of.share, |row| row.share)
+    }
+
+    /// The functions at the top: the line of names, and a line for each.
+    pub fn csv(&self) -> (String, String) {
+        let cells = |row: &Row| {
+            let name = csv::guarded(&row.name).into_owned();
+            [name, row.value.to_string(), row.share.to_string(), self.total(row).to_string()]
+        };
+        let rows = self.summary.by_self.iter().map(|row| csv::line(cells(row).into_iter())).collect();
+        (csv::heading(["function", "value", "self", "total"]), rows)
     }
 
     /// The same as one object: see `docs/json.md`.
@@ -86,7 +99,7 @@ mod tests {
     fn summary_has_the_functions_at_the_top_with_both_shares() {
         let profile = profile("main;parse;copy_[k] 3\nmain;parse 1\n");
         let mut text = Vec::new();
-        Found::new(&profile, &Trust { lost_stacks: 2, ..Trust::default() }).text(&mut text).unwrap();
+        Found::new(&profile, &Trust { lost_stacks: 2, ..Trust::default() }).text(&mut text, &Style::default()).unwrap();
         let expected = "4 samples in 1.50s, 2 lost; 0.0 % of frames without a name
    self    total  function
  75.0 %   75.0 %  copy  (kernel)
@@ -106,7 +119,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_one_line() {
         let mut text = Vec::new();
-        Found::new(&profile(""), &Trust::default()).text(&mut text).unwrap();
+        Found::new(&profile(""), &Trust::default()).text(&mut text, &Style::default()).unwrap();
         assert_eq!(String::from_utf8_lossy(&text), "0 samples in 1.50s, 0 lost; 0.0 % of frames without a name\n");
     }
 }

@@ -1,16 +1,21 @@
 //! Text: results as people read them in a terminal or a file.
 
+use std::fmt::{self, Display, Formatter, Write as _};
 use std::io::{self, Write};
 
+use super::columns::{self, Column};
+use super::units::{Grouped, Shown};
 use super::{histogram, stacks, units};
 use crate::aggregate::column::{ColumnKind, ColumnType, Names, Show, Value};
+use crate::aggregate::heavy::Estimates;
+use crate::aggregate::histogram::QUANTILES_ERROR;
 use crate::aggregate::{Kind, Measure, Row, Table};
 
-/// What the output can show. Files and pipes get neither colour nor a width.
+/// What the output can show. Files and pipes get no colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     pub colour: bool,
-    /// Columns of the terminal; longer rows of tables are cut.
+    /// Columns of the terminal, the usual ones of files and pipes; `None`: as many as there are, nothing is shortened.
     pub width: Option<usize>,
 }
 
@@ -20,13 +25,14 @@ impl Style {
         if self.colour { ("\x1b[36m", "\x1b[0m") } else { ("", "") }
     }
 
-    fn heading(self) -> (&'static str, &'static str) {
+    pub(super) fn heading(self) -> (&'static str, &'static str) {
         if self.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") }
     }
 }
 
-/// Writes one aggregation: `name: 1,234` without a key, else a table under the line `name:`; histograms one after
-/// another, each under its key. Without rows, `name: no samples`; without a name, the kind stands in for it.
+/// Writes one aggregation: `name: 1,234` without a key, else a table under the line `name:`; quantiles as a table in any
+/// case, histograms one after another, each under its key. Without rows, `name: no samples`; without a name, the kind
+/// stands in for it.
 ///
 /// # Errors
 /// Those of `out`.
@@ -49,17 +55,23 @@ pub fn table(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Sty
         (false, false) => writeln!(out, "{name}:")?,
     }
     if stacks::has_chains(table) {
-        return stacks::rows(out, table, names, style);
+        stacks::rows(out, table, names, style)?;
+        return estimates(out, table);
     }
     if !spec.kind.has_buckets() {
-        return columns(out, &cells(table, names), style);
+        columns::table(out, &cells(table, names), style)?;
+        return estimates(out, table);
+    }
+    if spec.kind == Kind::Quantiles {
+        columns::table(out, &cells(table, names), style)?;
+        return writeln!(out, "quantiles: at most {:.1} % above the truth", 100.0 * QUANTILES_ERROR);
     }
     for (index, row) in table.rows().iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
         if !row.key.is_empty() {
-            writeln!(out, "{}:", key(&spec.key, row, names))?;
+            writeln!(out, "{}:", key(&spec.key, row, names, style))?;
         }
         if let Measure::Histogram(buckets) = &row.value {
             histogram::draw(out, buckets, style)?;
@@ -68,21 +80,47 @@ pub fn table(out: &mut impl Write, table: &Table, names: &dyn Names, style: &Sty
     Ok(())
 }
 
+/// How far the rows of a `heavy` may be from the truth.
+fn estimates(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    let Some(Estimates { lack, total, .. }) = table.estimates else { return Ok(()) };
+    if lack == 0 {
+        return writeln!(out, "exact: nothing was too light to be kept");
+    }
+    let share = 100.0 * lack as f64 / total.max(1) as f64;
+    writeln!(out, "estimates: at most {} below the truth ({share:.2} % of all)", units::grouped(lack))
+}
+
 /// One value of a column, safe for a terminal: names resolved, durations in a fitting unit. A number has separators
 /// only where its column has a unit: without one it is an identity, such as a pid.
 pub fn value(value: &Value, column: &ColumnType, names: &dyn Names) -> String {
-    match units::show(value, Some(column), names) {
-        units::Shown::Text(text) => units::escape(&text).into_owned(),
-        units::Shown::Float(float) => units::decimal(float),
-        units::Shown::Integer(number) if is(column, &[Show::Duration]) => units::duration(number),
-        units::Shown::Integer(number) if column.unit.is_some() => units::grouped(number),
-        units::Shown::Integer(number) => number.to_string(),
-    }
+    let mut text = String::new();
+    write_value(&mut text, value, column, names);
+    text
 }
 
-fn key(columns: &[ColumnType], row: &Row, names: &dyn Names) -> String {
-    let pair = |(part, column): (&Value, &ColumnType)| format!("{}={}", column.name, value(part, column, names));
-    row.key.iter().zip(columns).map(pair).collect::<Vec<_>>().join(", ")
+fn write_value(out: &mut String, value: &Value, column: &ColumnType, names: &dyn Names) {
+    // Writing to a String does not fail.
+    let _infallible = match units::show(value, Some(column), names) {
+        Shown::Text(text) => out.write_str(&units::escape(&text)),
+        Shown::Float(float) => out.write_str(&units::decimal(float)),
+        Shown::Integer(number) if is(column, &[Show::Duration]) => out.write_str(&units::duration(number)),
+        Shown::Integer(number) if column.unit.is_some() => write!(out, "{}", Grouped(number)),
+        Shown::Integer(number) => write!(out, "{number}"),
+    };
+}
+
+fn key(columns: &[ColumnType], row: &Row, names: &dyn Names, style: &Style) -> String {
+    let parts = row.key.iter().zip(columns).map(|(part, column)| (&*column.name, value(part, column, names)));
+    pairs(parts.collect(), ", ", 1, style)
+}
+
+/// `comm=dd, path=/etc/passwd`, with room for `taken` more columns.
+pub(super) fn pairs(parts: Vec<(&str, String)>, between: &str, taken: usize, style: &Style) -> String {
+    let (names, mut values): (Vec<&str>, Vec<String>) = parts.into_iter().unzip();
+    let signs = names.iter().map(|name| name.chars().count() + "=".len()).sum::<usize>();
+    columns::fit(&mut values, signs + between.len() * names.len().saturating_sub(1) + taken, style.width);
+    let pairs = names.iter().zip(&values).map(|(name, value)| format!("{name}={value}"));
+    pairs.collect::<Vec<_>>().join(between)
 }
 
 /// A value in one line; of a histogram what fits there.
@@ -100,7 +138,9 @@ pub fn measured(value: &Measure, show: Show) -> String {
 }
 
 fn scalar(value: &Measure, show: Show) -> String {
-    match parts(value, show).as_slice() {
+    let mut all = Vec::new();
+    parts(value, show, |name, number| all.push((name, number.to_string())));
+    match all.as_slice() {
         [(_, only)] | [_, (_, only)] => only.clone(),
         parts => {
             let parts: Vec<_> = parts.iter().map(|(name, part)| format!("{name} {part}")).collect();
@@ -109,32 +149,41 @@ fn scalar(value: &Measure, show: Show) -> String {
     }
 }
 
-/// The numbers of a value, each with its heading.
-fn parts(value: &Measure, show: Show) -> Vec<(&'static str, String)> {
-    // A sum of addresses is none.
-    let sample = |value: i128| match (show, u64::try_from(value)) {
-        (Show::Hex, Ok(address)) => format!("0x{address:x}"),
-        _ => units::grouped(value),
-    };
+/// Gives the numbers of a value, each with its heading.
+fn parts(value: &Measure, show: Show, mut part: impl FnMut(&'static str, &dyn Display)) {
     let mean = || units::decimal(value.mean().unwrap_or(0.0));
     match *value {
-        Measure::Count(n) => vec![("count", units::grouped(n))],
-        Measure::Sum(sum) => vec![("sum", units::grouped(sum))],
-        Measure::Min(min) => vec![("min", sample(min))],
-        Measure::Max(max) => vec![("max", sample(max))],
-        Measure::Avg { n, .. } => vec![("n", units::grouped(n)), ("avg", mean())],
-        Measure::Stats { n, sum, min, max } => {
-            let [n, sum] = [n.into(), sum].map(units::grouped);
-            vec![("n", n), ("avg", mean()), ("sum", sum), ("min", sample(min)), ("max", sample(max))]
+        Measure::Count(n) => part("count", &Grouped(n.into())),
+        Measure::Sum(sum) => part("sum", &Grouped(sum)),
+        Measure::Min(min) => part("min", &Sample(min, show)),
+        Measure::Max(max) => part("max", &Sample(max, show)),
+        Measure::Avg { n, .. } => {
+            part("n", &Grouped(n.into()));
+            part("avg", &mean());
         }
-        Measure::Histogram(_) => Vec::new(),
+        Measure::Stats { n, sum, min, max } => {
+            part("n", &Grouped(n.into()));
+            part("avg", &mean());
+            part("sum", &Grouped(sum));
+            part("min", &Sample(min, show));
+            part("max", &Sample(max, show));
+        }
+        Measure::Histogram(ref histogram) => {
+            histogram::quantiles(histogram).iter().for_each(|(name, number)| part(name, number));
+        }
     }
 }
 
-/// A column of a table, its heading first.
-struct Column {
-    cells: Vec<String>,
-    right: bool,
+struct Sample(i128, Show);
+
+impl Display for Sample {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // A sum of addresses is none.
+        match (self.1, u64::try_from(self.0)) {
+            (Show::Hex, Ok(address)) => write!(f, "0x{address:x}"),
+            _ => Grouped(self.0).fmt(f),
+        }
+    }
 }
 
 fn heading(name: &str, unit: Option<&str>) -> String {
@@ -148,68 +197,31 @@ fn cells(table: &Table, names: &dyn Names) -> Vec<Column> {
     for (index, column) in spec.key.iter().enumerate() {
         // A duration says its unit itself.
         let unit = column.unit.as_deref().filter(|_| !is(column, &[Show::Duration]));
-        let mut cells = vec![heading(&column.name, unit)];
-        cells.extend(rows.iter().map(|row| value(&row.key[index], column, names)));
         let right = is(column, &[Show::Decimal, Show::Hex, Show::Duration]);
-        columns.push(Column { cells, right });
+        let mut cells = Column::new(&heading(&column.name, unit), right);
+        rows.iter().for_each(|row| cells.push(|out| write_value(out, &row.key[index], column, names)));
+        columns.push(cells);
     }
-    let numbers: Vec<_> = rows.iter().map(|row| parts(&row.value, spec.show)).collect();
-    for (index, (name, _)) in numbers.first().into_iter().flatten().enumerate() {
-        let unit = spec.unit.as_deref().filter(|_| !matches!(*name, "n" | "count"));
-        let mut cells = vec![heading(name, unit)];
-        cells.extend(numbers.iter().map(|parts| parts[index].1.clone()));
-        columns.push(Column { cells, right: true });
+    let numbers = columns.len();
+    if let Some(row) = rows.first() {
+        parts(&row.value, spec.show, |name, _| {
+            let unit = spec.unit.as_deref().filter(|_| !matches!(name, "n" | "count"));
+            columns.push(Column::new(&heading(name, unit), true));
+        });
+    }
+    for row in rows {
+        let mut columns = columns[numbers..].iter_mut();
+        parts(&row.value, spec.show, |_, number| {
+            if let Some(column) = columns.next() {
+                column.push(|out| _ = write!(out, "{number}"));
+            }
+        });
     }
     columns
 }
 
 fn is(column: &ColumnType, shows: &[Show]) -> bool {
     matches!(column.kind, ColumnKind::Int { show, .. } if shows.contains(&show))
-}
-
-/// Writes the columns side by side, two spaces between them. Where the terminal is too narrow the widest text gives
-/// way, so that the numbers behind it stay in sight. In files nothing is cut: a text that is longer than most reads
-/// well pushes the rest of its own line, and no other.
-fn columns(out: &mut impl Write, columns: &[Column], style: &Style) -> io::Result<()> {
-    const LEAST: usize = 8;
-    const ALIGNED: usize = 64;
-    let length = |text: &String| text.chars().count();
-    let most = |right: bool| if right || style.width.is_some() { usize::MAX } else { ALIGNED };
-    let width = |column: &Column| {
-        column.cells.iter().map(length).filter(|length| *length <= most(column.right)).max().unwrap_or(0)
-    };
-    let mut widths: Vec<_> = columns.iter().map(width).collect();
-    let available = style.width.unwrap_or(usize::MAX);
-    let excess = (widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)).saturating_sub(available);
-    let texts = (0..columns.len()).filter(|index| !columns[*index].right);
-    if let Some(widest) = texts.max_by_key(|index| widths[*index]) {
-        widths[widest] = widths[widest].saturating_sub(excess).max(LEAST.min(widths[widest]));
-    }
-    for line in 0..columns.first().map_or(0, |column| column.cells.len()) {
-        let cells = columns.iter().zip(&widths).map(|(column, width)| {
-            let cell = match style.width {
-                Some(_) => cut(&column.cells[line], *width),
-                None => column.cells[line].clone(),
-            };
-            match column.right {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            }
-        });
-        let text = cut(cells.collect::<Vec<_>>().join("  ").trim_end(), available);
-        let (on, off) = if line == 0 { style.heading() } else { ("", "") };
-        writeln!(out, "{on}{text}{off}")?;
-    }
-    Ok(())
-}
-
-/// At most `width` characters; what is cut ends in an ellipsis.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.into();
-    }
-    let kept = text.chars().take(width.saturating_sub(1));
-    kept.chain((width > 0).then_some('…')).collect()
 }
 
 #[cfg(test)]
@@ -254,6 +266,20 @@ comm              pid  n     avg (ns)
 bash            18644  2      2,500.0
 ";
         assert_eq!(written(Kind::Avg, &[COMM, PID], &averages(), &PLAIN), expected);
+    }
+
+    #[test]
+    fn heavy_says_how_far_it_may_be_from_the_truth() {
+        let key = |pid: u32| pid.to_ne_bytes().to_vec();
+        let mut entries = vec![(key(7), vec![1010]), (key(9), vec![979])];
+        let lines = "latency:\npid  sum (ns)\n  7     1,010\n  9       979\n";
+        assert_eq!(
+            written(Kind::Heavy, &[PID], &entries, &PLAIN),
+            format!("{lines}exact: nothing was too light to be kept\n")
+        );
+        entries.push((Vec::new(), vec![23, 11]));
+        let bound = "estimates: at most 11 below the truth (0.55 % of all)\n";
+        assert_eq!(written(Kind::Heavy, &[PID], &entries, &PLAIN), format!("{lines}{bound}"));
     }
 
     #[test]

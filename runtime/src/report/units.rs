@@ -1,8 +1,9 @@
 //! Spelling: how numbers, units, names and addresses are written for people. Pure; no privilege.
 
 use skep_flamegraphs::profile::Frame;
+pub use skep_flamegraphs::sign::may_act;
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use std::sync::Arc;
@@ -21,16 +22,24 @@ pub fn edge(value: i128) -> String {
 
 /// A number with a comma before every three digits: `1,861`.
 pub fn grouped<N: Into<i128>>(value: N) -> String {
-    let value = value.into();
-    let digits = value.unsigned_abs().to_string();
-    let mut text = String::from(if value < 0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+    Grouped(value.into()).to_string()
+}
+
+/// The same, where it is written to.
+pub struct Grouped(pub i128);
+
+impl Display for Grouped {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // As many threes of digits as the greatest number has behind its first ones.
+        let (mut rest, mut threes, mut n) = (self.0.unsigned_abs(), [0; 12], 0);
+        while rest >= 1_000 {
+            threes[n] = (rest % 1_000) as u16;
+            (rest, n) = (rest / 1_000, n + 1);
         }
-        text.push(digit);
+        f.write_str(if self.0 < 0 { "-" } else { "" })?;
+        write!(f, "{}", rest as u16)?;
+        threes[..n].iter().rev().try_for_each(|three| write!(f, ",{three:03}"))
     }
-    text
 }
 
 /// A mean, with one digit behind the point: `1,861.5`.
@@ -84,6 +93,15 @@ pub fn parse_duration(text: &str) -> Option<u64> {
     (!text.trim().is_empty() && total < u64::MAX as f64).then_some(total.round() as u64)
 }
 
+/// Bytes as options have them: `512K`, `8M`; `None` for what is none, and for zero.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) => (digits, 1u64 << (10 * (1 + "KMG".find(&text[digits.len()..]).unwrap_or(0)))),
+        None => (text, 1),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor).filter(|count| *count > 0)
+}
+
 /// An amount of memory or data in the binary unit that leaves one to four digits before the point: `512B`, `1.50KiB`.
 pub fn bytes(amount: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -106,23 +124,28 @@ fn three_digits(value: u128, unit: u128) -> String {
 /// Text as it may go to a terminal: control characters and those that reverse or hide text are spelled out (`\x1b`,
 /// `\n`, `\u{202e}`). A process chooses its own name and arguments, so all that comes from one passes through here.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    if !text.contains(hidden) {
+    spelled(text, may_act)
+}
+
+/// The same of a text of several lines: where they end, and tabs, stay.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    spelled(text, |c| may_act(c) && c != '\n' && c != '\t')
+}
+
+fn spelled(text: &str, acts: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&acts) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         // Writing to a String does not fail.
         let _ = match c {
+            c if !acts(c) => safe.write_char(c),
             '\n' => safe.write_str("\\n"),
             '\r' => safe.write_str("\\r"),
             '\t' => safe.write_str("\\t"),
             c if c.is_ascii_control() => write!(safe, "\\x{:02x}", u32::from(c)),
-            c if hidden(c) => write!(safe, "\\u{{{:x}}}", u32::from(c)),
-            c => safe.write_char(c),
+            c => write!(safe, "\\u{{{:x}}}", u32::from(c)),
         };
     }
     Cow::Owned(safe)
@@ -225,6 +248,8 @@ mod tests {
     #[test]
     fn commas_stand_before_every_three_digits() {
         assert_eq!([0, 999, 1861, -1_234_567].map(grouped::<i128>), ["0", "999", "1,861", "-1,234,567"]);
+        assert_eq!(grouped(i128::MIN), "-170,141,183,460,469,231,731,687,303,715,884,105,728");
+        assert_eq!(grouped(1_000_007), "1,000,007");
         assert_eq!(
             [0.04, -0.5, 12_345.67, -1000.0, f64::NAN].map(decimal),
             ["0.0", "-0.5", "12,345.7", "-1,000.0", "NaN"]
@@ -250,7 +275,9 @@ mod tests {
     #[test]
     fn terminal_escapes_and_reversed_text_are_spelled_out() {
         assert_eq!(escape("\x1b[2Jevil\u{202e}\u{9b}\n"), "\\x1b[2Jevil\\u{202e}\\u{9b}\\n");
+        assert_eq!(escape("\u{61c}\u{ad}\u{7f}\u{fffb}\u{e0041}"), "\\u{61c}\\u{ad}\\x7f\\u{fffb}\\u{e0041}");
         assert!(matches!(escape("naïve 日本"), Cow::Borrowed(_)));
+        assert_eq!(lines("a\tb\nc\r\x1b[2J\u{9b}"), "a\tb\nc\\r\\x1b[2J\\u{9b}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use super::host::Host;
 use super::modules::{Imports, Resolver};
-use super::{csv, event, fields, functions, graphs, params, policies, probe, run, settings, values, verdicts};
+use super::{
+    called, csv, event, fields, findings, functions, graphs, params, policies, probe, readings, run, settings,
+};
+use super::{values, verdicts};
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::library::{Library, Script};
@@ -42,7 +45,7 @@ impl Runner {
         engine.set_max_string_size(16 << 20).set_max_array_size(1_000_000).set_max_map_size(1_000_000);
         engine.set_max_modules(64).set_max_functions(2_000);
         let imports = Imports::default();
-        engine.set_module_resolver(Resolver::new(library, imports.clone(), host.tape.clone()));
+        engine.set_module_resolver(Resolver::new(library.clone(), imports.clone(), host.tape.clone()));
         let mut names = names(&host.settings.catalog);
         // Templates of then may not be here.
         names.extend(host.tape.player().into_iter().flat_map(|player| player.header.fields.clone()));
@@ -61,6 +64,9 @@ impl Runner {
         csv::register(&mut engine);
         policies::register(&mut engine, &host);
         verdicts::register(&mut engine);
+        called::register(&mut engine, &host, &library, &imports);
+        findings::register(&mut engine, &host);
+        readings::register(&mut engine, &host);
         for (name, finish) in [(FINISH, run::finish as fn(&NativeCallContext, &Rc<Host>) -> _), (END, run::end)] {
             let own = host.clone();
             engine.register_fn(name, move |context: NativeCallContext| finish(&context, &own));
@@ -165,6 +171,11 @@ fn limits(engine: &mut Engine, host: &Rc<Host>) {
     engine.on_progress(move |operations| {
         if let Some(refused) = own.refused.take() {
             return Some(Dynamic::from(refused));
+        }
+        if operations % 4096 == 0
+            && let Some(error) = own.too_large()
+        {
+            return Some(Dynamic::from(error));
         }
         let stuck = operations % 1024 == 0 && (own.busy_since.get().elapsed() > BUSY || own.interrupted());
         stuck.then_some(Dynamic::UNIT)

@@ -23,7 +23,8 @@ impl Schema {
         Schema { columns, offsets, names, stacks }
     }
 
-    fn value(&self, n: usize, record: &[u8]) -> Value {
+    /// One column of a record.
+    pub fn value(&self, n: usize, record: &[u8]) -> Value {
         let value = column::decode(&self.columns[n], record.get(self.offsets[n]..).unwrap_or_default());
         match &self.stacks {
             Some(stacks) => stacks.value(&self.columns[n], value),

@@ -58,13 +58,27 @@ const ONE_ARGUMENT: [Function; 16] = [
 
 /// Deeper expressions fit no slot, and recursion over them no stack.
 const DEEPEST: u32 = 2000;
+/// Larger ones fit no slot either: a part that is used twice is compiled twice, and `x = x + x` doubles them.
+const LARGEST: u32 = 50_000;
 
-fn shallow(built: Expr, context: &NativeCallContext) -> Fallible<Field> {
-    if built.depth > DEEPEST {
-        let error = Diagnostic::script(format!("an expression is too large: it is nested more than {DEEPEST} deep"));
-        return raise(error.help("test less in the kernel, and the rest here"), context.call_position());
-    }
-    Ok(Field(built))
+/// # Errors
+/// It is too large for any slot.
+pub fn bounded(built: Expr) -> Result<Expr, Diagnostic> {
+    let error = match () {
+        () if built.depth > DEEPEST => format!("it is nested more than {DEEPEST} deep"),
+        () if built.size > LARGEST => format!("it has more than {LARGEST} parts"),
+        () => return Ok(built),
+    };
+    let error = Diagnostic::script(format!("an expression is too large: {error}"));
+    Err(error.help("test less in the kernel, and the rest here"))
+}
+
+fn field(built: Expr, context: &NativeCallContext) -> Fallible<Field> {
+    bounded(built).map(Field).or_else(|error| raise(error, context.call_position()))
+}
+
+fn made(node: Node, context: &NativeCallContext) -> Fallible<Field> {
+    field(Expr::new(node, called(context)), context)
 }
 
 /// A script's value as part of a kernel expression.
@@ -132,8 +146,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         let build = move |context: &NativeCallContext, left: &Dynamic, right: &Dynamic| {
             check_bits(*operator, left, right, context)?;
             let node = Node::Binary(*operator, expr(left, context)?, expr(right, context)?);
-            let built = Expr::new(node, called(context));
-            Ok(Dynamic::from(shallow(built, context)?))
+            Ok(Dynamic::from(made(node, context)?))
         };
         engine.register_fn(
             *symbol,
@@ -160,16 +173,17 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         for (n, one) in list.iter().enumerate() {
             let same = Expr::new(Node::Binary(Operator::Equal, field.0.clone(), expr(one, &context)?), position);
             let both = if n == 0 { same } else { Expr::new(Node::Binary(Operator::Or, any, same), position) };
-            any = shallow(both, &context)?.0;
+            any = self::field(both, &context)?.0;
         }
         Ok(Field(any))
     });
-    let within = |context: &NativeCallContext, field: Field, low: INT, high: (Operator, INT)| {
+    let within = |context: &NativeCallContext, field: Field, low: INT, high: (Operator, INT)| -> Fallible<Field> {
         let compare = |operator: Operator, bound: INT| {
             let node = Node::Binary(operator, field.0.clone(), Expr::int(bound.into()));
             Expr::new(node, called(context))
         };
-        Field(Expr::and(Some(compare(Operator::GreaterOrEqual, low)), compare(high.0, high.1)))
+        let both = Expr::and(Some(compare(Operator::GreaterOrEqual, low)), compare(high.0, high.1));
+        self::field(both, context)
     };
     engine.register_fn("contains", move |context: NativeCallContext, range: Range<INT>, field: Field| {
         within(&context, field, range.start, (Operator::Less, range.end))
@@ -181,11 +195,11 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     engine.register_fn("and", |left: bool, right: bool| left && right);
     engine.register_fn("or", |left: bool, right: bool| left || right);
     engine.register_fn("not", |value: bool| !value);
-    engine.register_fn("not", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Not(field.0), called(&context)))
+    engine.register_fn("not", |context: NativeCallContext, field: Field| -> Fallible<Field> {
+        made(Node::Not(field.0), &context)
     });
-    engine.register_fn("-", |context: NativeCallContext, field: Field| {
-        Field(Expr::new(Node::Negate(field.0), called(&context)))
+    engine.register_fn("-", |context: NativeCallContext, field: Field| -> Fallible<Field> {
+        made(Node::Negate(field.0), &context)
     });
     engine.register_fn("!", |context: NativeCallContext, field: Field| -> Fallible<Dynamic> {
         let help = format!("not({})", field.0);
@@ -194,19 +208,20 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     engine.register_indexer_get(
         |context: NativeCallContext, field: &mut Field, name: ImmutableString| -> Fallible<Field> {
             let position = called(&context).or(field.0.position);
-            Ok(Field(Expr::new(Node::Member(field.0.clone(), name.to_string()), position)))
+            let member = Expr::new(Node::Member(field.0.clone(), name.to_string()), position);
+            self::field(member, &context)
         },
     );
     engine.register_indexer_get(|context: NativeCallContext, field: &mut Field, n: INT| -> Fallible<Field> {
         let position = called(&context).or(field.0.position);
-        Ok(Field(Expr::new(Node::Index(field.0.clone(), n), position)))
+        self::field(Expr::new(Node::Index(field.0.clone(), n), position), &context)
     });
     engine.register_fn("cast", |context: NativeCallContext, field: Field, to: ImmutableString| {
-        Field(Expr::new(Node::Cast(field.0, to.to_string()), called(&context)))
+        made(Node::Cast(field.0, to.to_string()), &context)
     });
     engine.register_fn("enum_name", |context: NativeCallContext, field: Field, name: ImmutableString| {
         let name = if name.starts_with("enum ") { name.to_string() } else { format!("enum {name}") };
-        Field(Expr::new(Node::Cast(field.0, name), called(&context)))
+        made(Node::Cast(field.0, name), &context)
     });
     engine.register_fn("first_of", |context: NativeCallContext, fields: Array| -> Fallible<Dynamic> {
         let texts = fields.iter().map(|one| one.read_lock::<ImmutableString>().map(|text| text.to_string()));
@@ -215,7 +230,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
             return Ok(texts.join(ALTERNATIVES).into());
         }
         let list: Vec<Expr> = fields.iter().map(|field| expr(field, &context)).collect::<Fallible<_>>()?;
-        Ok(Dynamic::from(Field(Expr::new(Node::FirstOf(list), called(&context)))))
+        Ok(Dynamic::from(made(Node::FirstOf(list), &context)?))
     });
     for function in ONE_ARGUMENT {
         engine.register_fn(function.name(), move |context: NativeCallContext, field: Field| {
@@ -232,7 +247,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     }
     for function in [Function::Kstack, Function::Ustack] {
         engine.register_fn(function.name(), move |context: NativeCallContext, depth: INT| {
-            Field(Expr::new(Node::Call(function, vec![Expr::int(depth.into())]), called(&context)))
+            made(Node::Call(function, vec![Expr::int(depth.into())]), &context)
         });
     }
     engine.register_fn("tcpdump", |context: NativeCallContext, text: ImmutableString| -> Fallible<Field> {
@@ -240,7 +255,7 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
         match Filter::parse(&text) {
             Ok(_) => {
                 let text = vec![Expr::new(Node::Text(text.to_string()), None)];
-                Ok(Field(Expr::new(Node::Call(Function::Tcpdump, text), called(&context))))
+                made(Node::Call(Function::Tcpdump, text), &context)
             }
             Err(fault) => raise(fault.diagnostic(&text), context.call_position()),
         }
@@ -253,9 +268,9 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) -> Result<(), String> {
     Ok(())
 }
 
-fn call(function: Function, field: Field, more: Option<Expr>, context: &NativeCallContext) -> Field {
+fn call(function: Function, field: Field, more: Option<Expr>, context: &NativeCallContext) -> Fallible<Field> {
     let arguments = [field.0].into_iter().chain(more).collect();
-    Field(Expr::new(Node::Call(function, arguments), called(context)))
+    made(Node::Call(function, arguments), context)
 }
 
 /// `args.flags & 3 == 0` binds as in C: `3 == 0` first. Say it before it is false for ever.

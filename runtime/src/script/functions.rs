@@ -1,7 +1,8 @@
 //! Functions that belong to no value: running, timers, ending, formatting, time.
 
 use super::fields::{self, Field};
-use super::host::{Closure, Fallible, Host, Mode, called, raise};
+use super::host::{Closure, Fallible, Host, Mode, raise};
+use super::intervals::LEAST;
 use super::probe::not_a_duration;
 use super::{run, values};
 use crate::aggregate::column::{NoNames, Show, Value};
@@ -25,20 +26,30 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
         "every",
         move |context: NativeCallContext, period: ImmutableString, closure: FnPtr| -> Fallible<()> {
             let period = duration(&context, &period)?;
-            if period < Duration::from_millis(10) {
+            if period < LEAST {
                 return raise(
                     Diagnostic::script("`every` waits at least 10ms").help("every(\"1s\", || …)"),
                     context.call_position(),
                 );
             }
-            let closure = Closure { function: closure, position: called(&context) };
+            let closure = Closure::new(&context, &own, closure);
             own.timers.borrow_mut().push((period, closure));
             Ok(())
         },
     );
     let own = host.clone();
+    engine.register_fn("interval", move |context: NativeCallContext, period: ImmutableString| -> Fallible<()> {
+        let period = duration(&context, &period)?;
+        if period < LEAST {
+            let error = Diagnostic::script("`interval` is at least 10ms").help("interval(\"1s\")");
+            return raise(error, context.call_position());
+        }
+        own.interval.set(Some(period));
+        Ok(())
+    });
+    let own = host.clone();
     engine.register_fn("at_end", move |context: NativeCallContext, function: FnPtr| {
-        own.at_end.borrow_mut().push(Closure { function, position: called(&context) });
+        own.at_end.borrow_mut().push(Closure::new(&context, &own, function));
     });
     for takes_status in [false, true] {
         let own = host.clone();
@@ -72,6 +83,10 @@ pub fn register(engine: &mut Engine, host: &Rc<Host>) {
     engine.register_fn("time", move || time_of_day(own.tape.clock()));
     engine.register_fn("duration", |nanos: INT| units::duration(nanos.into()));
     engine.register_fn("duration", |nanos: FLOAT| units::duration(nanos.round() as i128));
+    let own = host.clone();
+    engine.register_fn("fit", move |text: &str, columns: INT| {
+        own.output.borrow().fit(text, usize::try_from(columns).unwrap_or(0))
+    });
     engine.register_fn("bytes", |count: FLOAT| units::bytes(count.round() as u64));
     engine.register_fn("bytes", |count: INT| units::bytes(u64::try_from(count).unwrap_or(0)));
 }
@@ -98,7 +113,7 @@ fn duration(context: &NativeCallContext, text: &str) -> Fallible<Duration> {
     }
 }
 
-fn time_of_day(clock: Clock) -> String {
+pub fn time_of_day(clock: Clock) -> String {
     let seconds = (clock.nanos / 1_000_000_000).cast_signed() + i64::from(clock.ahead);
     let second = seconds.rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
@@ -142,7 +157,7 @@ fn formats(engine: &mut Engine, host: &Rc<Host>) {
             engine.register_fn("printf", move |context: NativeCallContext, text: ImmutableString, $($argument: Dynamic),*| -> Fallible<()> {
                 let text = render(&context, &text, &[$($argument),*])?;
                 // `print` ends its line, and so does a format.
-                own.output.borrow_mut().print(text.strip_suffix('\n').unwrap_or(&text));
+                own.output.borrow_mut().print_as_is(text.strip_suffix('\n').unwrap_or(&text));
                 Ok(())
             });
         )* };

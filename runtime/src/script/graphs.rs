@@ -3,6 +3,7 @@
 use super::host::{Chain, Fallible, Host, called, raise};
 use super::probe::Probe;
 use super::values::TableValue;
+use crate::confine::outputs;
 use crate::diagnostic::Diagnostic;
 use crate::report::graph::Target;
 use crate::report::profile;
@@ -78,6 +79,7 @@ fn write(table: &TableValue, target: &Target) -> Result<(), Diagnostic> {
 }
 
 fn difference(after: &TableValue, before: &TableValue, path: &str) -> Result<(), Diagnostic> {
+    outputs::may("write", path)?;
     let (before, after) = (taken(before)?, taken(after)?);
     let mut graph = Vec::new();
     diff::write(&before, &after, &diff::Options::default(), &mut graph)
@@ -128,7 +130,8 @@ fn target(context: &NativeCallContext, path: &str, format: Option<Format>, setti
             return raise(error.at(called(context)), context.call_position());
         }
     }
-    Target::new(path, format, options).or_else(|error| raise(error.at(called(context)), context.call_position()))
+    let target = outputs::may("write", path).and_then(|()| Target::new(path, format, options));
+    target.or_else(|error| raise(error.at(called(context)), context.call_position()))
 }
 
 fn text(value: &Dynamic) -> Option<String> {

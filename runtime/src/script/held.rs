@@ -5,6 +5,7 @@ use super::host::{Fallible, Host, State};
 use super::policies::{Said, What};
 use super::run::call;
 use crate::diagnostic::Diagnostic;
+use crate::permit::gate::Gate;
 use crate::policy::check::Checked;
 use crate::policy::denial::Denial;
 use crate::policy::inventory::Inventory;
@@ -16,13 +17,14 @@ use crate::policy::{guard, pinned};
 use crate::pump::Happening;
 use crate::report::units;
 use rhai::{Dynamic, Map, NativeCallContext};
-use serde_json::Value as Json;
-use std::collections::BTreeSet;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
@@ -40,6 +42,28 @@ pub struct Held {
     /// Until they are held.
     rollout: Option<(Rollout, Receiver<Denial>)>,
     outcomes: Option<Receiver<Outcomes>>,
+    waiting: Waiting,
+    /// Fills it, until no policy is left.
+    listener: Option<JoinHandle<()>>,
+}
+
+/// What was denied, and no closure has seen yet.
+#[derive(Clone, Default)]
+struct Waiting(Arc<Mutex<VecDeque<Denial>>>);
+
+impl Waiting {
+    fn locked(&self) -> MutexGuard<'_, VecDeque<Denial>> {
+        // Whoever panicked beside it has left a list.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who falls behind sees fewer of them.
+    fn add(&self, denial: Denial) {
+        let mut waiting = self.locked();
+        if waiting.len() < WAITING {
+            waiting.push_back(denial);
+        }
+    }
 }
 
 impl Held {
@@ -48,9 +72,11 @@ impl Held {
     /// # Errors
     /// As [`Rollout::start`], and what is wrong with the policies together.
     pub fn start(host: &Host, numbers: Vec<usize>, time: Option<Duration>) -> Result<Held, Diagnostic> {
+        host.gate.get().map_or(Ok(()), Gate::policies)?;
         let said = host.policies.borrow();
         let wanted: Vec<&Said> = numbers.iter().map(|number| &said[*number]).collect();
         let sites = sites_of(&wanted)?;
+        host.audited(|| noted(&wanted, &sites))?;
         pinned::clean_up();
         let mut guarded: BTreeSet<_> = wanted.iter().flat_map(|said| &said.guarded).copied().collect();
         guarded.extend(guard::session());
@@ -76,7 +102,16 @@ impl Held {
             let said = &mut host.policies.borrow_mut()[*number];
             (said.state, said.places) = (State::Running, places.clone());
         }
-        Ok(Held { numbers, mode, ttl, over, rollout: Some((rollout, seen)), outcomes: None })
+        Ok(Held {
+            numbers,
+            mode,
+            ttl,
+            over,
+            rollout: Some((rollout, seen)),
+            outcomes: None,
+            waiting: Waiting::default(),
+            listener: None,
+        })
     }
 
     /// Enforces what asks for it, and says so. `run` is told of denials, and when no policy is left.
@@ -90,13 +125,14 @@ impl Held {
         host.output.borrow_mut().tell(&format!("attached: {mode}s {}; {until}", places.join(", ")));
         // Weak: a run that is over for another reason does not wait for them.
         let (told, run) = (run.downgrade(), run.downgrade());
-        std::thread::spawn(move || {
-            while let Ok(denial) = seen.recv() {
-                let Some(run) = told.upgrade() else { break };
-                // The run may be over by now.
-                let _gone = run.blocking_send(Happening::Denied(denial));
+        let waiting = self.waiting.clone();
+        self.listener = Some(std::thread::spawn(move || {
+            for denial in seen {
+                waiting.add(denial);
+                // The run may be over by now, or have so much to do that it looks by itself.
+                let _gone = told.upgrade().map(|run| run.try_send(Happening::Denied));
             }
-        });
+        }));
         let (ended, outcomes) = sync_channel(1);
         self.outcomes = Some(outcomes);
         std::thread::spawn(move || {
@@ -108,11 +144,18 @@ impl Held {
         });
     }
 
-    /// Takes back what is still in place, and keeps what it has done.
+    /// Takes back what is still in place, and keeps what it has done. What was denied until then is handed on.
     ///
     /// # Errors
-    /// The first that did not end as it should: its place is gone.
-    pub fn end(mut self, host: &Host) -> Result<(), Diagnostic> {
+    /// What a closure fails with; and the first that did not end as it should: its place is gone.
+    pub fn end(mut self, context: &NativeCallContext, host: &Host) -> (Fallible<()>, Result<(), Diagnostic>) {
+        let ended = self.take_back(host);
+        // It ends with the policies.
+        let _panicked = self.listener.take().map(JoinHandle::join);
+        (self.denied(context, host), ended)
+    }
+
+    fn take_back(&mut self, host: &Host) -> Result<(), Diagnostic> {
         self.over.store(true, Ordering::Relaxed);
         // Those that nobody holds go with the rollout.
         drop(self.rollout.take());
@@ -143,12 +186,15 @@ impl Held {
         failed
     }
 
-    /// Hands a denial to whoever asked for it.
+    /// Hands denials to whoever asked for them.
     ///
     /// # Errors
     /// What a closure fails with.
-    pub fn denied(&self, context: &NativeCallContext, host: &Host, denial: &Denial) -> Fallible<()> {
-        for number in &self.numbers {
+    pub fn denied(&self, context: &NativeCallContext, host: &Host) -> Fallible<()> {
+        let waiting = std::mem::take(&mut *self.waiting.locked());
+        for (denial, number) in
+            waiting.iter().flat_map(|denial| self.numbers.iter().map(move |number| (denial, number)))
+        {
             let closure = host.policies.borrow()[*number].each.clone();
             if let Some(closure) = closure.filter(|_| host.exit.get().is_none()) {
                 drop(call(context, host, &closure, vec![value(denial)])?);
@@ -178,6 +224,13 @@ pub fn sites_of(wanted: &[&Said]) -> Result<Vec<Site>, Diagnostic> {
     let resolution = resolve(&policies, &Inventory::default()).map_err(|fault| fault.diagnostic.at(first))?;
     found.extend(sites(&Checked { policies, resolution, ..Checked::default() }).map_err(|error| error.at(first))?);
     Ok(found)
+}
+
+/// What is put in place, as the audit log has it.
+fn noted(wanted: &[&Said], sites: &[Site]) -> Json {
+    let enforces = wanted.iter().any(|said| said.enforces);
+    let mode = if enforces { Mode::Enforce } else { Mode::Audit };
+    sites.iter().map(|site| json!({ "what": format!("policy at {}", site.name), "mode": mode.name() })).collect()
 }
 
 /// A denial as a closure gets it.

@@ -1,21 +1,30 @@
 //! The host: what one script's run is made of, shared by the functions that the script calls.
 
+use super::called::Callee;
 use super::child::CommandEnd;
+use super::intervals::{self, Intervals, Shown};
 use super::modules;
 use super::names::Names;
 use super::output::Output;
 use super::params::Params;
 use super::policies::Said;
 use crate::aggregate::table::Table;
+use crate::audit::run::Audit;
+use crate::baseline::series::Measured;
+use crate::budget::Allowance;
+use crate::budget::limits::Limits;
 use crate::diagnostic::Diagnostic;
 use crate::feed::Values;
 use crate::following::Following;
 use crate::interactive::Interactive;
 use crate::kernel::{load, signals};
 use crate::machine::Machine;
+use crate::node::Node;
+use crate::permit::gate::Gate;
 use crate::plan::Entry;
 use crate::prepare::{Prepared, Restrict, prepare};
 use crate::recording::Tape;
+use crate::report::finding::{Finding, Level};
 use crate::report::graph::Target;
 use crate::session::Sizes;
 use crate::span::Pairing;
@@ -50,6 +59,14 @@ const GRACE: Duration = Duration::from_millis(100);
 pub struct Closure {
     pub function: FnPtr,
     pub position: Option<crate::diagnostic::Position>,
+    /// The called script that it is of.
+    pub callee: Option<Rc<Callee>>,
+}
+
+impl Closure {
+    pub fn new(context: &NativeCallContext, host: &Host, function: FnPtr) -> Closure {
+        Closure { function, position: called(context), callee: host.speaking() }
+    }
 }
 
 /// One chain of the script, with what belongs to the script's side of it.
@@ -60,8 +77,16 @@ pub struct Chain {
     pub state: State,
     /// The values after the last run; until then the session has them.
     pub table: Option<Table>,
+    /// How complete they are, and how long the run took.
+    pub trust: Trust,
+    /// What it had in intervals that are over, where the script is given all of it.
+    pub whole: Option<Option<Table>>,
+    pub shown: Shown,
+    pub ran: Duration,
     /// The script took the value, or said `quiet`: it is not printed at the end.
     pub taken: Rc<Cell<bool>>,
+    /// The called script that it is of: nothing of it is printed.
+    pub callee: Option<Rc<Callee>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +112,11 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Ends every run after this time.
     pub longest: Option<Duration>,
+    /// How much of a processor each run may take.
+    pub budget: Allowance,
+    pub limits: Limits,
+    /// Somebody is there who can be asked.
+    pub asks: bool,
     /// Files that the first table with call chains is written to, in place of being printed.
     pub graphs: Vec<Target>,
     /// What such a graph is called.
@@ -97,6 +127,32 @@ pub struct Settings {
     pub progress: bool,
     /// Policies may drop packets, if the script asks for it.
     pub enforce: bool,
+    /// What /proc and the control groups are read from.
+    pub node: Node,
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Settings {
+    /// This machine, nothing else asked for.
+    pub fn bare(mode: Mode) -> Settings {
+        Settings {
+            mode,
+            catalog: Catalog::embedded(),
+            machine: Machine::live(),
+            restrict: Restrict::default(),
+            sizes: Sizes::default(),
+            longest: None,
+            budget: Allowance::Unsaid,
+            limits: Limits::default(),
+            asks: false,
+            graphs: Vec::new(),
+            title: String::new(),
+            inlines: false,
+            progress: false,
+            enforce: false,
+            node: Node::live(),
+        }
+    }
 }
 
 /// A command that waits to be let go once everything is attached.
@@ -112,6 +168,12 @@ pub struct Host {
     pub policies: RefCell<Vec<Said>>,
     pub timers: RefCell<Vec<(Duration, Closure)>>,
     pub at_end: RefCell<Vec<Closure>>,
+    /// Called scripts that speak now, each called by the one before it.
+    pub callees: RefCell<Vec<Rc<Callee>>>,
+    /// What the script has found so far.
+    pub findings: RefCell<Vec<Finding>>,
+    /// How often the script shows its results unless the command line says otherwise.
+    pub interval: Cell<Option<Duration>>,
     /// What runs now: one session at a time in a script, one for each job where somebody types.
     pub active: RefCell<Vec<Rc<Active>>>,
     /// What somebody who types has besides.
@@ -129,17 +191,29 @@ pub struct Host {
     pub ended: Cell<Option<i32>>,
     /// There was a run.
     pub ran: Cell<bool>,
+    /// No run comes behind the one that there is.
+    pub last: Cell<bool>,
+    /// There was a look at what is there behind the end, or could have been.
+    pub looked_back: Cell<bool>,
     /// Since when the script computes without waiting for events.
     pub busy_since: Cell<Instant>,
+    /// When it was last looked how much memory skep holds.
+    looked: Cell<Instant>,
     /// The script made a text of a field: its next step fails with this.
     pub refused: RefCell<Option<Diagnostic>>,
     /// Since when a signal waits for a closure to end.
     pub asked_to_end: Cell<Option<Instant>>,
+    /// The samples of all runs, where somebody keeps them.
+    pub measured: RefCell<Option<Measured>>,
     /// What was written to the graphs that the command line asked for.
     pub profile: RefCell<Option<Profile>>,
     pub names: Rc<Names>,
+    /// What it is held to, where it is run for somebody else.
+    pub gate: OnceCell<Gate>,
     /// Does this run record, or replay?
     pub tape: Tape,
+    /// Where it is noted, if anybody keeps a log.
+    pub audit: OnceCell<Audit>,
 }
 
 impl Host {
@@ -165,6 +239,9 @@ impl Host {
             policies: RefCell::default(),
             timers: RefCell::default(),
             at_end: RefCell::default(),
+            callees: RefCell::default(),
+            findings: RefCell::default(),
+            interval: Cell::default(),
             active: RefCell::default(),
             interactive: OnceCell::new(),
             following: RefCell::default(),
@@ -176,12 +253,18 @@ impl Host {
             exit: Cell::new(None),
             ended: Cell::new(None),
             ran: Cell::new(false),
+            last: Cell::new(false),
+            looked_back: Cell::new(false),
             busy_since: Cell::new(Instant::now()),
+            looked: Cell::new(Instant::now()),
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
+            measured: RefCell::default(),
             profile: RefCell::default(),
             names,
+            gate: OnceCell::new(),
             tape,
+            audit: OnceCell::new(),
         })
     }
 
@@ -213,6 +296,32 @@ impl Host {
         self.ended.get().is_some()
     }
 
+    /// Skep itself holds more memory than it may. Looked at ten times a second at most.
+    pub fn too_large(&self) -> Option<Diagnostic> {
+        if self.looked.get().elapsed() < Duration::from_millis(100) {
+            return None;
+        }
+        self.looked.set(Instant::now());
+        let held = crate::report::units::bytes(self.settings.limits.exceeded()?);
+        let error = Diagnostic::script(format!("skep holds {held} of memory, more than --max-memory lets it"));
+        Some(error.help("keep less in the script: aggregate in the kernel, .top(20)").nowhere())
+    }
+
+    /// The status to exit with: what the script said, a signal's, or that of the worst finding.
+    pub fn status(&self) -> i32 {
+        let worst = || self.findings.borrow().iter().map(|finding| finding.level).max();
+        let ended = self.ended.get().filter(|status| *status != 0);
+        self.exit.get().or(ended).unwrap_or_else(|| worst().map_or(0, Level::status))
+    }
+
+    /// At which intervals results are shown.
+    ///
+    /// # Errors
+    /// A script diagnostic: what the command line says makes none.
+    pub fn intervals(&self) -> Result<Option<Intervals>, Diagnostic> {
+        Intervals::of(&self.params.borrow(), self.interval.get())
+    }
+
     /// The command line that starts this script with an option more.
     pub fn again(&self, option: &str) -> String {
         match self.script.borrow().as_str() {
@@ -224,7 +333,20 @@ impl Host {
     /// Adds a chain; its number is its handle.
     pub fn add(&self, entry: Entry) -> usize {
         let mut chains = self.chains.borrow_mut();
-        chains.push(Chain { entry, each: None, state: State::Waiting, table: None, taken: Rc::default() });
+        let callee = self.speaking();
+        let taken = Rc::new(Cell::new(callee.is_some()));
+        chains.push(Chain {
+            entry,
+            each: None,
+            state: State::Waiting,
+            table: None,
+            trust: Trust::default(),
+            whole: None,
+            shown: Shown::default(),
+            ran: Duration::ZERO,
+            taken,
+            callee,
+        });
         chains.len() - 1
     }
 
@@ -233,9 +355,22 @@ impl Host {
     /// # Errors
     /// As [`prepare`].
     pub fn prepare(&self, chain: usize) -> Result<Prepared, Diagnostic> {
+        self.prepare_for(chain, &self.settings.restrict)
+    }
+
+    /// The same with other restrictions than those of the command line.
+    ///
+    /// # Errors
+    /// As [`prepare`].
+    pub fn prepare_for(&self, chain: usize, restrict: &Restrict) -> Result<Prepared, Diagnostic> {
         let chains = self.chains.borrow();
         let settings = &self.settings;
-        prepare(&chains[chain].entry, chain, &settings.catalog, &settings.machine, &settings.restrict)
+        let entry = &chains[chain].entry;
+        let prepare = |restrict: &Restrict| prepare(entry, chain, &settings.catalog, &settings.machine, restrict);
+        match self.gate.get() {
+            Some(gate) => gate.pass(entry, restrict, prepare),
+            None => prepare(restrict),
+        }
     }
 
     /// Where chains that ask for call chains keep them; `None` where none does.
@@ -256,6 +391,24 @@ impl Host {
         stacks.map(|stacks| Some(Rc::new(stacks))).map_err(|error| load::refused("stacks", &error))
     }
 
+    /// From now on this run is noted there.
+    pub fn note_in(&self, audit: Option<Audit>) {
+        // A run has one log: the first.
+        audit.into_iter().for_each(|audit| drop(self.audit.set(audit)));
+    }
+
+    /// Notes what is about to be attached, where somebody keeps a log.
+    ///
+    /// # Errors
+    /// As [`Audit::attaches`].
+    pub fn audited(&self, what: impl FnOnce() -> serde_json::Value) -> Result<(), Diagnostic> {
+        let Some(audit) = self.audit.get() else { return Ok(()) };
+        if let Some(warning) = audit.attaches(what())? {
+            self.output.borrow_mut().tell(&warning);
+        }
+        Ok(())
+    }
+
     /// Says a line about the machine, which a replay says too.
     pub fn tell(&self, line: &str) {
         self.tape.told(line);
@@ -273,26 +426,41 @@ impl Host {
     /// # Errors
     /// The kernel's, and a view that names no column.
     pub fn table(&self, chain: usize) -> Result<Option<Table>, Diagnostic> {
+        self.viewed(chain, None)
+    }
+
+    /// The same, to be shown: with as many rows as the command line says.
+    ///
+    /// # Errors
+    /// As [`Host::table`]; `--top` says no number.
+    pub fn shown(&self, chain: usize) -> Result<Option<Table>, Diagnostic> {
+        let top = intervals::top(&self.params.borrow())?;
+        self.viewed(chain, top)
+    }
+
+    fn viewed(&self, chain: usize, top: Option<usize>) -> Result<Option<Table>, Diagnostic> {
         if let Some(interactive) = self.interactive.get() {
             interactive.looked.set(true);
         }
         let live = self.running(chain).map(|(active, n)| active.session.borrow().table(n));
         let chains = self.chains.borrow();
         let table = match live {
-            Some(table) => table.map_err(|error| Diagnostic::machine(format!("failed to read values: {error}")))?,
+            Some(table) => {
+                table.map_err(|error| Diagnostic::machine(format!("failed to read values: {}", load::text(&error))))?
+            }
             None => chains[chain].table.clone(),
         };
-        table.map(|table| arranged(table, &chains[chain].entry)).transpose()
+        table.map(|table| arranged(table, &chains[chain].entry, top)).transpose()
     }
 }
 
-/// Sorted and cut as the chain's view says.
-pub fn arranged(mut table: Table, entry: &Entry) -> Result<Table, Diagnostic> {
+/// Sorted and cut as the chain's view says; `top`: to so many rows, whatever it says.
+pub fn arranged(mut table: Table, entry: &Entry, top: Option<usize>) -> Result<Table, Diagnostic> {
     if let Some((column, direction)) = &entry.view.sort {
         let descending = *direction == crate::plan::Direction::Descending;
         table.sort_by(column, descending).map_err(|message| Diagnostic::script(message).at(entry.position))?;
     }
-    if let Some(top) = entry.view.top {
+    if let Some(top) = top.or(entry.view.top) {
         table.top(top);
     }
     Ok(table)

@@ -1,5 +1,6 @@
 //! Policies of files, for scripts: read, checked, and refused where `skep policy apply` would refuse them.
 
+use crate::confine::outputs;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::load;
 use crate::library::Script;
@@ -46,6 +47,7 @@ pub fn open(path: &str, inventory: Option<&str>) -> Result<Checked, Diagnostic> 
 }
 
 fn read(path: &str) -> Result<Script, Diagnostic> {
+    outputs::may("read", path)?;
     let text = std::fs::read_to_string(path)
         .map_err(|error| Diagnostic::script(format!("failed to read `{path}`: {}", load::text(&error))).span(path))?;
     Ok(Script { name: path.to_owned(), text: text.into() })

@@ -1,18 +1,22 @@
 //! Scripts: Rhai's limits, the functions and values that skep adds, and the run loop between them and the kernel.
 
 pub mod arguments;
+mod aside;
+pub mod called;
 pub mod child;
 mod csv;
 pub mod engine;
 pub mod errors;
 pub mod event;
 pub mod fields;
+mod findings;
 pub mod functions;
 pub mod graphs;
 pub mod habits;
 pub mod held;
 pub mod host;
 mod imported;
+pub mod intervals;
 pub mod missing;
 pub mod modules;
 pub mod names;
@@ -22,6 +26,7 @@ mod packets;
 pub mod params;
 pub mod policies;
 pub mod probe;
+mod readings;
 pub mod reference;
 pub mod run;
 mod settings;

@@ -2,6 +2,7 @@
 
 use super::host::{Fallible, raise};
 use super::probe::Probe;
+use crate::confine::outputs;
 use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::plan::{Column, Entry, Output, Source, Then};
@@ -16,7 +17,10 @@ pub fn register(engine: &mut Engine) {
         probe.change(&context, |entry| changed(entry, "packets", |_| {}))
     });
     engine.register_fn("pcapng", |context: NativeCallContext, probe: Probe, path: ImmutableString| {
-        probe.change(&context, |entry| changed(entry, "pcapng", |wish| wish.file = Some(path.to_string())))
+        probe.change(&context, |entry| {
+            outputs::may("write", &path)?;
+            changed(entry, "pcapng", |wish| wish.file = Some(path.to_string()))
+        })
     });
     engine.register_fn("first", |context: NativeCallContext, probe: Probe, n: INT| -> Fallible<Probe> {
         match u64::try_from(n) {

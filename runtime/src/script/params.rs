@@ -1,6 +1,7 @@
 //! Parameters: `param("name", #{ value: …, help: … })` in a script, `--name value` behind its name on the command line.
 
 use super::host::{Fallible, Host, raise};
+use super::intervals::COMMON;
 use crate::diagnostic::{Diagnostic, nearest};
 use rhai::{Dynamic, Engine, FLOAT, INT, ImmutableString, Map, NativeCallContext, Position};
 use std::collections::BTreeMap;
@@ -46,15 +47,40 @@ impl Params {
         Ok(Params { given, asked: Vec::new() })
     }
 
+    /// Those that one script gives to another one.
+    pub fn of(map: &Map) -> Params {
+        let given = map.iter().map(|(name, value)| (name.replace('-', "_"), value.to_string())).collect();
+        Params { given, asked: Vec::new() }
+    }
+
+    /// A parameter that a script gave to another one, which did not ask for it.
+    pub fn unknown_of(&self, script: &str) -> Option<Diagnostic> {
+        let names = || self.asked.iter().map(|param| param.name.as_str());
+        let wrong = self.given.keys().find(|given| !names().any(|name| name == given.as_str()))?;
+        let error = Diagnostic::script(format!("script `{script}` has no parameter `{wrong}`")).span(wrong);
+        Some(match nearest(wrong, names()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None if self.asked.is_empty() => error.help("it has none"),
+            None => error.help(format!("it has {}", names().collect::<Vec<_>>().join(", "))),
+        })
+    }
+
     /// What the script declared so far.
     pub fn asked(&self) -> &[Param] {
         &self.asked
     }
 
+    /// What was given of an option that every script has, and that is no parameter of this one.
+    pub fn common(&self, name: &str) -> Option<&str> {
+        let own = self.asked.iter().any(|param| param.name == name);
+        self.given.get(name).filter(|_| !own).map(String::as_str)
+    }
+
     /// A given parameter that the script did not ask for.
     pub fn unknown(&self) -> Option<Diagnostic> {
         let names = || self.asked.iter().map(|param| param.name.as_str());
-        let wrong = self.given.keys().find(|given| !names().any(|name| name == given.as_str()))?;
+        let known = |given: &str| COMMON.contains(&given) || names().any(|name| name == given);
+        let wrong = self.given.keys().find(|given| !known(given))?;
         let error = Diagnostic::script(format!("this script has no parameter `--{wrong}`"));
         Some(match nearest(wrong, names()) {
             Some(near) => error.help(format!("did you mean `--{near}`?")),
@@ -129,6 +155,14 @@ mod tests {
         assert_eq!(params.ask("disk", &Dynamic::from(""), "").unwrap().to_string(), "sda");
         assert!(params.ask("top", &Dynamic::from(true), "").unwrap_err().contains("true or false"));
         assert_eq!(params.unknown(), None);
+    }
+
+    #[test]
+    fn common_option_is_the_scripts_where_it_has_one_of_that_name() {
+        let mut params = Params::parse(&["--top".to_owned(), "5".to_owned()]).unwrap();
+        assert_eq!((params.common("top"), params.unknown()), (Some("5"), None));
+        assert_eq!(params.ask("top", &Dynamic::from(10 as INT), "").unwrap().as_int(), Ok(5));
+        assert_eq!((params.common("top"), params.unknown()), (None, None));
     }
 
     #[test]

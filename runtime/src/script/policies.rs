@@ -254,9 +254,9 @@ fn wishes(engine: &mut Engine, host: &Rc<Host>) {
         })
     });
     engine.register_fn("each", |context: NativeCallContext, policy: Handle, closure: FnPtr| {
-        let position = called(&context);
+        let closure = Closure::new(&context, &policy.host, closure);
         policy.change(&context, |said| {
-            said.each = Some(Closure { function: closure, position });
+            said.each = Some(closure);
             Ok(())
         })
     });

@@ -8,10 +8,11 @@ use crate::aggregate::cell::Kind;
 use crate::attach_point::{self, AttachPoint};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Node};
+use crate::kernel::load::text;
 use crate::plan::{Column, Direction, Entry, Output, Setting, Source, Then};
 use crate::report::{printf, units};
 use crate::resolve::BUILTINS;
-use rhai::{Array, Dynamic, Engine, FnPtr, INT, ImmutableString, Map, NativeCallContext, Position};
+use rhai::{Array, Dynamic, Engine, FLOAT, FnPtr, INT, ImmutableString, Map, NativeCallContext, Position};
 use std::rc::Rc;
 
 /// A handle on one chain of the plan.
@@ -139,7 +140,7 @@ pub fn parsed(points: &[String], position: Position) -> Fallible<Vec<(String, At
 fn filters(engine: &mut Engine) {
     engine.register_fn("filter", |context: NativeCallContext, probe: Probe, condition: Field| {
         probe.change(&context, |entry| {
-            entry.filter = Some(Expr::and(entry.filter.take(), condition.0));
+            entry.filter = Some(fields::bounded(Expr::and(entry.filter.take(), condition.0))?);
             Ok(())
         })
     });
@@ -242,12 +243,15 @@ fn stream(entry: &mut Entry, added: Vec<Column>, then: Then) -> Result<(), Diagn
 fn aggregations(engine: &mut Engine) {
     engine
         .register_fn("count", |context: NativeCallContext, probe: Probe| probe.aggregate(&context, Kind::Count, None));
+    engine
+        .register_fn("heavy", |context: NativeCallContext, probe: Probe| probe.aggregate(&context, Kind::Heavy, None));
     for (name, kind) in [
         ("sum", Kind::Sum),
         ("avg", Kind::Avg),
         ("min", Kind::Min),
         ("max", Kind::Max),
         ("stats", Kind::Stats),
+        ("heavy", Kind::Heavy),
         ("hist", Kind::Hist),
         ("quantiles", Kind::Quantiles),
     ] {
@@ -275,10 +279,9 @@ fn aggregations(engine: &mut Engine) {
     );
     engine.register_fn("entries", |context: NativeCallContext, probe: Probe, entries: INT| {
         probe.change(&context, |entry| {
-            entry.entries = u32::try_from(entries)
-                .ok()
-                .filter(|entries| (1..=10_000_000).contains(entries))
-                .ok_or_else(|| Diagnostic::script(format!("{entries} is no number of entries from 1 to 10,000,000")))?;
+            let wanted = u32::try_from(entries).ok().filter(|entries| (1..=10_000_000).contains(entries));
+            let wrong = || Diagnostic::script(format!("{entries} is no number of entries from 1 to 10,000,000"));
+            entry.entries = Some(wanted.ok_or_else(wrong)?);
             Ok(())
         })
     });
@@ -291,8 +294,8 @@ fn streams(engine: &mut Engine) {
             default_columns(entry);
             Ok(())
         })?;
-        let position = called(&context);
-        probe.host.chains.borrow_mut()[probe.chain].each = Some(Closure { function: closure, position });
+        let closure = Closure::new(&context, &probe.host, closure);
+        probe.host.chains.borrow_mut()[probe.chain].each = Some(closure);
         Ok(probe)
     });
     engine.register_fn("printf", move |context: NativeCallContext, probe: Probe, text: ImmutableString| {
@@ -391,17 +394,22 @@ fn runs(engine: &mut Engine) {
             Err(diagnostic) => raise(diagnostic, context.call_position()),
         }
     });
+    engine.register_fn("seconds", |probe: Probe| probe.host.chains.borrow()[probe.chain].ran.as_secs_f64() as FLOAT);
+    engine.register_fn("trust", |probe: Probe| -> Map {
+        let trust = probe.host.chains.borrow()[probe.chain].trust;
+        trust.counts().map(|(name, count)| (name.into(), values::number(count.into()))).collect()
+    });
     engine.register_fn("clear", |context: NativeCallContext, probe: Probe| -> Fallible<Probe> {
         if let Some((active, n)) = probe.host.running(probe.chain)
             && let Err(error) = active.session.borrow().clear(n)
         {
-            return raise(Diagnostic::machine(format!("failed to clear: {error}")), context.call_position());
+            return raise(Diagnostic::machine(format!("failed to clear: {}", text(&error))), context.call_position());
         }
         probe.host.chains.borrow_mut()[probe.chain].table = None;
         Ok(probe)
     });
     engine.register_fn("show", |context: NativeCallContext, probe: Probe| -> Fallible<()> {
-        match probe.host.table(probe.chain) {
+        match probe.host.shown(probe.chain) {
             Ok(Some(table)) => {
                 probe.host.output.borrow_mut().table(&table, &probe.host.names);
                 Ok(())

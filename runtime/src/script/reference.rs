@@ -80,7 +80,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             (
                 "strerror(number)",
-                "an error number, shown by name: `ENOENT`; so do the next four, of numbers in closures too",
+                "an error number, shown by name: `ENOENT`; in closures this and the next four take numbers",
             ),
             ("signal_name(number)", "a signal, shown by name: `SIGTERM`"),
             ("syscall_name(number)", "a system call's number, shown by name: `openat`"),
@@ -121,10 +121,14 @@ pub const SECTIONS: &[Section] = &[
             (".min(value)", "the lowest"),
             (".max(value)", "the highest"),
             (".stats(value)", "number, sum, mean, lowest and highest"),
+            (
+                ".heavy(value)",
+                "the keys with the greatest sums, in a table of fixed size: estimates, with their bound; `.heavy()` counts. docs/heavy-hitters.md",
+            ),
             (".hist(value)", "a histogram of powers of two"),
             (".lhist(value, min, max, step)", "a histogram of equal steps"),
             (".quantiles(value)", "p50, p90, p99, p99.9; at most 1/64 (1.6 %) above the true value"),
-            (".entries(n)", "room for n keys (10,240 unless said)"),
+            (".entries(n)", "room for n keys (10,240 unless said; `heavy`: 1,024 on each CPU)"),
         ],
     ),
     (
@@ -159,8 +163,17 @@ pub const SECTIONS: &[Section] = &[
             ("run(time)", "the same for a time"),
             (".value()", "the value as it is now, in `every` and `at_end` too"),
             (".show()", "prints the value as it is now"),
+            (
+                ".trust()",
+                "the counts of the chain's trust line by name, when it has run: `.trust().open`, `.trust().lost`",
+            ),
+            (
+                ".seconds()",
+                "how long the chain's last run took, from when all was attached: what its counts are divided by",
+            ),
             (".clear()", "begins anew"),
             ("every(time, || …)", "calls the closure again and again while a run lasts"),
+            ("interval(time)", "shows all results each time, and begins anew, unless `--interval` says how often"),
             ("at_end(|| …)", "calls the closure when everything has run"),
             ("exit()", "ends the run, and the script"),
             ("exit(status)", "with this exit status"),
@@ -194,6 +207,7 @@ pub const SECTIONS: &[Section] = &[
             (".len()", "their number"),
             (".is_empty()", "none"),
             (".total()", "all values together"),
+            (".lack()", "how far the rows of a `heavy` may be below the truth, at most; 0 of other tables"),
             ("table[key]", "the value of a key, or `()`"),
             (".get([key, …])", "the same for several columns"),
             (".json()", "as a text in JSON; of a chain what it has by now"),
@@ -207,6 +221,64 @@ pub const SECTIONS: &[Section] = &[
             (".quantile(share)", "the same for any share, 0.0 to 1.0"),
             (".mean()", "exact: sums are kept"),
             (".buckets()", "an array of `#{ low, high, count }`"),
+        ],
+    ),
+    (
+        "Scripts of scripts, and findings",
+        &[
+            (
+                "script(name)",
+                "a script of the library or of your folders, as a part of this one: its chains wait beside the own ones, and nothing of it is printed",
+            ),
+            ("script(name, #{ parameter: value })", "with its parameters set"),
+            (
+                ".value(title)",
+                "of a called script: its result of this title, as `.value()` of a chain gives it; `.value()` the first one",
+            ),
+            (".lines()", "what a called script printed, an array of lines"),
+            (
+                "finding(level, text)",
+                "a conclusion, printed at once: `\"info\"`, `\"warn\"` or `\"critical\"`; the worst one is the exit status",
+            ),
+            (
+                "finding(level, text, evidence)",
+                "with what shows it: a table, a histogram, a map, an array, a text, a number",
+            ),
+            ("finding(level, text, evidence, next)", "and the command that looks closer"),
+            ("findings()", "those so far, an array of `#{ level, text, script, next }`"),
+        ],
+    ),
+    (
+        "What the machine counts by itself",
+        &[
+            (
+                "pressure(resource)",
+                "for `\"cpu\"`, `\"memory\"`, `\"io\"`: the shares of time in which `some` or all (`full`) tasks wait for it, in percent (`avg10`, `avg60`, `avg300`), and their `total` in microseconds; with `--cgroup` that group's; `()` where the kernel does not count it, as with all of these",
+            ),
+            ("pressure(resource, cgroup)", "of a control group (v2)"),
+            (
+                "cpu_times()",
+                "milliseconds of all CPUs: `user`, `nice`, `system`, `idle`, `iowait`, `irq`, `softirq`, `steal`, `guest`; `cpus`, `switches`, `forks`, `running`, `blocked`",
+            ),
+            ("mem_info()", "/proc/meminfo in bytes: `MemAvailable`, …"),
+            ("vm_counts()", "/proc/vmstat: `pgscan_direct`, `oom_kill`, …"),
+            (
+                "net_counts()",
+                "of this network, by protocol: `.Tcp.RetransSegs`, `.TcpExt.ListenOverflows`, `.Udp.RcvbufErrors`, …; `.backlog.taken`, `.dropped`, `.squeezed` of the CPUs",
+            ),
+            (
+                "disk_counts()",
+                "by disk: `reads`, `read_bytes`, `read_ms`, `writes`, `written_bytes`, `write_ms`, `in_flight`, `busy_ms`, `waited_ms`",
+            ),
+            (
+                "cgroups()",
+                "by path: `usage_us`, `periods` of its CPU quota, `throttled` ones and `throttled_us`, `memory`, its `limit` (0: none), how often it was `refused` more, `oom_kills`; with `--cgroup` that group and those below it",
+            ),
+            ("since(before, now)", "how much each number of two such maps grew"),
+            (
+                "restriction()",
+                "what the command line restricts this run to: `pid` (0: none), `comm`, `cgroup` (`()`: none)",
+            ),
         ],
     ),
     (
@@ -257,6 +329,10 @@ pub const SECTIONS: &[Section] = &[
             ("print(value)", "a line; values print as they are shown at the end"),
             ("printf(format, value, …)", "a line after a format"),
             ("format(format, value, …)", "the same as a text"),
+            (
+                "fit(text, columns)",
+                "the text in at most so many columns: a path keeps its end; all of it with `--wide`, in JSON and in CSV",
+            ),
             ("duration(ns)", "`1.50ms`"),
             ("bytes(n)", "`1.5MiB`"),
             ("now()", "seconds since 1970, a float"),
@@ -270,9 +346,9 @@ pub const SECTIONS: &[Section] = &[
 const SPANS: &str = "\n## How spans are paired and counted\n\n\
     A part of an expression that names only `start.…` is computed at the start and kept; everything else is of the end.\n\
     `.filter(…)` decides at the end. An end pairs with the latest start of its key, never with an older one. The trust line\n\
-    counts what has no partner: ends without a start (it came before everything was attached, or gave way: starts wait in\n\
-    a table that drops those unused for longest when it is full), starts replaced by another start of the same key, and\n\
-    starts still open at the end of the run.\n\n\
+    counts what has no partner: ends without a start (it came before everything was attached, or gave way), starts\n\
+    replaced by another start of the same key, starts still open at the end of the run, and starts that were given up:\n\
+    they wait in a table that drops those unused for longest when it is full.\n\n\
     `--pid`, `--cgroup` and conditions on `pid` or `tid` alone hold at both sides, so that others are not stored; `--comm`\n\
     is the name at the end. With `.on(…)` any task may end a span: the restrictions hold at the start, and ends of what\n\
     others began count as ends without a start.\n";
@@ -303,12 +379,56 @@ const POLICIES: &str = "\n## What a policy of a script does\n\n\
     it, and it is printed at the end as `skep policy status` prints it. `status`, `enforce`, `confirm` and `rollback` reach\n\
     a script's policies too. A session has none of its own.\n";
 
+const RUNBOOKS: &str = "\n## Runbooks\n\n\
+    A runbook is a script that ends with findings: `skep run slow-node`. It calls others, and one `run` measures for all of\n\
+    them: `let waits = script(\"runqlat\", #{ process: 12 }); run(\"10s\"); if waits.value(\"usecs\").p99() > 10_000 { … }`.\n\
+    `run(time)` of a called script is left to the script that called it; what it has to say behind the run belongs in\n\
+    `at_end`, which is called when that run is over. A called script of which this machine, or what the command line\n\
+    restricts the run to, does not allow a chain is left out: that is said, and its values are `()`.\n\n\
+    The exit status is 10 where the worst finding is a `warn`, 20 where it is `critical`; `exit(n)` and `--strict` (3) come\n\
+    first. `--report FILE.html`, or `FILE.md`, writes the findings, the worst first, with all that was printed.\n\n\
+    What the machine counts is recorded by `skep record`, and told again to a replay. A plan reads the counters of an idle\n\
+    machine. Counters grow from the machine's start: `since(before, cgroups())` is what came in between. The totals of\n\
+    `pressure` are brought up to date by the kernel every two seconds.\n";
+
 const COMPLETE: &str = "\n## How complete a result is\n\n\
     The trust line ends every run. `lost` are events for which the ring buffer or a table had no room; `missed` are those\n\
     that the kernel could run no program for: a function that is called inside of a program's own run, or calls that\n\
-    overlap at a kretprobe, which has room for few that did not return yet (fexit has no such limit). Whether they would\n\
-    have passed the filter is not known. With `--strict` either is exit status 3. Linux before 6.7 does not count what\n\
-    kprobes and kretprobes miss, Linux before 5.12 nothing but what skep itself counts at fentry and fexit.\n";
+    overlap at a kretprobe, which has room for few that did not return yet (fexit has no such limit). A program at a\n\
+    system call may itself be preempted since Linux 6.13, if the kernel preempts (`PREEMPT_LAZY`), and misses what others\n\
+    call there meanwhile: two busy loops of calls on one processor may lose a seventh so. Whether they would have passed\n\
+    the filter is not known. With `--strict` either is exit status 3. Linux before 6.7 does not count what\n\
+    kprobes and kretprobes miss, Linux before 5.12 nothing but what skep itself counts at fentry and fexit. Where a\n\
+    script is five seconds or more behind its events, the line says how late the latest were.\n\n\
+    ## What a run may take\n\n\
+    `--max-overhead 1%` is a share of one processor, for programs in the kernel, an estimate of what it takes to reach them,\n\
+    and skep itself. A run that takes more is attached a part of the time only: a line on standard error says so, what it\n\
+    counts then is a sample in time, and `--strict` takes it as a loss. What had begun when the programs were taken off (a\n\
+    span, a wait) is forgotten. Where no part is small enough, the run ends. Sessions and scripts of the library may take a\n\
+    quarter of all processors unless another share was said, and more for some seconds; scripts of your own have no limit\n\
+    unless you give one. The trust line says what a run with a budget took, and `skep plan --measure SCRIPT` what it would:\n\
+    it attaches each of the script's programs for a second, or for 20 ms where they take more than a quarter of all\n\
+    processors. To measure that, the kernel counts the time of programs for a twentieth of each second, at some 60 ns a run of every BPF program on the machine; it takes CAP_SYS_ADMIN and Linux 5.8.\n\n\
+    What every machine hits all the time (spin locks, `kmem_cache_alloc`, tracepoints of `lock:`, `kmem:`, `irq_vectors:`,\n\
+    `malloc` without `--pid`) has that budget in every script, and is asked about on a terminal, unless `--yes` is given.\n\n\
+    `--max-probes 4096` (the usual number) and `--max-memory 64M` refuse a run before anything is loaded: memory of its\n\
+    tables in the kernel; skep itself may hold as much again. `--max-events 100` ends a run after so many events were\n\
+    printed or handed to closures; what came behind them counts as `limited`. `--ttl 10m` ends everything, whatever it does,\n\
+    as SIGTERM would.\n";
+
+const INTERVALS: &str = "\n## Options of every script\n\n\
+    `--interval 1s` prints all results each time, under the time of day, and begins anew; what is left is printed at the end.\n\
+    `--count 5` ends the run after so many intervals; so does `--for` with a whole number of them. Events are printed as they\n\
+    come. A chain that the script takes or keeps to itself (`.value()`, `.quiet()`) is left alone, and so is one that a graph\n\
+    is made of; `.run(time)` gives the value of all intervals. Events that come between the reading of a table and its\n\
+    clearing, some microseconds, are counted in the trust line and in no interval. `interval(\"1s\")` in a script says what\n\
+    holds without `--interval`.\n\n\
+    `--top 20` prints so many rows of each table, whatever the script says; `.value()` has those that the script says.\n\n\
+    Text is laid out for the terminal, in files and pipes for 80 columns. Where a line has no room, long texts in it are\n\
+    shortened, `…` stands for what is left out: a path keeps its end, a function both ends of its name. Numbers and addresses\n\
+    are always whole; what has no room beside them stands on a line below. `--wide` shows all of each, as JSON, CSV and\n\
+    `--report` do. What a script prints itself is as wide as it says.\n\n\
+    They stand before or behind the script's name. Where the script has a parameter of one of these names, it is that.\n";
 
 /// As a terminal shows it.
 pub fn text() -> String {
@@ -357,7 +477,9 @@ pub fn markdown() -> String {
     }
     out += PROCESSES;
     out += POLICIES;
+    out += RUNBOOKS;
     out += COMPLETE;
+    out += INTERVALS;
     out += "\n## Attach points\n\n| provider | short | spelling | what it is |\n|---|---|---|---|\n";
     for (name, short, spelling, help) in PROVIDERS {
         out += &format!("| `{name}` | `{short}` | `{}` | {help} |\n", cell(spelling));
@@ -369,7 +491,6 @@ pub fn markdown() -> String {
 mod tests {
     use super::*;
     use crate::library::Library;
-    use crate::machine::Machine;
     use crate::report::text::Style;
     use crate::script::engine::Runner;
     use crate::script::host::{Host, Mode, Settings};
@@ -383,19 +504,7 @@ mod tests {
     }
 
     fn registered() -> BTreeSet<String> {
-        let settings = Settings {
-            mode: Mode::Plan,
-            catalog: skep_templates::catalog::Catalog::embedded(),
-            machine: Machine::live(),
-            restrict: Default::default(),
-            sizes: Default::default(),
-            longest: None,
-            graphs: Vec::new(),
-            title: String::new(),
-            inlines: false,
-            progress: false,
-            enforce: false,
-        };
+        let settings = Settings::bare(Mode::Plan);
         let output = Output::new(Box::new(std::io::sink()), Format::Text, Style::default());
         let host = Host::new(settings, Params::default(), output, None);
         let runner = Runner::new(host, Library::default()).unwrap();

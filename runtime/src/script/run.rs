@@ -7,15 +7,19 @@ mod running;
 
 pub use running::Running;
 
+use super::called;
 use super::held::{Held, sites_of};
 use super::host::{Closure, Fallible, Host, Mode, State, arranged, raise};
+use super::intervals;
 use super::policies::{Handle, Said};
 use super::probe::Probe;
 use super::verdicts::Verdicts;
 use super::{errors, values};
 use crate::aggregate::table::Table;
+use crate::attach_point::AttachPoint;
+use crate::confine::{self, capabilities};
 use crate::diagnostic::Diagnostic;
-use crate::plan::Output;
+use crate::plan::{Output, Source};
 use crate::recording::Tape;
 use crate::session;
 use driver::Driver;
@@ -26,11 +30,19 @@ use std::time::{Duration, Instant};
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
     let host = &probe.host;
+    host.chains.borrow_mut()[probe.chain].whole = Some(None);
     run(context, host, vec![probe.chain], Vec::new(), time)?;
-    let chains = host.chains.borrow();
-    let chain = &chains[probe.chain];
-    match &chain.table {
-        Some(table) => match arranged(table.clone(), &chain.entry) {
+    let mut chains = host.chains.borrow_mut();
+    let chain = &mut chains[probe.chain];
+    let whole = match (chain.whole.take().flatten(), &chain.table) {
+        (Some(mut whole), Some(rest)) => {
+            whole.merge(rest.clone());
+            Some(whole)
+        }
+        (_, rest) => rest.clone(),
+    };
+    match whole {
+        Some(table) => match arranged(table, &chain.entry, None) {
             Ok(table) => Ok(values::result(table, &chain.taken, &host.names)),
             Err(diagnostic) => raise(diagnostic, context.call_position()),
         },
@@ -48,12 +60,22 @@ pub fn policy(context: &NativeCallContext, policy: &Handle, time: Option<Duratio
     Ok(Dynamic::from(Verdicts::new(done, said.taken.clone())))
 }
 
-/// Runs every chain and policy that did not run yet, and the timers.
+/// Runs every chain and policy that did not run yet, and the timers. A called script leaves that to the one that called
+/// it, and its `at_end` closures have their say behind the run.
 pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>) -> Fallible<()> {
+    if let Some(callee) = host.speaking() {
+        callee.wish.set(time.or(Some(Duration::ZERO)));
+        return Ok(());
+    }
     let waiting = |(n, state): (usize, State)| (state == State::Waiting).then_some(n);
     let chains = host.chains.borrow().iter().map(|chain| chain.state).enumerate().filter_map(waiting).collect();
     let policies = host.policies.borrow().iter().map(|said| said.state).enumerate().filter_map(waiting).collect();
-    run(context, host, chains, policies, time)
+    let chains = called::without_missing(host, chains);
+    run(context, host, chains, policies, time)?;
+    for closure in called::closures(host) {
+        let _value = call(context, host, &closure, Vec::new())?;
+    }
+    Ok(())
 }
 
 /// The end of a script: what still waits is run, `at_end` is called, what nobody took is printed.
@@ -61,14 +83,20 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     if let Some(unknown) = host.params.borrow().unknown() {
         return raise(unknown.nowhere(), context.call_position());
     }
+    intervals::check(host).or_else(|wrong| raise(wrong, context.call_position()))?;
     if host.exit.get().or(host.ended.get()).is_none() {
-        let waiting = host.chains.borrow().iter().any(|chain| chain.state == State::Waiting)
+        // A called script that was to run for a time does so, whoever forgot to say it.
+        let wish = called::wish(host).filter(|_| !host.ran.get());
+        let waiting = wish.is_some()
+            || host.chains.borrow().iter().any(|chain| chain.state == State::Waiting)
             || host.policies.borrow().iter().any(|said| said.state == State::Waiting);
         let command = host.command.borrow().as_ref().is_some_and(|command| command.release.is_some());
         // Timers alone keep a script alive, unless it ran already as long as it wanted to.
         let timers = !host.timers.borrow().is_empty() && !host.ran.get();
         if waiting || command || timers {
-            all(context, host, None)?;
+            // Closures of the end may run more chains.
+            host.last.set(host.at_end.borrow().is_empty());
+            all(context, host, wish.filter(|time| !time.is_zero()))?;
         }
     }
     end(context, host)
@@ -94,15 +122,16 @@ pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
 }
 
 fn print_rest(host: &Host) -> Result<(), Diagnostic> {
+    let mut first = !intervals::rest(host, &mut host.chains.borrow_mut())?;
+    let top = intervals::top(&host.params.borrow())?;
     let mut output = host.output.borrow_mut();
-    let mut first = true;
     for chain in host.chains.borrow_mut().iter_mut() {
         let Some(table) = chain.table.take().filter(|_| !chain.taken.get()) else { continue };
         if !first {
             output.gap();
         }
         first = false;
-        output.table(&arranged(table, &chain.entry)?, &host.names);
+        output.table(&arranged(table, &chain.entry, top)?, &host.names);
     }
     let mut policies = host.policies.borrow_mut();
     while let Some(said) = policies.iter_mut().find(|said| said.done.is_some()) {
@@ -127,7 +156,14 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
 pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<Dynamic> {
     host.busy_since.set(Instant::now());
     host.asked_to_end.set(None);
-    match closure.function.call_raw(context, None, arguments) {
+    let called = match &closure.callee {
+        Some(callee) => {
+            let _speaking = host.speaks(callee);
+            callee.call(context, closure, arguments)
+        }
+        None => closure.function.call_raw(context, None, arguments),
+    };
+    match called {
         Ok(value) => Ok(value),
         Err(error) => match error.unwrap_inner() {
             rhai::EvalAltResult::ErrorTerminated(..) if host.exit.get().is_some() => Ok(Dynamic::UNIT),
@@ -162,8 +198,10 @@ fn run(
     if let Some(unknown) = host.params.borrow().unknown() {
         return fail(unknown);
     }
-    if host.is_ended() {
-        // A signal came, or the command ended: no further run begins, and the script is over.
+    intervals::check(host).or_else(fail)?;
+    // A signal came, or the command ended: no further run begins, and the script is over. A last look at what is there, which
+    // takes no time, may say what came of it all.
+    if host.is_ended() && (host.looked_back.replace(true) || !policies.is_empty() || !takes_no_time(host, &chains)) {
         return Err(Box::new(rhai::EvalAltResult::ErrorTerminated(Dynamic::UNIT, position)));
     }
     host.ran.set(true);
@@ -186,6 +224,7 @@ fn run(
         let error = Diagnostic::script("policies are neither recorded nor replayed: they act on packets as they come");
         return fail(error.help("skep run SCRIPT").at(host.policies.borrow()[*policy].position));
     }
+    capabilities::raise();
     let held = match policies.is_empty() {
         true => None,
         false => match Held::start(host, policies, time) {
@@ -198,10 +237,26 @@ fn run(
         Err(diagnostic) => return fail(diagnostic),
     };
     let began = driver.begin();
+    // Policies are enforced, exchanged and taken back by whoever holds them.
+    if driver.held.is_none() && host.settings.mode == Mode::Run {
+        confine::attached(host, &driver.running.active.prepared, host.last.get());
+    }
     let outcome = if began.is_ok() { driver.drive() } else { Ok(()) };
-    let ended = driver.held.take().map_or(Ok(()), |held| held.end(host));
+    capabilities::raise();
+    let (told, ended) = driver.held.take().map_or((Ok(()), Ok(())), |held| held.end(context, host));
     let closed = driver.running.close(context, host).map(drop);
-    outcome.and(closed).and(began.and(ended).or_else(fail))
+    outcome.and(told).and(closed).and(began.and(ended).or_else(fail))
+}
+
+/// Do these chains read what is there, and wait for nothing?
+fn takes_no_time(host: &Host, chains: &[usize]) -> bool {
+    let all = host.chains.borrow();
+    let mut sources = chains.iter().map(|n| &all[*n].entry.source);
+    !chains.is_empty()
+        && sources.all(|source| match source {
+            Source::Probe(points) => points.iter().all(|(_, point)| matches!(point, AttachPoint::Iterator { .. })),
+            _ => false,
+        })
 }
 
 /// Policies that a plan has seen: what would be put where is known, and nothing was done.
@@ -218,3 +273,6 @@ pub fn inside_a_run() -> Diagnostic {
     Diagnostic::script("`run` inside a run: closures may read values, not wait for others")
         .help("run the chains one after the other")
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Names as _, Sh
 use crate::aggregate::histogram::Histogram;
 use crate::aggregate::table::{Row, Spec, Table};
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::report;
+use crate::report::{self, text::Style};
 use rhai::{Dynamic, Engine, FLOAT, INT, ImmutableString, NativeCallContext};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -52,6 +52,16 @@ impl IntoIterator for TableValue {
 impl RowValue {
     fn row(&self) -> &Row {
         &self.table.rows()[self.n]
+    }
+
+    /// As `print` shows it.
+    pub fn text(&self) -> String {
+        let columns = &self.table.spec.key;
+        let pair = |(value, column): (&Value, &ColumnType)| {
+            format!("{}={}", column.name, report::text::value(value, column, &*self.names))
+        };
+        let key: Vec<String> = self.row().key.iter().zip(columns).map(pair).collect();
+        format!("{} {}", key.join(" "), report::text::measured(&self.row().value, self.table.spec.show))
     }
 }
 
@@ -182,6 +192,10 @@ fn tables(engine: &mut Engine) {
         take(table);
         table.table.total().map_or(Dynamic::UNIT, |total| measure(&total, &table.table.spec, &table.taken))
     });
+    engine.register_fn("lack", move |table: &mut TableValue| {
+        take(table);
+        number(table.table.estimates.unwrap_or_default().lack)
+    });
     engine.register_fn("top", move |context: NativeCallContext, table: &mut TableValue, n: INT| {
         take(table);
         let n = rows(n).or_else(|diagnostic| raise(diagnostic, context.call_position()))?;
@@ -205,8 +219,8 @@ fn tables(engine: &mut Engine) {
             },
         );
     }
-    engine.register_fn("to_string", move |table: &mut TableValue| text(&table.table, &table.names));
-    engine.register_fn("to_debug", move |table: &mut TableValue| text(&table.table, &table.names));
+    engine.register_fn("to_string", move |table: &mut TableValue| text(&table.table, &table.names, &WHOLE));
+    engine.register_fn("to_debug", move |table: &mut TableValue| text(&table.table, &table.names, &WHOLE));
     engine.register_fn("json", move |table: &mut TableValue| {
         take(table);
         report::json::table(&table.table, &*table.names).to_string()
@@ -220,14 +234,7 @@ fn tables(engine: &mut Engine) {
         take(table);
         find(table, &key)
     });
-    let show = |row: &mut RowValue| {
-        let columns = &row.table.spec.key;
-        let pair = |(value, column): (&Value, &ColumnType)| {
-            format!("{}={}", column.name, report::text::value(value, column, &*row.names))
-        };
-        let key: Vec<String> = row.row().key.iter().zip(columns).map(pair).collect();
-        format!("{} {}", key.join(" "), report::text::measured(&row.row().value, row.table.spec.show))
-    };
+    let show = |row: &mut RowValue| row.text();
     engine.register_fn("to_string", show).register_fn("to_debug", show);
     engine.register_get("value", |row: &mut RowValue| measure(&row.row().value, &row.table.spec, &Rc::default()));
     engine.register_get("key", |row: &mut RowValue| {
@@ -270,11 +277,14 @@ fn find(table: &TableValue, key: &[Dynamic]) -> Dynamic {
     found.map_or(Dynamic::UNIT, |row| measure(&row.value, &table.table.spec, &table.taken))
 }
 
-/// A table as `print` shows it.
-pub fn text(table: &Table, names: &Names) -> String {
+/// A text of a script has no width.
+const WHOLE: Style = Style { colour: false, width: None };
+
+/// A table as it is printed.
+pub fn text(table: &Table, names: &Names, style: &Style) -> String {
     let mut out = Vec::new();
     // A Vec takes whatever is written.
-    let _infallible = report::text::table(&mut out, table, names, &report::text::Style::default());
+    let _infallible = report::text::table(&mut out, table, names, style);
     String::from_utf8_lossy(&out).trim_end().to_owned()
 }
 
@@ -322,18 +332,19 @@ fn histograms(engine: &mut Engine) {
         };
         value.histogram.rows().map(bucket).collect()
     });
-    let draw = |value: &mut HistogramValue| {
-        let mut out = Vec::new();
-        let style = report::text::Style::default();
-        // A Vec takes whatever is written.
-        let _infallible = match value.histogram.kind() {
-            Kind::Quantiles => {
-                std::io::Write::write_all(&mut out, report::histogram::quantiles_line(&value.histogram).as_bytes())
-            }
-            _ => report::histogram::draw(&mut out, &value.histogram, &style),
-        };
-        String::from_utf8_lossy(&out).trim_end().to_owned()
+    engine.register_fn("to_string", |value: &mut HistogramValue| drawn(value, &WHOLE));
+    engine.register_fn("to_debug", |value: &mut HistogramValue| drawn(value, &WHOLE));
+}
+
+/// A histogram as it is printed.
+pub fn drawn(value: &HistogramValue, style: &Style) -> String {
+    let mut out = Vec::new();
+    // A Vec takes whatever is written.
+    let _infallible = match value.histogram.kind() {
+        Kind::Quantiles => {
+            std::io::Write::write_all(&mut out, report::histogram::quantiles_line(&value.histogram).as_bytes())
+        }
+        _ => report::histogram::draw(&mut out, &value.histogram, style),
     };
-    engine.register_fn("to_string", draw);
-    engine.register_fn("to_debug", draw);
+    String::from_utf8_lossy(&out).trim_end().to_owned()
 }

@@ -6,6 +6,7 @@ use super::{csv, values};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::policy::control::{self, Request};
 use crate::policy::status;
+use crate::report;
 use rhai::{Array, Dynamic, Engine, INT, ImmutableString, Map, NativeCallContext};
 use serde_json::{Value as Json, json};
 use std::cell::Cell;
@@ -56,6 +57,13 @@ impl Verdicts {
         let mut lines = vec![columns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()];
         lines.extend(self.rows.iter().map(|row| columns.iter().map(|name| row.cell(name)).collect()));
         status::aligned(&lines, columns.len() - 2)
+    }
+
+    /// The line of names, and a line for each row.
+    pub fn csv(&self) -> (String, String) {
+        let cells = |row: &Row| COLUMNS.map(|column| report::csv::guarded(&row.cell(column)).into_owned());
+        let rows = self.rows.iter().map(|row| report::csv::line(cells(row).into_iter())).collect();
+        (report::csv::heading(COLUMNS), rows)
     }
 
     pub fn json(&self) -> Json {
@@ -189,12 +197,8 @@ pub fn register(engine: &mut Engine) {
     });
     engine.register_fn("csv", move |context: NativeCallContext, report: &mut Verdicts, path: ImmutableString| {
         take(report);
-        let lines = report.rows.iter().map(|row| COLUMNS.map(|column| row.cell(column)));
-        let text: String = std::iter::once(COLUMNS.map(str::to_owned))
-            .chain(lines)
-            .map(|cells| csv::line(cells.into_iter()))
-            .collect();
-        csv::save(&path, &text).or_else(|error| raise(error, context.call_position()))
+        let (heading, rows) = report.csv();
+        csv::save(&path, &[heading, rows].concat()).or_else(|error| raise(error, context.call_position()))
     });
     let show = |report: &mut Verdicts| report.text().trim_end().to_owned();
     engine.register_fn("to_string", show).register_fn("to_debug", show);

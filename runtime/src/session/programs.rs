@@ -66,7 +66,7 @@ pub fn load(
     }
     load::load(Request {
         template: &unit.template.name,
-        object: &unit.template.object,
+        object: unit.template.object(),
         constants: &constants,
         slots: &slots,
         programs: &programs,

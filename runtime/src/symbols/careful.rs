@@ -1,7 +1,7 @@
 //! Code of others that may fail on a damaged file in ways it does not say.
 
 use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Once;
 
 thread_local! {
@@ -14,7 +14,9 @@ pub fn careful<T>(work: impl FnOnce() -> T) -> Option<T> {
     HOOK.call_once(|| {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
+            // While fuzzing, what is our own is a finding.
+            let own = |place: &Location<'_>| cfg!(feature = "fuzz") && place.file().contains("runtime/src/");
+            if !QUIET.get() || info.location().is_some_and(own) {
                 loud(info);
             }
         }));

@@ -6,8 +6,8 @@
 use super::image::{Image, Place};
 use super::mappings::Inode;
 use super::reason;
+use crate::binary::reader::{self, Reader};
 use crate::binary::symbols::{self, Layout};
-use object::read::ReadCache;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::ops::Range;
@@ -128,7 +128,7 @@ fn open(path: &str, identity: &Identity) -> Result<File, &'static str> {
     if !data.is_file() {
         return Err(reason::NO_ELF);
     }
-    let file = File::open(path).map_err(|_| reason::UNREADABLE)?;
+    let file = reader::open(Path::new(path)).map_err(|_| reason::UNREADABLE)?;
     if is(&file, identity) { Ok(file) } else { Err(reason::REPLACED) }
 }
 
@@ -136,7 +136,8 @@ fn open(path: &str, identity: &Identity) -> Result<File, &'static str> {
 fn open_in_process(path: &str, deleted: bool, identity: &Identity, whose: &Whose) -> Option<File> {
     let Whose { pid, range } = whose;
     let mapped = format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end);
-    let file = || fs::metadata(&mapped).ok().filter(fs::Metadata::is_file).and_then(|_| File::open(&mapped).ok());
+    let file =
+        || fs::metadata(&mapped).ok().filter(fs::Metadata::is_file).and_then(|_| reader::open(Path::new(&mapped)).ok());
     // Some file systems (btrfs) show another device here than in the mapping: the link is to be believed.
     let same = |file: &File| match identity {
         Identity::Inode(wanted) => file.metadata().is_ok_and(|data| data.ino() == wanted.inode),
@@ -175,5 +176,5 @@ pub fn layout(file: &File) -> Result<Layout, &'static str> {
     if !elf {
         return Err(reason::NO_ELF);
     }
-    symbols::layout(&ReadCache::new(file)).map_err(|_| reason::DAMAGED)
+    symbols::layout(&Reader::new(file)).map_err(|_| reason::DAMAGED)
 }

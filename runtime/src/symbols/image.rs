@@ -6,12 +6,12 @@
 use super::careful::careful;
 use super::files;
 use super::reason;
+use crate::binary::reader::Reader;
 use crate::binary::symbols::Segment;
 use crate::unwind::frame::Row;
 use crate::unwind::tables::Tables;
 use blazesym::symbolize::source::{Elf, Gsym, GsymFile, Source};
 use blazesym::symbolize::{self, CodeInfo, Input, Reason, Symbolized, Symbolizer};
-use object::read::ReadCache;
 use skep_flamegraphs::profile::{Frame, Module, Origin};
 use std::collections::HashMap;
 use std::fs::File;
@@ -82,7 +82,7 @@ impl Image {
     pub fn unwind(&mut self, file_offset: u64) -> Option<Rc<Row>> {
         let address = self.address(file_offset)?;
         let file = &self.file;
-        let tables = self.tables.get_or_insert_with(|| Tables::read(&ReadCache::new(file.try_clone().ok()?)));
+        let tables = self.tables.get_or_insert_with(|| Tables::read(&Reader::new(file.try_clone().ok()?)));
         tables.as_mut()?.row(address)
     }
 

@@ -2,14 +2,14 @@
 
 pub mod careful;
 mod files;
-mod image;
+pub(crate) mod image;
 mod kernel;
-mod mappings;
-mod perf_map;
+pub(crate) mod mappings;
+pub(crate) mod perf_map;
 mod processes;
 mod ranges;
 pub mod reason;
-mod records;
+pub(crate) mod records;
 mod resolver;
 pub mod service;
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //! Source: Linux, tools/perf/Documentation/jit-interface.txt.
 
 use super::ranges::Ranges;
-use std::fs::{self, File};
+use crate::binary::reader;
+use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Longer files are read up to here.
-const LONGEST: u64 = 256 << 20;
+/// Longer files are read up to here: the largest programs of Java have some ten megabytes. Whoever writes the file decides
+/// how long it is, and a line of it takes ten times its length of our memory.
+const LONGEST: u64 = 64 << 20;
+const MOST: usize = 1 << 20;
 
 /// The functions of one process.
 #[derive(Debug, Default)]
@@ -34,7 +37,8 @@ impl PerfMap {
 
     /// Reads the file again if it has grown: run times append to it.
     pub fn read_on(&mut self) {
-        let Ok(file) = File::open(&self.path) else {
+        // Whoever writes it may have put something else in its place.
+        let Ok(file) = reader::open(&self.path) else {
             return;
         };
         let length = file.metadata().map_or(0, |data| data.len());
@@ -52,9 +56,9 @@ impl PerfMap {
 
 /// Lines of `START SIZE name with spaces`, both numbers in hex; what reads otherwise is left out. Code is written where
 /// older code was: later lines win.
-fn parse(text: &[u8]) -> Ranges<Arc<str>> {
+pub fn parse(text: &[u8]) -> Ranges<Arc<str>> {
     let mut functions = Ranges::default();
-    for line in text.split(|byte| *byte == b'\n') {
+    for line in text.split(|byte| *byte == b'\n').take(MOST) {
         let line = String::from_utf8_lossy(line);
         let mut words = line.trim_end().splitn(3, ' ');
         let mut number = || u64::from_str_radix(words.next()?.trim_start_matches("0x"), 16).ok();
@@ -78,5 +82,15 @@ mod tests {
         assert_eq!(at(0x1012), Some((0x1010, "stub".into())));
         assert_eq!(at(0x101c).map(|(_, name)| name), Some("Lhello;::run(int, long)".into()));
         assert_eq!((at(0x2004), at(0x3004).map(|(_, name)| name)), (None, Some("\u{fffd}".into())));
+    }
+
+    #[test]
+    fn map_of_any_length_takes_bounded_memory() {
+        let text = b"1 1 a\n".repeat(3 << 20);
+        assert_eq!(parse(&text).get(1).map(|(range, _)| range), Some(1..2));
+        let apart: String = (0..MOST + 7).map(|n| format!("{:x} 1 a\n", 2 * n)).collect();
+        let functions = parse(apart.as_bytes());
+        let last = 2 * (MOST as u64 - 1);
+        assert!(functions.get(last).is_some() && functions.get(last + 2).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use super::reason;
 use super::resolver::Resolver;
 use super::watch::Watch;
+use crate::confine::capabilities;
 use crate::kernel::sys;
 use crate::unwind::sample::Sample;
 use crate::unwind::walk::Walked;
@@ -51,7 +52,10 @@ impl Symbols {
     pub fn start(inlines: bool) -> io::Result<Symbols> {
         let (questions, asked) = mpsc::channel();
         let (woken, wake) = io::pipe()?;
-        let run = move || Worker { resolver: Resolver::new(inlines), watch: None }.run(&asked, woken);
+        let run = move || {
+            capabilities::lower(capabilities::of_symbols(), true);
+            Worker { resolver: Resolver::new(inlines), watch: None }.run(&asked, woken);
+        };
         let thread = std::thread::Builder::new().name("symbols".into()).spawn(run)?;
         Ok(Symbols { questions: Some(questions), wake: Some(wake), thread: Some(thread) })
     }

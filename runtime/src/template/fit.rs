@@ -36,7 +36,7 @@ pub fn check(unit: &Unit, types: &KernelTypes) -> Result<(), Diagnostic> {
 /// The first type or member that is needed and not there, as `request_queue.disk`.
 fn lacks(unit: &Unit, types: &KernelTypes) -> Result<Option<String>, String> {
     let all = BtfFeatures::new(true, true, true, true, true, true, true, true);
-    let mut linker = Linker::parse(&unit.template.object, CoreBy::Kernel, &all)?;
+    let mut linker = Linker::parse(unit.template.object(), CoreBy::Kernel, &all)?;
     linker.set(&unit.constants)?;
     let maps: Vec<(String, Option<Vec<u8>>)> =
         linker.maps().map(|map| (map.name.to_owned(), constants(map.content))).collect();

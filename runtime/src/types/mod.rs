@@ -12,6 +12,7 @@ pub use member::Found;
 pub use record::Record;
 
 use skep_templates::btf::{Btf, Id, Kind};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +21,23 @@ use std::sync::Arc;
 pub struct Type {
     btf: Arc<Btf<'static>>,
     id: Id,
+}
+
+/// How much a walk through types may still look at: of damaged ones a few may hold each other many times over.
+struct Room(Cell<usize>);
+
+impl Room {
+    /// The largest structures of a kernel have some hundreds of members.
+    fn new() -> Room {
+        Room(Cell::new(10_000))
+    }
+
+    /// Is there room for so many more?
+    fn take(&self, count: usize) -> bool {
+        let left = self.0.get().checked_sub(count);
+        self.0.set(left.unwrap_or(0));
+        left.is_some()
+    }
 }
 
 impl Type {

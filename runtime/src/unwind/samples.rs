@@ -2,6 +2,7 @@
 
 use super::chains;
 use super::sample::Sample;
+use crate::aggregate::entries::Entries;
 use crate::aggregate::table::Spec;
 use crate::stacks::Stacks;
 use crate::trust::Trust;
@@ -101,9 +102,8 @@ impl Samples {
     }
 
     /// As entries of a map.
-    pub fn entries(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let counts = self.counts.borrow();
-        counts.iter().map(|(key, count)| (key.clone(), count.to_ne_bytes().to_vec())).collect()
+    pub fn entries(&self) -> Entries {
+        self.counts.borrow().iter().map(|(key, count)| (key, [*count])).collect()
     }
 
     /// Begins anew.

@@ -52,6 +52,14 @@ impl Tables {
         Some(Tables { frames: frames.to_vec(), index: index.unwrap_or_default(), bases, known, context })
     }
 
+    /// The sections themselves, and where they are.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn of(frames: Vec<u8>, index: Vec<u8>, frames_at: u64, index_at: u64) -> Tables {
+        let bases = BaseAddresses::default().set_eh_frame(frames_at).set_eh_frame_hdr(index_at);
+        let (known, context) = Default::default();
+        Tables { frames, index, bases, known, context }
+    }
+
     /// What they say of an address of the file's own.
     pub fn row(&mut self, address: u64) -> Option<Rc<Row>> {
         if let Some(known) = self.known.get(&address) {

@@ -3,7 +3,7 @@
 //! Exact counts need system calls that neither the loader nor Rust's start makes by itself (`getpgid`, `getppid`), or a
 //! `stop` first: the process then waits, started and quiet, until somebody has attached and sends SIGCONT.
 
-use skep_tests::{calls, peers};
+use skep_tests::{calls, peers, troubles};
 use std::ffi::CString;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
@@ -101,6 +101,7 @@ enter FILE          that stands for a network, /run/netns/NAME
 join FOLDER         of a control group
 dns WAY N NAME TYPE MS            queries; WAY is udp4, udp6, tcp4 or tcp6; answered after MS
 http WAY N METHOD PATH STATUS MS  requests on one connection
+proxy N PATH MS MS  requests to a proxy, which takes so long itself, and asks a server that takes so long
 hello WAY N NAME MS               beginnings of TLS connections
 noise N             packets that are hardly DNS, HTTP or TLS
 exit STATUS         at once";
@@ -158,6 +159,7 @@ fn work(words: &[&str]) -> ExitCode {
             "join" => std::fs::write(format!("{}/cgroup.procs", word()), "0").expect("it joins the control group"),
             "dns" => peers::dns(word(), short(word()), word(), short(word()), milliseconds(word())),
             "http" => peers::http(word(), short(word()), word(), word(), short(word()), milliseconds(word())),
+            "proxy" => peers::proxied(short(word()), word(), milliseconds(word()), milliseconds(word())),
             "hello" => peers::hello(word(), short(word()), word(), milliseconds(word())),
             "noise" => peers::noise(short(word())),
             "exit" => return ExitCode::from(number(word()) as u8),
@@ -261,8 +263,7 @@ fn pause(n: usize) {
         let threads: Vec<i32> = tells.iter().take(n).collect();
         for thread in &threads {
             // Behind what it told, it waits nowhere else.
-            let stat = || std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-            while !stat().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
+            while !calls::sleeps(*thread) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -356,6 +357,11 @@ fn act<'a>(verb: &str, n: i64, word: &mut dyn FnMut() -> &'a str) {
         }
         "pause" => pause(n as usize),
         "sleep" => std::thread::sleep(Duration::from_millis(n as u64)),
-        _ => assert!(calls::act(verb, n, word), "no verb `{verb}`\n{VERBS}\n{}", calls::VERBS),
+        _ => assert!(
+            calls::act(verb, n, word) || troubles::act(verb, n, word),
+            "no verb `{verb}`\n{VERBS}\n{}\n{}",
+            calls::VERBS,
+            troubles::VERBS
+        ),
     }
 }

@@ -13,17 +13,28 @@ pub struct Case {
     pub kind: String,
     skep: String,
     bpftrace: String,
-    /// Object, program, pid and what else tests/bench/tracer.c takes.
+    /// Object, program, pid and what else tests/bench/tracer.c takes; empty: nobody wrote it.
     c: Vec<String>,
+    pub goals: Vec<Goal>,
+    /// NAME=VALUE, for bpftrace.
+    environment: Vec<String>,
 }
 
-/// What a counted event may cost.
-pub const COST_GOALS: [Goal; 2] = [Goal::AtMost(1.0, Tool::Bpftrace), Goal::AtMost(1.25, Tool::C)];
-
 impl Case {
-    fn new(name: &'static str, kind: &str, skep: &str, bpftrace: &str, c: [&str; 3]) -> Case {
-        let c = c.map(str::to_owned).to_vec();
-        Case { name, kind: kind.to_owned(), skep: skep.to_owned(), bpftrace: bpftrace.to_owned(), c }
+    fn new(name: &'static str, kind: &str, skep: &str, bpftrace: &str) -> Case {
+        let (kind, skep, bpftrace) = (kind.to_owned(), skep.to_owned(), bpftrace.to_owned());
+        Case { name, kind, skep, bpftrace, c: Vec::new(), goals: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Written by hand, too.
+    fn c(self, c: [&str; 3]) -> Case {
+        Case { c: c.map(str::to_owned).to_vec(), ..self }
+    }
+
+    /// What it may cost, of bpftrace's cost and of C's.
+    fn at_most(mut self, ratio: f64, tool: Tool) -> Case {
+        self.goals.push(Goal::AtMost(ratio, tool));
+        self
     }
 
     /// The command line, or `None` where the tool is not installed. Quiet where nothing but results is wanted.
@@ -35,12 +46,15 @@ impl Case {
                 [skep].into_iter().chain(quiet).chain(["-e".to_owned(), self.skep.clone()]).collect()
             }
             Tool::Bpftrace => {
-                let mut words = programs.bpftrace.as_ref()?.0.clone();
+                let mut words = programs.bpftrace.as_ref().filter(|_| !self.bpftrace.is_empty())?.0.clone();
                 words.extend(["-e".to_owned(), self.bpftrace.clone()]);
+                if !self.environment.is_empty() {
+                    words.splice(0..0, ["env".to_owned()].into_iter().chain(self.environment.clone()));
+                }
                 words
             }
             Tool::Perf | Tool::Profile | Tool::Empty | Tool::XdpFilter | Tool::Nftables => return None,
-            Tool::C if !programs.has_c => return None,
+            Tool::C if !programs.has_c || self.c.is_empty() => return None,
             Tool::C => {
                 let mut words = vec![programs.built("tracer").to_string_lossy().into_owned()];
                 words.push(programs.built(&self.c[0]).to_string_lossy().into_owned());
@@ -58,18 +72,10 @@ pub fn count_by_pid() -> Case {
         "getpgid",
         r#"probe("tracepoint:syscalls:sys_enter_getpgid").by(pid).count()"#,
         "tracepoint:syscalls:sys_enter_getpgid { @[pid] = count(); }",
-        ["count.bpf.o", "by_pid", "0"],
     )
-}
-
-pub fn count_by_comm() -> Case {
-    Case::new(
-        "count by comm",
-        "getpgid",
-        r#"probe("tracepoint:syscalls:sys_enter_getpgid").by(comm).count()"#,
-        "tracepoint:syscalls:sys_enter_getpgid { @[comm] = count(); }",
-        ["count.bpf.o", "by_comm", "0"],
-    )
+    .c(["count.bpf.o", "by_pid", "0"])
+    .at_most(0.67, Tool::Bpftrace)
+    .at_most(1.05, Tool::C)
 }
 
 pub fn histogram() -> Case {
@@ -78,8 +84,9 @@ pub fn histogram() -> Case {
         "read",
         r#"probe("tracepoint:syscalls:sys_exit_read").filter(pid == {pid}).hist(args.ret)"#,
         "tracepoint:syscalls:sys_exit_read /pid == {pid}/ { @ = hist(args->ret); }",
-        ["hist.bpf.o", "read_sizes", "{pid}"],
     )
+    .c(["hist.bpf.o", "read_sizes", "{pid}"])
+    .at_most(0.85, Tool::Bpftrace)
 }
 
 pub fn span() -> Case {
@@ -89,18 +96,44 @@ pub fn span() -> Case {
         r#"span("tracepoint:syscalls:sys_enter_getpgid", "tracepoint:syscalls:sys_exit_getpgid").hist(elapsed)"#,
         "tracepoint:syscalls:sys_enter_getpgid { @start[tid] = nsecs; } \
          tracepoint:syscalls:sys_exit_getpgid /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start[tid]); }",
-        ["span.bpf.o", "all", "0"],
     )
+    .c(["span.bpf.o", "all", "0"])
+    .at_most(0.45, Tool::Bpftrace)
 }
 
-pub fn filter_miss() -> Case {
-    Case::new(
-        "filter that does not match",
-        "getpgid",
-        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == 1).by(pid).count()"#,
-        "tracepoint:syscalls:sys_enter_getpgid /pid == 1/ { @[pid] = count(); }",
-        ["count.bpf.o", "by_pid", "1"],
-    )
+/// What is counted, and how: one event, at its dearest with both its stacks.
+pub fn counted() -> Vec<Case> {
+    let enter = |name, skep: &str, bpftrace: &str| {
+        let skep = format!(r#"probe("tracepoint:syscalls:sys_enter_getpgid").{skep}"#);
+        Case::new(name, "getpgid", &skep, &format!("tracepoint:syscalls:sys_enter_getpgid {bpftrace}"))
+    };
+    let read = |name, skep: &str, bpftrace: &str| {
+        let skep = format!(r#"probe("tracepoint:syscalls:sys_exit_read").filter(pid == {{pid}}).{skep}"#);
+        Case::new(name, "read", &skep, &format!("tracepoint:syscalls:sys_exit_read /pid == {{pid}}/ {bpftrace}"))
+    };
+    vec![
+        count_by_pid(),
+        enter("count by comm", "by(comm).count()", "{ @[comm] = count(); }")
+            .c(["count.bpf.o", "by_comm", "0"])
+            .at_most(0.67, Tool::Bpftrace)
+            .at_most(1.05, Tool::C),
+        enter("count by pid and comm", "by(pid, comm).count()", "{ @[pid, comm] = count(); }"),
+        enter("filter that does not match", "filter(pid == 1).by(pid).count()", "/pid == 1/ { @[pid] = count(); }")
+            .c(["count.bpf.o", "by_pid", "1"])
+            .at_most(0.55, Tool::Bpftrace),
+        histogram(),
+        read("histogram of read sizes by comm", "by(comm).hist(args.ret)", "{ @[comm] = hist(args->ret); }")
+            .at_most(1.0, Tool::Bpftrace),
+        read(
+            "linear histogram of read sizes",
+            "lhist(args.ret, 0, 4096, 256)",
+            "{ @ = lhist(args->ret, 0, 4096, 256); }",
+        ),
+        read("quantiles of read sizes", "quantiles(args.ret)", ""),
+        read("sum of read sizes", "sum(args.ret)", "{ @ = sum(args->ret); }").at_most(1.0, Tool::Bpftrace),
+        enter("count by kernel stack", "by(kstack).count()", "{ @[kstack] = count(); }"),
+        enter("count by user stack", "by(ustack).count()", "{ @[ustack] = count(); }"),
+    ]
 }
 
 pub fn print_each() -> Case {
@@ -109,8 +142,43 @@ pub fn print_each() -> Case {
         "getpgid",
         r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).printf("%d %d %s %d\n", pid, tid, comm, args.pid)"#,
         r#"tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { printf("%d %d %s %d\n", pid, tid, comm, args->pid); }"#,
-        ["stream.bpf.o", "stream", "{pid}"],
     )
+    .c(["stream.bpf.o", "stream", "{pid}"])
+}
+
+/// The same four fields to a closure, which adds up.
+pub fn each_to_closure() -> Case {
+    Case::new(
+        "four fields to a closure",
+        "getpgid",
+        r#"let sum = 0; probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).fields(pid, tid, comm, args.pid).each(|e| sum += e.tid); run(); print(sum);"#,
+        "",
+    )
+}
+
+/// A table of so many keys. bpftrace has room for them where its environment says so, by one name or the other.
+pub fn keys(keys: u32) -> Case {
+    let room = keys + 1000;
+    let mut case = Case::new(
+        "",
+        "pids",
+        &format!(r#"probe("tracepoint:syscalls:sys_enter_getpgid").by(args.pid).count().entries({room})"#),
+        "tracepoint:syscalls:sys_enter_getpgid { @[args->pid] = count(); }",
+    );
+    case.environment = ["BPFTRACE_MAX_MAP_KEYS", "BPFTRACE_MAP_KEYS_MAX"].map(|name| format!("{name}={room}")).to_vec();
+    case
+}
+
+/// All functions of a library, the first of which is called.
+pub fn all_functions(library: &str, first: &str) -> Case {
+    let mut case = Case::new(
+        "",
+        &format!("{library}:{first}"),
+        &format!(r#"probe("uprobe:{library}:many_*").count()"#),
+        &format!("uprobe:{library}:many_* {{ @ = count(); }}"),
+    );
+    case.environment = vec!["BPFTRACE_MAX_PROBES=4096".to_owned(), "BPFTRACE_MAX_BPF_PROGS=4096".to_owned()];
+    case
 }
 
 /// Functions that start with `endbr64; push` on x86-64: our own, and one of a library that distributions build.
@@ -134,7 +202,8 @@ fn function(programs: &Programs, name: &'static str, library: &str, function: &s
     let place = format!("{library}:{function}");
     let skep = format!(r#"probe("uprobe:{place}").by(pid).count()"#);
     let bpftrace = format!("uprobe:{place} {{ @[pid] = count(); }}");
-    let mut case = Case::new(name, &place, &skep, &bpftrace, ["count.bpf.o", "uprobe_by_pid", "0"]);
+    let mut case = Case::new(name, &place, &skep, &bpftrace).c(["count.bpf.o", "uprobe_by_pid", "0"]);
+    case = case.at_most(0.08, Tool::Bpftrace);
     let offset = offset(programs, &skep).unwrap_or_else(|| "0".to_owned());
     case.c.extend([library.to_owned(), function.to_owned(), offset]);
     case

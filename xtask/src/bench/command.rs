@@ -3,19 +3,20 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{cases, flame, machine, overhead, policy, replay, startup, stream};
+use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy replay
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy replay budget scale compiler
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace
                       LIBBPF_PROFILE  of libbpf-tools' profile";
 
-const AREAS: [&str; 8] = ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay"];
+const AREAS: [&str; 11] =
+    ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay", "budget", "scale", "compiler"];
 
 struct Arguments {
     areas: Vec<String>,
@@ -87,7 +88,7 @@ fn measure(
             "overhead" | "span" => {
                 let cases = match *area {
                     "span" => vec![cases::span()],
-                    _ => vec![cases::count_by_pid(), cases::count_by_comm(), cases::histogram(), cases::filter_miss()],
+                    _ => cases::counted(),
                 };
                 let batches =
                     if quick { Batches { count: 5, calls: 20_000 } } else { Batches { count: 15, calls: 40_000 } };
@@ -104,6 +105,9 @@ fn measure(
                 notes.extend(alike);
             }
             "replay" => rows.extend(replay::measure(programs, repetitions, if quick { 0.5 } else { 1.0 })?),
+            "budget" => rows.extend(budget::measure(programs, quick)?),
+            "compiler" => rows.extend(compiler::measure(programs)?),
+            "scale" => rows.extend(scale::measure(programs, repetitions, quick)?),
             "policy" => {
                 let example = policy::build(root, target)?;
                 rows.extend(policy::measure(programs, &example, repetitions)?);

@@ -3,15 +3,17 @@
 //! ```text
 //! command   arguments -> areas -> table.md
 //!   programs    builds tests/bench, finds skep and bpftrace
-//!   startup overhead stream flame policy replay   one area each: cases x tools, round-robin -> rows
+//!   startup overhead stream flame policy replay budget scale compiler   one area each: cases x tools, round-robin -> rows
 //!     tracer load              a tracer and a load, ended when dropped
 //!   stats table machine        samples -> medians -> Markdown with goals
 //! ```
 //! Needs root. Method: CPU time of a pinned load, the base before and after each measurement, tools in turn within every
 //! repetition, medians with minimum and maximum; a goal is a ratio of medians.
 
+mod budget;
 mod cases;
 mod command;
+mod compiler;
 mod flame;
 mod load;
 mod machine;
@@ -19,6 +21,7 @@ mod overhead;
 mod policy;
 mod programs;
 mod replay;
+mod scale;
 mod startup;
 mod stats;
 mod stream;

@@ -2,7 +2,7 @@
 //!
 //! The base is measured before and after, and the smaller one is subtracted. Also for uprobes.
 
-use super::cases::{COST_GOALS, Case};
+use super::cases::Case;
 use super::load::{Load, TRACER_CPU};
 use super::programs::{Programs, Tool};
 use super::stats::Samples;
@@ -39,10 +39,14 @@ pub fn measure(
             loads.insert(&case.kind, Load::batches(programs, &case.kind, batches.count, batches.calls)?);
         }
     }
-    let none = || {
-        Tool::ALL.map(|tool| if programs.has(tool) { Cell::Measured(Samples::default()) } else { Cell::NotInstalled })
+    let none = |case: &Case| {
+        Tool::ALL.map(|tool| match programs.has(tool) {
+            false => Cell::NotInstalled,
+            true if case.command(programs, tool, 0, true).is_none() => Cell::NotMeasured,
+            true => Cell::Measured(Samples::default()),
+        })
     };
-    let mut rows: Vec<[Cell; 3]> = cases.iter().map(|_| none()).collect();
+    let mut rows: Vec<[Cell; 3]> = cases.iter().map(none).collect();
     for repetition in 0..repetitions {
         for (case, cells) in cases.iter().zip(&mut rows) {
             let Some(load) = loads.get_mut(case.kind.as_str()) else { continue };
@@ -74,13 +78,12 @@ pub fn measure(
         }
         eprintln!("{area}: repetition {} of {repetitions}", repetition + 1);
     }
-    let goals = COST_GOALS.to_vec();
     let rows = cases.iter().zip(rows).map(|(case, cells)| Row {
         area,
         what: case.name.to_owned(),
         unit: "ns added per event",
         cells: Tool::ALL.into_iter().zip(cells).collect(),
-        goals: goals.clone(),
+        goals: case.goals.clone(),
     });
     Ok(rows.collect())
 }

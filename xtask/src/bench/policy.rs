@@ -68,7 +68,7 @@ fn rows(text: &str) -> Vec<Row> {
             ("random", case) if case.starts_with("100000 CIDRs") => vec![Goal::AtMost(0.25, Tool::C)],
             ("random", case) if case.contains("CIDRs") => vec![Goal::AtMost(1.3, Tool::C)],
             ("denied" | "passed", _) if by_tool.contains_key(&Tool::XdpFilter) => {
-                vec![Goal::AtMost(1.0, Tool::XdpFilter)]
+                vec![Goal::AtMost(if kind == "denied" { 0.75 } else { 1.0 }, Tool::XdpFilter)]
             }
             ("live", _) => vec![Goal::AtMost(1.0, Tool::Nftables)],
             _ => Vec::new(),

@@ -95,12 +95,7 @@ impl Programs {
         let mut flame = Command::new(&cc);
         flame.args(["-O1", "-g", "-fno-omit-frame-pointer"]);
         programs.compile(&mut flame, &programs.workloads, "flame.c", "flame", &[])?;
-        let mut library = Command::new(&cc);
-        library.args(["-O1", "-fPIC", "-shared"]);
-        if cfg!(target_arch = "x86_64") {
-            library.arg("-fcf-protection=full");
-        }
-        programs.compile(&mut library, &sources, "probed.c", "libprobed.so", &[])?;
+        programs.compile_library(&sources.join("probed.c"), &programs.built("libprobed.so"))?;
         programs.has_c = match programs.compile_comparators(&cc, &sources) {
             Ok(()) => true,
             Err(message) => {
@@ -131,12 +126,28 @@ impl Programs {
         }
     }
 
+    /// A library as distributions build theirs.
+    ///
+    /// # Errors
+    /// It does not compile.
+    pub fn compile_library(&self, source: &Path, library: &Path) -> Result<(), String> {
+        let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+        let mut compile = Command::new(cc);
+        compile.args(["-O1", "-fPIC", "-shared"]).arg(source).arg("-o").arg(library);
+        if cfg!(target_arch = "x86_64") {
+            compile.arg("-fcf-protection=full");
+        }
+        let done = compile.output().map_err(|error| format!("cc: {error}"))?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        if done.status.success() { Ok(()) } else { Err(format!("{}: {}", source.display(), said.trim())) }
+    }
+
     fn compile_comparators(&self, cc: &str, sources: &Path) -> Result<(), String> {
         let clang = ["clang-19", "clang"].into_iter().find(|name| version(name).is_some()).ok_or("no clang")?;
         let arch = if cfg!(target_arch = "x86_64") { "x86" } else { "arm64" };
         let define = format!("-D__TARGET_ARCH_{arch}");
         let headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        for name in ["count", "hist", "span", "stream", "policy"] {
+        for name in ["count", "hist", "span", "stream", "policy", "expressions"] {
             let mut clang = Command::new(clang);
             clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", &define, &headers, "-c"]);
             self.compile(&mut clang, sources, &format!("{name}.bpf.c"), &format!("{name}.bpf.o"), &[])?;

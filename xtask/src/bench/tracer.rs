@@ -22,6 +22,8 @@ pub struct Ended {
     /// From SIGINT to its exit.
     pub exit_ms: f64,
     pub peak_kb: f64,
+    /// Of its whole life.
+    pub cpu_ms: f64,
     /// Its standard output and standard error.
     pub output: Vec<u8>,
     pub errors: String,
@@ -70,9 +72,10 @@ impl Tracer {
         drop(self.watch.stdin.take());
         let words = self.listen()?;
         match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["ended", milliseconds, peak, "0"] => {
+            ["ended", milliseconds, peak, cpu, "0"] => {
                 let output = fs::read(&self.output).map_err(|error| format!("failed to read the output: {error}"))?;
-                Ok(Ended { exit_ms: number(milliseconds)?, peak_kb: number(peak)?, output, errors: self.last_words() })
+                let (exit_ms, peak_kb, cpu_ms) = (number(milliseconds)?, number(peak)?, number(cpu)?);
+                Ok(Ended { exit_ms, peak_kb, cpu_ms, output, errors: self.last_words() })
             }
             said => Err(format!("{}: {}", said.join(" "), self.last_words())),
         }

@@ -8,12 +8,15 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "guest";
 
 /// Test targets of tests/Cargo.toml that belong in guests; the others compare with tools or files of the host.
-pub const TESTS: [&str; 7] = [
+pub const TESTS: [&str; 10] = [
     "kernel_functions",
     "kernel_matrix",
+    "kernel_packets",
     "kernel_processes",
+    "kernel_reliability",
     "kernel_sockets",
     "kernel_templates",
+    "kernel_tools",
     "kernel_types",
     "kernel_usdt",
 ];

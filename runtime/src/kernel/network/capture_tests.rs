@@ -13,8 +13,8 @@ const HEADER: usize = 8;
 
 #[test]
 fn what_is_kept_is_the_beginning_of_the_frame() {
-    if !privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
-        return println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    if privilege::skips(&["CAP_BPF", "CAP_NET_ADMIN"]) {
+        return;
     }
     assert!(Interface::all().is_ok_and(|all| !all.is_empty()));
     let catalog = Catalog::embedded();
@@ -40,7 +40,7 @@ fn what_is_kept_is_the_beginning_of_the_frame() {
         let programs = [("of_xdp", Hook::Xdp), ("at_ingress", Hook::TcIngress), ("at_egress", Hook::TcEgress)];
         let loaded = load::load(Request {
             template: "capture",
-            object: &template.object,
+            object: template.object(),
             constants: &constants.map(|(name, value)| (name.to_owned(), value)),
             slots: &[],
             programs: &programs.map(|(name, hook)| (name.to_owned(), hook.program_kind())),

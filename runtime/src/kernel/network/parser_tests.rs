@@ -4,9 +4,9 @@
 use super::{Hook, Interface};
 use crate::kernel::load::{self, Loaded, Request};
 use crate::kernel::privilege;
-use crate::kernel::sys::{self, Command, TestRun, bpf};
+use crate::kernel::sys;
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 const OBJECT: &[u8] = include_bytes!("../../../../tests/fixtures/templates/parsed.bpf.o");
 
@@ -274,8 +274,8 @@ fn loaded() -> Loaded {
 
 #[test]
 fn parser_reads_random_packets_as_a_plain_one_does() {
-    if !privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
-        return println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    if privilege::skips(&["CAP_BPF", "CAP_NET_ADMIN"]) {
+        return;
     }
     assert!(Interface::all().is_ok_and(|all| !all.is_empty()));
     let loaded = loaded();
@@ -302,14 +302,7 @@ fn parser_reads_random_packets_as_a_plain_one_does() {
             if n == 1 && (!outer.tags.is_empty() || sys::refused_as_buffer(&frame)) {
                 continue;
             }
-            let mut run = TestRun {
-                prog_fd: program.as_raw_fd() as u32,
-                data_size_in: frame.len() as u32,
-                data_in: sys::address(&frame),
-                repeat: 1,
-                ..Default::default()
-            };
-            bpf(Command::ProgramTestRun, &mut run).expect("it runs");
+            sys::test_run(program.as_fd(), &frame, 1).expect("it runs");
             let kept = loaded.maps["result"].lookup(&0u32.to_ne_bytes()).expect("it is read").expect("it is there");
             assert_eq!(Packet::read(&kept), outer, "round {round}, program {n}: {frame:02x?}");
             let word = |at: usize| u32::from_ne_bytes(kept[at..at + 4].try_into().expect("four bytes"));

@@ -15,8 +15,7 @@ const TC_DROP: i32 = 2;
 
 /// Runs in a new network namespace with `lo` up; not without privilege.
 fn alone(test: impl FnOnce(Interface) + Send + 'static) {
-    if !super::super::privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
-        println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    if super::super::privilege::skips(&["CAP_BPF", "CAP_NET_ADMIN"]) {
         return;
     }
     let thread = std::thread::spawn(move || {
@@ -210,7 +209,7 @@ fn interface_that_is_not_there_is_an_error_with_those_that_are() {
 #[test]
 fn cgroup_program_decides_for_its_processes_alone() {
     alone(|_| {
-        let Ok(root) = cgroup::mount_point() else { return println!("skipped: needs cgroup v2") };
+        let root = cgroup::mount_point().expect("cgroup v2 is mounted");
         let path = root.join(format!("skep-unit-{}", std::process::id()));
         std::fs::create_dir(&path).expect("a cgroup can be made");
         let folder = File::open(&path).expect("it is there");

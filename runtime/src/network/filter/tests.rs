@@ -193,8 +193,8 @@ fn frames_pass_as_they_pass_tcpdump() {
 /// The same in the kernel, of frames and of buffers: each is given all of a frame.
 #[test]
 fn frames_pass_in_the_kernel_as_they_do_here() {
-    if !privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
-        return println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    if privilege::skips(&["CAP_BPF", "CAP_NET_ADMIN"]) {
+        return;
     }
     let mut random = Random::new(0x5eed2);
     let mut frames: Vec<Vec<u8>> = (0..FRAMES).map(|_| random.frame().0).collect();

@@ -4,6 +4,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::network::flow::{Flow, LostEvents};
 use crate::network::message::{self, Text, Value, message};
 use crate::network::time::Time;
+use crate::report::json::spelled;
 use serde_json::{Map, Value as Json};
 use std::fmt::Write;
 
@@ -68,11 +69,12 @@ impl Response {
     }
 }
 
-/// As Go writes JSON: these signs could end a script in HTML.
+/// As Go writes JSON: some signs could end a script in HTML. Others a terminal would act on.
 fn escaped(json: &Json) -> String {
     let text = json.to_string();
+    let text = spelled(&text);
     if !text.contains(['<', '>', '&']) {
-        return text;
+        return text.into_owned();
     }
     let mut out = String::with_capacity(text.len() + 16);
     for sign in text.chars() {

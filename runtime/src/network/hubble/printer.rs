@@ -6,6 +6,7 @@ use crate::network::flow::{AuthType, Endpoint, Flow, MATCH_TYPES, Policy, Servic
 use crate::network::hubble::Response;
 use crate::network::identity::Identity;
 use crate::network::time::{Layout, Time};
+use crate::report::units::may_act;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -305,16 +306,16 @@ pub fn loss(response: &Response, layout: Layout) -> Option<String> {
     Some(format!("{when}: {} events lost: {source}{cpu}\n", lost.count))
 }
 
-/// Text of others that is to move no cursor: signs of control become visible.
+/// Text of others that is to move no cursor: signs that a terminal acts on become visible, as Hubble shows them.
 fn clean(text: &str) -> String {
-    if !text.contains(char::is_control) {
+    if !text.contains(may_act) {
         return text.to_owned();
     }
     let mut out = String::with_capacity(text.len() + 8);
     for sign in text.chars() {
         match sign {
             '\x1b' => out.push_str("^["),
-            sign if sign.is_control() => out.extend(sign.escape_default()),
+            sign if may_act(sign) => out.extend(sign.escape_default()),
             sign => out.push(sign),
         }
     }

@@ -15,8 +15,8 @@ use std::process::Command;
 
 /// Runs in a new network namespace; not without privilege.
 pub fn alone(test: impl FnOnce() + Send + 'static) {
-    if !privilege::missing(&["CAP_BPF", "CAP_NET_ADMIN"]).is_empty() {
-        return println!("skipped: needs CAP_BPF and CAP_NET_ADMIN");
+    if privilege::skips(&["CAP_BPF", "CAP_NET_ADMIN"]) {
+        return;
     }
     let thread = std::thread::spawn(|| {
         // SAFETY: takes an integer; the thread, and what it starts, leaves the namespace that others use.

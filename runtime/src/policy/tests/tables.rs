@@ -118,17 +118,20 @@ impl Naive {
 #[test]
 fn trie_finds_the_longest_of_nested_prefixes() {
     let mut random = Random(5);
-    for count in [0, 1, 2, 17, 1_000, 5_000] {
+    // With as many roots as there would be for them, and for none, some, a lot more.
+    let sizes = [0, 1, 2, 17, 1_000, 5_000]
+        .map(|count| [(count, 2 * count as usize), (count, 0), (count, 40), (count, 1 << 20)]);
+    for (count, size) in sizes.into_iter().flatten() {
         let families = [true, false].map(|is_v4| Naive::new(&mut random, is_v4, count));
-        let mut trie = Trie::default();
+        let mut trie = Trie::new(size);
         families.iter().for_each(|naive| trie.add(&naive.starts()));
         for (naive, is_v4) in families.iter().zip([true, false]) {
             let bounds: Vec<u128> = naive.starts().iter().map(|start| start.first).collect();
             let steps = if is_v4 { 1u128 << 96 } else { 1 };
             let near = bounds.iter().flat_map(|bound| [*bound, bound.wrapping_sub(steps), bound.wrapping_add(steps)]);
-            let any: Vec<u128> = (0..83_334).map(|_| aligned(random.address(is_v4))).collect();
+            let any: Vec<u128> = (0..20_011).map(|_| aligned(random.address(is_v4))).collect();
             for address in near.chain(any) {
-                assert_eq!(trie.find(address, is_v4), naive.find(address), "{count} {address:x}");
+                assert_eq!(trie.find(address, is_v4), naive.find(address), "{count} of {size}: {address:x}");
             }
         }
     }

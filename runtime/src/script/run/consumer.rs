@@ -1,16 +1,17 @@
 //! What happens to one chain's events: a closure, a format, columns, packets.
 
-use crate::aggregate::column::{BytesShow, ColumnKind, ColumnType, Show};
+use crate::baseline::series::Streamed;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::network::Interface;
 use crate::plan::{Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::Prepared;
 use crate::report::packets::Packets;
-use crate::report::printf::Format;
+use crate::report::{columns, printf};
+use crate::script::aside::Aside;
 use crate::script::event::Schema;
 use crate::script::host::{Chain, Closure, Host};
-use crate::script::output;
+use crate::script::output::Format;
 use crate::stacks::Stacks;
 use crate::template::packets::Place;
 use std::cell::Cell;
@@ -19,13 +20,21 @@ use std::rc::Rc;
 /// What happens to one chain's events.
 pub(super) struct Consumer {
     pub(super) each: Option<Closure>,
-    pub(super) format: Option<Format>,
+    pub(super) format: Option<printf::Format>,
     pub(super) schema: Rc<Schema>,
     pub(super) widths: Vec<usize>,
     pub(super) headed: Cell<bool>,
     pub(super) delivered: u64,
+    /// Those that were one too many.
+    pub(super) beyond: u64,
     /// Its records are samples that the session counts.
     pub(super) counts: bool,
+    /// Where a called script's events are printed.
+    pub(super) aside: Option<Aside>,
+    /// The latencies among its columns, where somebody keeps them.
+    pub(super) streamed: Option<Streamed>,
+    /// Its records are shown, each as a line.
+    pub(super) prints: bool,
     /// Its records are packets.
     pub(super) packets: Option<Packets>,
 }
@@ -37,21 +46,26 @@ impl Consumer {
         host: &Host,
         stacks: Option<&Rc<Stacks>>,
     ) -> Result<Consumer, Diagnostic> {
-        let (names, json) = (&host.names, host.output.borrow().format == output::Format::Json);
-        let colour = host.output.borrow().style().colour;
+        let (names, form) = (&host.names, host.output.borrow().format);
+        let style = host.output.borrow().style();
         let packets = match &chain.entry.output {
+            Output::Stream { then: Then::Packets(wish), .. } if form == Format::Csv && wish.file.is_none() => {
+                let error = Diagnostic::script("packets are lines or JSON, not CSV").help("--format json");
+                return Err(error.at(chain.entry.position));
+            }
             Output::Stream { then: Then::Packets(wish), .. } => Some(
-                Packets::new(wish, &interfaces(prepared), json, colour)
+                Packets::new(wish, &interfaces(prepared), form == Format::Json, style.colour)
                     .map_err(|error| error.at(chain.entry.position))?,
             ),
             _ => None,
         };
         let format = match &chain.entry.output {
-            Output::Stream { then: Then::Printf(text), .. } => Format::parse(text).ok(),
+            Output::Stream { then: Then::Printf(text), .. } => printf::Format::parse(text).ok(),
             _ => None,
         };
+        let prints = matches!(&chain.entry.output, Output::Stream { then: Then::Print | Then::Printf(_), .. });
         let schema = Rc::new(Schema::new(prepared.columns.clone(), names.clone(), stacks.cloned()));
-        let widths = schema.columns.iter().map(width).collect();
+        let widths = columns::streamed(&schema.columns, style.width);
         Ok(Consumer {
             each: chain.each.clone(),
             format,
@@ -59,25 +73,14 @@ impl Consumer {
             widths,
             headed: Cell::new(false),
             delivered: 0,
+            beyond: 0,
             counts: prepared.copies.is_some(),
+            aside: chain.aside(),
+            streamed: if host.measured.borrow().is_some() { Streamed::of(&chain.entry) } else { None },
+            prints,
             packets,
         })
     }
-}
-
-/// How wide a streamed column is: its widest value is not known yet.
-fn width(column: &ColumnType) -> usize {
-    let usual = match column.kind {
-        ColumnKind::Int { .. } if column.name == "nsecs" => 15,
-        ColumnKind::Int { show: Show::Hex, .. } => 18,
-        ColumnKind::Int { show: Show::Probe, .. } => 22,
-        ColumnKind::Int { .. } => 7,
-        ColumnKind::Text { size } => usize::from(size).min(16),
-        ColumnKind::Bytes { show: BytesShow::UserSymbol, .. } => 22,
-        ColumnKind::Bytes { .. } => 15,
-        ColumnKind::Path { .. } | ColumnKind::Called(_) => 32,
-    };
-    usual.max(column.name.chars().count())
 }
 
 /// The interfaces whose packets a chain meets.

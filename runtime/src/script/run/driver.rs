@@ -3,9 +3,9 @@
 use super::{Running, call};
 use crate::diagnostic::Diagnostic;
 use crate::feed::Happenings;
-use crate::pump::Happening;
+use crate::pump::{Happening, INTERVAL, LAST};
 use crate::script::held::Held;
-use crate::script::host::{Fallible, Host};
+use crate::script::host::{Fallible, Host, raise};
 use rhai::NativeCallContext;
 use std::rc::Rc;
 use std::time::Instant;
@@ -41,12 +41,25 @@ impl Driver<'_> {
             return Ok(());
         }
         loop {
-            // Nothing waits: time to show what was written so far.
-            let idle = || self.host.output.borrow_mut().flush();
+            // Nothing waits: time to show what was written so far. Where that fails, nothing is worth waiting for.
+            let idle = || {
+                let mut output = self.host.output.borrow_mut();
+                output.flush();
+                !output.closed()
+            };
             let Some(happening) = self.running.happenings.get_mut().next(idle) else { return Ok(()) };
             self.host.busy_since.set(Instant::now());
+            if let Some(error) = self.host.too_large() {
+                return raise(error, self.context.call_position());
+            }
             match happening {
                 Happening::Events(batch) => self.running.deliver(self.context, self.host, &batch)?,
+                Happening::Tick(which @ (INTERVAL | LAST)) => {
+                    let is_last = self.interval(which == LAST);
+                    if is_last.or_else(|error| raise(error, self.context.call_position()))? {
+                        return Ok(());
+                    }
+                }
                 Happening::Tick(n) => {
                     let timer = self.host.timers.borrow().get(n).map(|(_, closure)| closure.clone());
                     match timer {
@@ -56,6 +69,7 @@ impl Driver<'_> {
                     }
                 }
                 Happening::Deadline => return Ok(()),
+                Happening::Said(line) => self.host.output.borrow_mut().tell(&line),
                 Happening::ProcessEnded => {
                     self.host.output.borrow_mut().progress("");
                     self.host.output.borrow_mut().tell("the process has ended");
@@ -65,17 +79,17 @@ impl Driver<'_> {
                     self.host.is_ended();
                     return Ok(());
                 }
-                Happening::Denied(denial) => {
-                    if let Some(held) = &self.held {
-                        held.denied(self.context, self.host, &denial)?;
-                    }
-                }
+                // Below: where the channel is full, this is not said.
+                Happening::Denied => {}
                 Happening::PoliciesEnded => {
                     // By a signal perhaps, which they see too.
                     if self.host.is_ended() || self.running.active.chains.is_empty() {
                         return Ok(());
                     }
                 }
+            }
+            if let Some(held) = &self.held {
+                held.denied(self.context, self.host)?;
             }
             if self.host.exit.get().is_some() || self.host.output.borrow().closed() || self.running.is_enough() {
                 return Ok(());
@@ -84,6 +98,20 @@ impl Driver<'_> {
                 self.running.stop_recording(self.context, self.host, recorder)?;
             }
         }
+    }
+
+    /// Shows what an interval has. Was it the last?
+    fn interval(&self, is_last: bool) -> Result<bool, Diagnostic> {
+        // Another script of a recording may have none.
+        let Some(intervals) = self.host.intervals()? else { return Ok(false) };
+        self.running.interval(self.host)?;
+        let over = self.running.intervals.get() + 1;
+        self.running.intervals.set(over);
+        let is_last = is_last || intervals.count.is_some_and(|count| over >= count);
+        if is_last {
+            self.running.all_shown(self.host);
+        }
+        Ok(is_last)
     }
 
     /// How far the run is, on the terminal's last line.

@@ -4,9 +4,11 @@ use super::Running;
 use super::consumer::Consumer;
 use crate::aggregate::column::ColumnType;
 use crate::aggregate::table::Table;
+use crate::budget::keeper::Account;
 use crate::diagnostic::Diagnostic;
 use crate::feed::{Happenings, Values};
 use crate::following::Following;
+use crate::kernel::load::text;
 use crate::plan::{Entry, Output, Then};
 use crate::prepare::Prepared;
 use crate::recording;
@@ -46,7 +48,7 @@ impl Running {
 
     /// The recording has no more room for events: it gets the values as they are now, the run goes on.
     pub(super) fn stop_recording(&self, context: &NativeCallContext, host: &Host, recorder: &Recorder) -> Fallible<()> {
-        if let Err(error) = read(host, &self.active, self.began) {
+        if let Err(error) = read(host, &self.active, self.began, None) {
             return raise(error, context.call_position());
         }
         recorder.stop(recorder::FULL);
@@ -65,8 +67,9 @@ pub(super) fn read(
     host: &Host,
     active: &Active,
     began: (SystemTime, Instant),
+    account: Option<Account>,
 ) -> Result<(Vec<Option<Table>>, Closed), Diagnostic> {
-    let failed = |error: std::io::Error| Diagnostic::machine(format!("failed to read values: {error}"));
+    let failed = |error: std::io::Error| Diagnostic::machine(format!("failed to read values: {}", text(&error)));
     let took = began.1.elapsed();
     let session = active.session.borrow();
     let entries = active.chains.len();
@@ -75,7 +78,7 @@ pub(super) fn read(
         tables.iter().flatten().for_each(|table| recording::name_all(table, &*host.names));
     }
     let left_out = host.following.borrow().as_ref().map(Following::left_out).transpose().map_err(failed)?;
-    let closed = session.close(entries, began.0, took, left_out).map_err(failed)?;
+    let closed = session.close(entries, began.0, took, left_out, account).map_err(failed)?;
     Ok((tables, closed))
 }
 

@@ -5,11 +5,14 @@ use super::consumer::Consumer;
 use super::recorded;
 use crate::aggregate::column::{ColumnKind, Value};
 use crate::aggregate::table::Table;
+use crate::audit;
+use crate::budget::keeper::{Keeper, Word};
+use crate::budget::{Allowance, hot};
 use crate::diagnostic::Diagnostic;
-use crate::feed::{Happenings, Values};
+use crate::feed::{Happenings, Lag, Values};
 use crate::following::Following;
-use crate::kernel::{ring, sys};
-use crate::plan::{Output, Then};
+use crate::kernel::{load, ring, sys};
+use crate::plan::{Entry, Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Prepared, RECORD_HEADER};
 use crate::pump::{Happening, Pump, Watch};
@@ -18,11 +21,12 @@ use crate::report::packets::Packets;
 use crate::script::event::Event;
 use crate::script::graphs;
 use crate::script::host::{Active, Chain, Fallible, Host, State, raise};
+use crate::script::output::Format;
 use crate::session::{Session, Shared};
 use crate::stacks::Stacks;
 use crate::trust::Trust;
 use rhai::{Dynamic, NativeCallContext};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +36,12 @@ pub struct Running {
     pub happenings: RefCell<Happenings>,
     pub(super) consumers: RefCell<Vec<Consumer>>,
     pub began: (SystemTime, Instant),
+    /// Keeps these chains within their budget.
+    keeper: Cell<Option<Keeper>>,
+    /// Events that may still reach the script or the output.
+    left: Cell<u64>,
+    /// How many are over.
+    pub(super) intervals: Cell<u64>,
 }
 
 impl Running {
@@ -49,6 +59,7 @@ impl Running {
             return Running::replay(host, chains, player);
         }
         let prepared = chains.iter().map(|chain| host.prepare(*chain)).collect::<Result<Vec<_>, _>>()?;
+        let hot = allowed(host, &chains, &prepared)?;
         if host.tape.recorder().is_some() {
             recorded::check(&host.chains.borrow(), &chains)?;
         }
@@ -62,13 +73,28 @@ impl Running {
             consumers.push(Consumer::new(&host.chains.borrow()[*chain], prepared, host, stacks.as_ref())?);
         }
         let (active, pump) = attach(host, chains, prepared, stacks.as_ref(), time, until)?;
-        let happenings = Happenings::Live { pump, recorder: host.tape.recorder().cloned() };
-        Ok(Running::new(active, happenings, consumers))
+        let keeper = keeper(host, &active, &pump, hot);
+        if host.gate.get().is_some() && keeper.is_none() && active.session.borrow().attached().is_some() {
+            host.active.borrow_mut().clear();
+            return Err(Diagnostic::machine("what programs cost is not counted here, and a permit takes a budget")
+                .help("skep doctor"));
+        }
+        let happenings = Happenings::Live { pump, recorder: host.tape.recorder().cloned(), lag: Lag::default() };
+        let left = Cell::new(host.settings.limits.events.unwrap_or(u64::MAX));
+        Ok(Running { keeper: Cell::new(keeper), left, ..Running::new(active, happenings, consumers) })
     }
 
     pub(super) fn new(active: Rc<Active>, happenings: Happenings, consumers: Vec<Consumer>) -> Running {
         let began = (SystemTime::now(), Instant::now());
-        Running { active, happenings: RefCell::new(happenings), consumers: RefCell::new(consumers), began }
+        Running {
+            active,
+            happenings: RefCell::new(happenings),
+            consumers: RefCell::new(consumers),
+            began,
+            keeper: Cell::default(),
+            left: Cell::new(u64::MAX),
+            intervals: Cell::new(0),
+        }
     }
 }
 
@@ -83,6 +109,7 @@ fn attach(
     let settings = &host.settings;
     let mut chains = host.chains.borrow_mut();
     let entries: Vec<_> = numbers.iter().zip(&prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
+    host.audited(|| audit::run::attached(&entries, &settings.restrict))?;
     let mut following = host.following.borrow_mut();
     if let (true, Some(pid), None) = (settings.restrict.follow, settings.restrict.pid, &*following) {
         *following = Some(Following::start(pid, &settings.catalog, &settings.machine)?);
@@ -101,17 +128,31 @@ fn attach(
         (Some(time), Some(longest)) => Some(time.min(longest)),
         (time, longest) => time.or(longest),
     };
-    let until = match deadline {
-        None => until.unwrap_or("Ctrl-C to end").to_owned(),
-        Some(Duration::ZERO) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
-        Some(time) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
+    // Where somebody types, values are looked at when they ask.
+    let intervals = match host.interactive.get().is_some() || snapshot(&prepared) {
+        true => None,
+        false => host.intervals()?,
+    };
+    let last = intervals.and_then(|intervals| intervals.last(deadline));
+    let counted = intervals.and_then(|one| Some((one.period, one.count?)));
+    let until = match (deadline, counted) {
+        (None, Some((period, count))) => {
+            let s = if count == 1 { "" } else { "s" };
+            format!("for {count} interval{s} of {}", crate::report::units::duration(period.as_nanos() as i128))
+        }
+        (None, None) => until.unwrap_or("Ctrl-C to end").to_owned(),
+        (Some(Duration::ZERO), _) if time.is_some() && snapshot(&prepared) => "once".to_owned(),
+        (Some(time), _) => format!("for {}", crate::report::units::duration(time.as_nanos() as i128)),
     };
     // Nothing more can come of one process that is gone. What it started may go on, a command has its own end.
     let alone = settings.restrict.pid.filter(|_| !settings.restrict.follow && host.command.borrow().is_none());
     // One that is gone already is as one without a descriptor: the run ends at its time.
     let process = alone.and_then(|pid| sys::open_process(pid).ok());
-    let pump = Pump::start(Watch { ring, timers, deadline, process })
-        .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {error}")))?;
+    // The last interval ends such a run, after its values were shown.
+    let deadline = deadline.filter(|_| last.is_none());
+    let intervals = intervals.map(|intervals| (intervals.period, last));
+    let pump = Pump::start(Watch { ring, timers, intervals, deadline, process })
+        .map_err(|error| Diagnostic::machine(format!("failed to start the event loop: {}", load::text(&error))))?;
     let recorder = host.tape.recorder().cloned();
     if let Some(recorder) = &recorder {
         recorder.run(&numbers, &entries);
@@ -126,6 +167,63 @@ fn attach(
     let active = Rc::new(Active { session, chains: numbers, prepared });
     host.active.borrow_mut().push(active.clone());
     Ok((active, pump))
+}
+
+/// Are these chains within the limits, and does somebody want what is hot? `true`: something is.
+///
+/// # Errors
+/// A script diagnostic at the chain that is not.
+fn allowed(host: &Host, numbers: &[usize], prepared: &[Prepared]) -> Result<bool, Diagnostic> {
+    let chains = host.chains.borrow();
+    let entries: Vec<_> = numbers.iter().zip(prepared).map(|(n, prepared)| (&chains[*n].entry, prepared)).collect();
+    let settings = &host.settings;
+    let cpus = sys::possible_cpus().unwrap_or(1);
+    settings.limits.check(&entries, settings.sizes, cpus, |option| host.again(option))?;
+    let found = |(entry, _): &(&Entry, &Prepared)| {
+        hot::source(entry, settings.restrict.pid.is_some()).map(|text| (text.to_owned(), entry.position))
+    };
+    let Some((text, position)) = entries.iter().find_map(found) else { return Ok(false) };
+    let question = format!("`{text}` is hit so often that every program feels it. attach?");
+    if settings.asks && !host.output.borrow_mut().ask(&question) {
+        return Err(Diagnostic::script(format!("`{text}` is not attached")).help(host.again("--yes")).at(position));
+    }
+    Ok(true)
+}
+
+/// Keeps what was attached within the budget, if there is one. Without it the run goes on, and says so.
+fn keeper(host: &Host, active: &Active, pump: &Pump, hot: bool) -> Option<Keeper> {
+    let kept = host.settings.budget.budget(hot)?;
+    let programs = active.session.borrow().attached()?;
+    let sender = pump.sender().clone();
+    let say = move |word| {
+        let (line, over) = match word {
+            Word::Tell(line) => (line, false),
+            Word::Over(line) => (line, true),
+        };
+        // Not a place to wait: the script's thread may wait for the keeper. Nobody listens when the run is over.
+        let room = if over { 2 } else { 1 };
+        if sender.capacity() < room && !sender.is_closed() {
+            return false;
+        }
+        let _gone = sender.try_send(Happening::Said(line));
+        if over {
+            let _gone = sender.try_send(Happening::Deadline);
+        }
+        true
+    };
+    match Keeper::start(programs, kept, say) {
+        Ok(keeper) => Some(keeper),
+        Err(error) => {
+            // Who did not ask for a budget, and may not have it measured, is not bothered.
+            if matches!(host.settings.budget, Allowance::Is(_)) {
+                let reason = load::text(&error);
+                host.tell(&format!(
+                    "warning: no budget is kept (--max-overhead): the kernel does not count what programs cost: {reason}"
+                ));
+            }
+            None
+        }
+    }
 }
 
 /// Are there iterators only?
@@ -173,7 +271,15 @@ impl Running {
                 packets.take(columns);
                 continue;
             }
+            if self.left.get() == 0 {
+                consumer.beyond += 1;
+                continue;
+            }
+            self.left.set(self.left.get() - 1);
             consumer.delivered += 1;
+            if let Some(streamed) = &mut consumer.streamed {
+                streamed.take(&consumer.schema, columns);
+            }
             if let Some(closure) = &consumer.each {
                 // After `exit()` events are still counted, so that the trust line holds.
                 if host.exit.get().is_none() {
@@ -187,14 +293,20 @@ impl Running {
             }
             consumer.schema.values(columns, &mut values);
             let mut output = host.output.borrow_mut();
+            if consumer.aside.is_some() {
+                output.aside(consumer.aside.clone());
+            }
             match &consumer.format {
-                Some(format) => output.formatted(format, &consumer.schema.columns, &values, &host.names),
+                Some(format) => output.formatted(source, format, &consumer.schema.columns, &values, &host.names),
                 None => {
                     if !consumer.headed.replace(true) {
-                        output.heading(&consumer.schema.columns, &consumer.widths);
+                        output.heading(source, &consumer.schema.columns, &consumer.widths);
                     }
-                    output.event(&consumer.schema.columns, &values, &consumer.widths, &host.names);
+                    output.event(source, &consumer.schema.columns, &values, &consumer.widths, &host.names);
                 }
+            }
+            if consumer.aside.is_some() {
+                output.aside(None);
             }
         }
         for packets in consumers.iter_mut().filter_map(|consumer| consumer.packets.as_mut()) {
@@ -205,6 +317,9 @@ impl Running {
 
     /// Is there nothing more that a chain waits for?
     pub fn is_enough(&self) -> bool {
+        if self.left.get() == 0 {
+            return true;
+        }
         let consumers = self.consumers.borrow();
         !consumers.is_empty() && consumers.iter().all(|one| one.packets.as_ref().is_some_and(Packets::is_enough))
     }
@@ -215,13 +330,14 @@ impl Running {
     /// What a closure fails with; values that cannot be read or written to their files.
     pub fn close(&self, context: &NativeCallContext, host: &Rc<Host>) -> Fallible<Trust> {
         let active = &self.active;
+        let account = self.keeper.take().map(Keeper::finish);
         active.session.borrow_mut().detach();
         let began = self.began;
         host.output.borrow_mut().progress("");
         let mut happenings = self.happenings.borrow_mut();
         happenings.finish();
         let mut failed = Ok(());
-        while let Some(happening) = happenings.next(|| {}) {
+        while let Some(happening) = happenings.next(|| true) {
             if let Happening::Events(batch) = happening
                 && failed.is_ok()
             {
@@ -231,7 +347,7 @@ impl Running {
         host.active.borrow_mut().retain(|one| !Rc::ptr_eq(one, active));
         let position = context.call_position();
         let mut total = Trust::default();
-        let (tables, closed) = match recorded::read(host, active, began) {
+        let (tables, closed) = match recorded::read(host, active, began, account) {
             Ok(read) => read,
             Err(error) => return raise(error, position),
         };
@@ -241,11 +357,18 @@ impl Running {
             table
         };
         let mut consumers = self.consumers.borrow_mut();
-        for (n, ((chain, consumer), table)) in active.chains.iter().zip(&mut *consumers).zip(tables).enumerate() {
+        for (n, ((number, consumer), table)) in active.chains.iter().zip(&mut *consumers).zip(tables).enumerate() {
             let trust = closed.trust.get(n).copied().unwrap_or_default();
+            let mut output = host.output.borrow_mut();
+            if output.format == Format::Csv && consumer.prints && consumer.delivered == 0 {
+                // Programs want to know the columns of nothing, too.
+                output.heading(*number, &consumer.schema.columns, &consumer.widths);
+            }
+            drop(output);
             let mut chains = host.chains.borrow_mut();
-            let chain = &mut chains[*chain];
-            let mut trust = Trust { delivered: consumer.delivered, ..trust };
+            let number = *number;
+            let chain = &mut chains[number];
+            let mut trust = Trust { delivered: consumer.delivered, limited: trust.limited + consumer.beyond, ..trust };
             if let Some(packets) = consumer.packets.take() {
                 trust.delivered = packets.kept;
                 trust.limited += packets.beyond;
@@ -256,11 +379,20 @@ impl Running {
                 host.output.borrow_mut().tell(&behind(chain, &trust));
             }
             chain.state = State::Done;
+            (chain.trust, chain.ran) = (trust, ran.1);
             chain.table = table.map(timed);
+            if let Some(measured) = &mut *host.measured.borrow_mut() {
+                chain.table.iter().for_each(|table| measured.add_table(number, table, &*host.names));
+                consumer.streamed.take().into_iter().for_each(|streamed| measured.add_stream(number, streamed));
+            }
             total.add(&trust);
             if let Err(error) = graphs::write_chain(host, chain) {
                 failed = failed.and(raise(error.at(chain.entry.position), position));
             }
+        }
+        // A replay does not know it, and prints what the run has printed.
+        if matches!(host.tape, Tape::Off) {
+            total.lag = u64::try_from(happenings.lag().as_nanos()).unwrap_or(u64::MAX);
         }
         total.left_out = closed.left_out.unwrap_or(total.left_out);
         if let Some((frames, unresolved)) = closed.frames {
@@ -312,8 +444,8 @@ fn behind(chain: &Chain, trust: &Trust) -> String {
             "warning: {} of {} events not counted: the table{at} is full with {} keys (.entries({}), or fewer columns)",
             grouped(trust.lost_map),
             grouped(seen),
-            grouped(chain.entry.entries),
-            u64::from(chain.entry.entries) * 10
+            grouped(chain.entry.room()),
+            u64::from(chain.entry.room()) * 10
         ),
     }
 }

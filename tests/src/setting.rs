@@ -1,8 +1,8 @@
 //! Two namespaces: `client` at 10.9.0.1 and fd00:9::1, `server` at 10.9.0.2 and fd00:9::2, where policies are.
 
+use crate::skep::{Running, binary};
+use crate::{Namespace, Output, Skep, workload};
 use serde_json::Value;
-use skep_tests::skep::{Running, binary};
-use skep_tests::{Namespace, Output, Skep, workload};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,6 +21,7 @@ pub struct Setting {
 
 impl Setting {
     #[track_caller]
+    #[expect(clippy::new_without_default, reason = "it makes something")]
     pub fn new() -> Setting {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -191,33 +192,6 @@ impl Drop for BpfFolder {
         // Who has just removed a file may hold it a little longer.
         for _ in 0..100 {
             if Command::new("umount").arg(&self.0).status().is_ok_and(|status| status.success()) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// A cgroup of the test's own, with nobody in it at the end.
-pub struct Cgroup(pub PathBuf);
-
-impl Cgroup {
-    /// `None`: there is no cgroup v2 here.
-    pub fn new(name: &str) -> Option<Cgroup> {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-        let root =
-            mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|words| words[2] == "cgroup2")?;
-        let path = Path::new(root[1]).join(format!("skep-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).ok()?;
-        Some(Cgroup(path))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Processes that were killed leave it a little later.
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.0).is_ok() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));

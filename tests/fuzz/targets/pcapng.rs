@@ -1,0 +1,4 @@
+//! Captures.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| skep_runtime::fuzz::run("pcapng", bytes));

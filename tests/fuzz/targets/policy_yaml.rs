@@ -1,0 +1,4 @@
+//! Policies, inventories, their tests.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| skep_runtime::fuzz::run("policy_yaml", bytes));

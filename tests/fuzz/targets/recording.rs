@@ -1,0 +1,4 @@
+//! Recordings, and their replay.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| skep_runtime::fuzz::run("recording", bytes));

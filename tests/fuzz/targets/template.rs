@@ -1,0 +1,4 @@
+//! Compiled templates.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| skep_runtime::fuzz::run("template", bytes));

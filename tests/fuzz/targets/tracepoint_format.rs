@@ -1,0 +1,4 @@
+//! Format files of tracepoints.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| skep_runtime::fuzz::run("tracepoint_format", bytes));
