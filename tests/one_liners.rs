@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 use skep_tests::machine::program;
+use skep_tests::skep::Running;
 use skep_tests::{Output, Skep, Workload, privileged};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 type Counts = BTreeMap<String, u64>;
@@ -63,10 +63,7 @@ fn bucket_count(low: &Value, high: &Value, bucket: &Value) -> (String, u64) {
 }
 
 /// bpftrace, started and attached.
-struct Bpftrace {
-    child: Child,
-    out: BufReader<ChildStdout>,
-}
+struct Bpftrace(Running);
 
 impl Bpftrace {
     fn start(text: &str) -> Option<Bpftrace> {
@@ -74,24 +71,15 @@ impl Bpftrace {
         // An interval fires once it is attached, which is after everything that stands behind it.
         let text = format!("interval:ms:50 /@ready == 0/ {{ @ready = 1; printf(\"ready\\n\"); }} {text}");
         let mut command = Command::new("bpftrace");
-        command.args(["-f", "json", "-e", &text]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("bpftrace starts");
-        let mut out = BufReader::new(child.stdout.take().expect("it is a pipe"));
-        let mut line = String::new();
-        while !line.contains("ready") {
-            line.clear();
-            assert!(out.read_line(&mut line).is_ok_and(|count| count > 0), "bpftrace does not attach: {text}");
-        }
+        command.args(["-f", "json", "-e", &text]);
+        let run = Running::of(command).printed("ready");
         std::thread::sleep(Duration::from_millis(200));
-        Some(Bpftrace { child, out })
+        Some(Bpftrace(run))
     }
 
-    fn counts(mut self) -> Counts {
-        // SAFETY: signals our own child, which is not waited for yet.
-        assert_eq!(unsafe { libc::kill(self.child.id() as i32, libc::SIGINT) }, 0);
-        let mut text = String::new();
-        self.out.read_to_string(&mut text).expect("bpftrace writes UTF-8");
-        self.child.wait().expect("it is our child");
+    fn counts(self) -> Counts {
+        let out = self.0.insist(libc::SIGINT).out;
+        let text = out.split_once("ready").expect("it has attached").1;
         let mut counts = Counts::new();
         for object in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             let Some(data) = object["data"].as_object() else {

@@ -2,10 +2,9 @@
 
 use super::answer::{Answer, Ours, Said};
 use super::tool::Theirs;
-use skep_tests::machine::{Folder, program};
+use skep_tests::machine::{Disk, Folder, program};
 use skep_tests::skep::Running;
 use skep_tests::{Skep, Workload, workload};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -37,32 +36,10 @@ pub enum Wanted {
     Whole(u64, u64),
 }
 
-/// Blocks of 4096 bytes.
-const BLOCKS: usize = 1024;
 /// Cases at a time: each is a handful of processes that mostly wait.
 const AT_A_TIME: usize = 3;
 /// Some look up a symbol for each line of any process, and are late.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A disk that nobody else reads, of a file: `loop0`.
-struct Disk(String);
-
-impl Disk {
-    fn new(folder: &Folder) -> Disk {
-        let file = folder.0.join("blocks");
-        std::fs::write(&file, vec![b'x'; BLOCKS * 4096]).expect("there is room");
-        let made = Command::new("losetup").args(["--find", "--show"]).arg(&file).output().expect("losetup starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let path = String::from_utf8_lossy(&made.stdout);
-        Disk(path.trim().trim_start_matches("/dev/").to_owned())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _gone = Command::new("losetup").args(["--detach", &format!("/dev/{}", self.0)]).status();
-    }
-}
 
 /// What stands for the words of a case.
 #[derive(Default)]

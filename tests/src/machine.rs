@@ -1,6 +1,7 @@
 //! This machine: privileges, programs, folders for one test.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// May this process load BPF programs? Says so where it may not, and fails where SKEP_PRIVILEGED=1 promises it.
@@ -62,5 +63,28 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Blocks of 4096 bytes.
+const BLOCKS: usize = 1024;
+
+/// A disk that nobody else reads, of a file: `loop0`.
+pub struct Disk(pub String);
+
+impl Disk {
+    pub fn new(folder: &Folder) -> Disk {
+        let file = folder.0.join("blocks");
+        std::fs::write(&file, vec![b'x'; BLOCKS * 4096]).expect("there is room");
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(&file).output().expect("losetup starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let path = String::from_utf8_lossy(&made.stdout);
+        Disk(path.trim().trim_start_matches("/dev/").to_owned())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _gone = Command::new("losetup").args(["--detach", &format!("/dev/{}", self.0)]).status();
     }
 }

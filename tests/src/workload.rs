@@ -4,6 +4,9 @@ use crate::skep::binaries;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// No work takes longer on the slowest machine that we know.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// What the workload's threads are called unless they say otherwise.
 pub const NAME: &str = "skep-workload";
 
@@ -93,7 +96,14 @@ impl Workload {
     #[track_caller]
     pub fn go(mut self) {
         self.cont();
-        let status = self.0.wait().expect("it is our child");
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.0.try_wait().expect("it is our child") {
+                break status;
+            }
+            assert!(since.elapsed() < LIMIT, "the workload did not end within {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        };
         assert!(status.success(), "the workload failed: {status}");
     }
 }
