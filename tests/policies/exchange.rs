@@ -3,6 +3,7 @@
 use crate::setting::{SERVER, Setting, figure, last};
 use serde_json::{Value, json};
 use skep_tests::privileged;
+use skep_tests::workload::Ending;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -79,6 +80,7 @@ fn policy_exchange_under_full_rate_misjudges_no_packet() {
                 }
                 sent
             });
+            let ending = Ending(&is_over);
             std::thread::sleep(Duration::from_millis(200));
             let since = Instant::now();
             for swap in 0..SWAPS {
@@ -89,7 +91,7 @@ fn policy_exchange_under_full_rate_misjudges_no_packet() {
                 setting.policy(&["swap", place, "--rules", &sets[(swap as usize + 1) % 2]]).run().ok();
             }
             std::thread::sleep(Duration::from_millis(200));
-            is_over.store(true, Ordering::Relaxed);
+            drop(ending);
             sending.join().expect("it does not panic")
         });
         // What is on its way arrives.

@@ -1,6 +1,7 @@
 //! Exchanges between two actors: a connection, a datagram, an echo; and whether there is an answer.
 
 use crate::stage::Actor;
+use skep_tests::workload::Ending;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::FromRawFd;
@@ -38,10 +39,9 @@ pub fn answered(exchanges: &[Exchange<'_>]) -> Vec<bool> {
                 _ => {}
             }
         }
+        let _ending = Ending(is_over);
         let asking: Vec<_> = exchanges.iter().map(|one| scope.spawn(|| one.is_answered())).collect();
-        let answered = asking.into_iter().map(|one| one.join().expect("it does not panic")).collect();
-        is_over.store(true, Ordering::Relaxed);
-        answered
+        asking.into_iter().map(|one| one.join().expect("it does not panic")).collect()
     })
 }
 

@@ -34,6 +34,12 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Seconds since this machine was started.
+pub fn seconds_up() -> u64 {
+    let text = std::fs::read_to_string("/proc/uptime").expect("procfs is mounted");
+    text.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("it begins with a number")
+}
+
 /// This crate's folder.
 pub fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

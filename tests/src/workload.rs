@@ -2,6 +2,7 @@
 
 use crate::skep::binaries;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// No work takes longer on the slowest machine that we know.
@@ -112,5 +113,14 @@ impl Drop for Workload {
     fn drop(&mut self) {
         let _gone = self.0.kill();
         let _gone = self.0.wait();
+    }
+}
+
+/// Sets this when it goes: threads that work until then are waited for, also where the test fails.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
