@@ -27,8 +27,14 @@ struct node {
 	u8 from;
 	u8 checked;
 	u8 at;
-	u8 chooses; /* between two answers, `answer_base` and where its bit is set `child_base`, which has no children */
+	u8 kind;
 };
+
+/*
+ * Without children: CHOOSES between two answers, `answer_base` and where its bit is set `child_base`; COMPARES the whole
+ * address, of which the bits of `answers` count, with `expected` (IPv6: that and `children`), for `answer_base` or `miss`.
+ */
+enum { BRANCHES, CHOOSES, COMPARES };
 
 struct cell {
 	u32 at;
@@ -101,10 +107,16 @@ static __always_inline u32 find(u64 high, u64 low, bool is_v6)
 		node = bpf_map_lookup_elem(&nodes, &reference);
 		if (!node)
 			return DECIDED;
+		if (node->kind == COMPARES) {
+			if (is_v6 ? high == node->expected && (low & node->answers) == node->children
+				  : (high & node->answers) == node->expected)
+				return node->answer_base;
+			return node->miss;
+		}
 		if (window(high, low, node->from, is_v6) >> 1 >> ((63 - node->checked) & 63) != node->expected)
 			return node->miss;
 		entry = 1ULL << (window(high, low, node->at, is_v6) >> 58);
-		if (node->chooses)
+		if (node->kind == CHOOSES)
 			return node->answers & entry ? node->child_base : node->answer_base;
 		if (!(node->children & entry))
 			return WORD(answers, node->answer_base + bits_set(node->answers & (entry | (entry - 1))) - 1);

@@ -165,7 +165,7 @@ impl Tables {
             starts.dedup_by_key(|start| start.class);
         }
         let mut trie = Trie::new(families.iter().map(Vec::len).max().unwrap_or(0));
-        families.iter().for_each(|starts| trie.add(starts));
+        families.iter().zip([true, false]).for_each(|(starts, is_v4)| trie.add(starts, is_v4));
         too_large(trie.nodes.len().max(trie.answers.len()), side)?;
         if counters.list.len() >= Verdict::ROOM as usize {
             too_large(usize::MAX, side)?;

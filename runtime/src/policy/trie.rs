@@ -33,9 +33,21 @@ pub struct Node {
     pub checked: u8,
     /// The first of the bits that choose an entry.
     pub at: u8,
+    pub kind: Kind,
+}
+
+/// How a node comes to its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// It has a child or an answer for each entry.
+    #[default]
+    Branches,
     /// It has no children, and two answers: `answer_base`, and for entries whose bit is set in `answers`, `child_base`.
     /// That saves the read of the answer where many prefixes say the same.
-    pub chooses: bool,
+    Chooses,
+    /// One prefix is all that is left: the address as a whole, of which the bits of `answers` count, is compared with
+    /// `expected`; of IPv6 those are its lower 64 bits, which `children` has, and all of the upper ones.
+    Compares,
 }
 
 impl Node {
@@ -50,7 +62,7 @@ impl Node {
         for (at, word) in [self.child_base, self.answer_base, self.miss].into_iter().enumerate() {
             bytes[24 + 4 * at..28 + 4 * at].copy_from_slice(&word.to_ne_bytes());
         }
-        bytes[36..].copy_from_slice(&[self.from, self.checked, self.at, u8::from(self.chooses)]);
+        bytes[36..].copy_from_slice(&[self.from, self.checked, self.at, self.kind as u8]);
         bytes
     }
 }
@@ -75,7 +87,7 @@ impl Trie {
     }
 
     /// Adds a family: its addresses from the first on. The classes of the starts are the answers, below [`ANSWER`].
-    pub fn add(&mut self, starts: &[Start]) {
+    pub fn add(&mut self, starts: &[Start], is_v4: bool) {
         let mut from = 0;
         for slot in 0..1u128 << self.root_bits {
             let first = slot.checked_shl(128 - self.root_bits).unwrap_or(0);
@@ -85,7 +97,7 @@ impl Trie {
                 None => {
                     self.nodes.push(Node::default());
                     let number = self.nodes.len() - 1;
-                    self.fill(number, starts, part);
+                    self.fill(number, starts, part, is_v4);
                     number as u32
                 }
             };
@@ -93,7 +105,11 @@ impl Trie {
         }
     }
 
-    fn fill(&mut self, number: usize, starts: &[Start], part: Part) {
+    fn fill(&mut self, number: usize, starts: &[Start], part: Part, is_v4: bool) {
+        if let Some(only) = part.only_prefix(starts, is_v4) {
+            self.nodes[number] = only;
+            return;
+        }
         let at = part.skipped_to(starts);
         let checked = at.saturating_sub(part.length);
         let base = if checked == 0 { part.first } else { starts[part.from + 1].first } & !(u128::MAX >> at);
@@ -112,7 +128,7 @@ impl Trie {
             .map(|entry| Part::below(starts, base | entry << (128 - NODE_BITS - at), at + NODE_BITS, &mut from))
             .collect();
         if let Some((first, second, bits)) = two_answers(&entries, starts) {
-            let choice = Node { answers: bits, answer_base: first, child_base: second, chooses: true, ..node };
+            let choice = Node { answers: bits, answer_base: first, child_base: second, kind: Kind::Chooses, ..node };
             self.nodes[number] = choice;
             return;
         }
@@ -131,7 +147,7 @@ impl Trie {
         self.nodes.resize(self.nodes.len() + node.children.count_ones() as usize, Node::default());
         let children = entries.into_iter().filter(|part| part.answer(starts).is_none());
         for (child, part) in children.enumerate() {
-            self.fill(node.child_base as usize + child, starts, part);
+            self.fill(node.child_base as usize + child, starts, part, is_v4);
         }
         self.nodes[number] = node;
     }
@@ -143,11 +159,19 @@ impl Trie {
         let mut reference = self.roots[family + slot as usize];
         while reference & ANSWER == 0 {
             let node = &self.nodes[reference as usize];
+            if node.kind == Kind::Compares {
+                let (high, low) = ((address >> 64) as u64, address as u64);
+                let equal = match is_v4 {
+                    true => high & node.answers == node.expected,
+                    false => high == node.expected && low & node.answers == node.children,
+                };
+                return if equal { node.answer_base } else { node.miss };
+            }
             if (window(address, node.from.into()) >> 1) >> (LONGEST_CHECK - u32::from(node.checked)) != node.expected {
                 return node.miss;
             }
             let entry = 1u64 << (window(address, node.at.into()) >> (64 - NODE_BITS));
-            if node.chooses {
+            if node.kind == Kind::Chooses {
                 return if node.answers & entry != 0 { node.child_base } else { node.answer_base };
             }
             if node.children & entry == 0 {
@@ -210,6 +234,29 @@ impl Part {
     /// Where all of it has one.
     fn answer(&self, starts: &[Start]) -> Option<u32> {
         (self.from == self.to).then(|| starts[self.from].class)
+    }
+
+    /// The node that compares, if one prefix is all that has another answer than the rest.
+    fn only_prefix(&self, starts: &[Start], is_v4: bool) -> Option<Node> {
+        let &[outside, inside, behind] = &starts[self.from..=self.to] else { return None };
+        let differs = inside.first ^ (behind.first - 1);
+        let is_prefix = differs & (differs + 1) == 0 && inside.first & differs == 0;
+        // Half of an IPv6 address is all that one mask covers.
+        if outside.class != behind.class || !is_prefix || !(is_v4 || differs >> 64 == 0) {
+            return None;
+        }
+        let (high, low) = ((inside.first >> 64) as u64, inside.first as u64);
+        let node = Node {
+            expected: high,
+            answer_base: inside.class,
+            miss: outside.class,
+            kind: Kind::Compares,
+            ..Node::default()
+        };
+        Some(match is_v4 {
+            true => Node { answers: !((differs >> 64) as u64), ..node },
+            false => Node { answers: !(differs as u64), children: low, ..node },
+        })
     }
 
     /// How many leading bits are the same wherever the answer is not that of both edges.

@@ -5,7 +5,7 @@ use crate::network::cidr::Cidr;
 use crate::policy::ranges::{Start, aligned};
 use crate::policy::rules::{Action, Direction, Packet, Peers, Rule, Rules, Service, Side};
 use crate::policy::tables::{Counters, Tables};
-use crate::policy::trie::Trie;
+use crate::policy::trie::{Kind, Trie};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -116,6 +116,17 @@ impl Naive {
 }
 
 #[test]
+fn address_alone_is_found_in_one_node() {
+    for (address, length, is_v4) in [(0x2001_0db8 << 96 | 7, 128, false), (0x0a01_0203 << 96, 32, true)] {
+        let mut trie = Trie::new(3);
+        let starts = [(0, 1), (address, 2), (address + (1 << (128 - length)), 1)];
+        trie.add(&starts.map(|(first, class)| Start { first, class }), is_v4);
+        assert_eq!((trie.nodes.len(), trie.answers.len()), (1, 0));
+        assert_eq!(trie.nodes[0].kind, Kind::Compares);
+    }
+}
+
+#[test]
 fn trie_finds_the_longest_of_nested_prefixes() {
     let mut random = Random(5);
     // With as many roots as there would be for them, and for none, some, a lot more.
@@ -124,7 +135,7 @@ fn trie_finds_the_longest_of_nested_prefixes() {
     for (count, size) in sizes.into_iter().flatten() {
         let families = [true, false].map(|is_v4| Naive::new(&mut random, is_v4, count));
         let mut trie = Trie::new(size);
-        families.iter().for_each(|naive| trie.add(&naive.starts()));
+        families.iter().zip([true, false]).for_each(|(naive, is_v4)| trie.add(&naive.starts(), is_v4));
         for (naive, is_v4) in families.iter().zip([true, false]) {
             let bounds: Vec<u128> = naive.starts().iter().map(|start| start.first).collect();
             let steps = if is_v4 { 1u128 << 96 } else { 1 };
