@@ -26,6 +26,11 @@ impl Load {
         Load::start(programs, ["paced", kind], [rate.to_string(), seconds.to_string()])
     }
 
+    /// As many events as it can make, in batches, for some seconds each time.
+    pub fn hindered(programs: &Programs, kind: &str, calls: u32, seconds: f64) -> Result<Load, String> {
+        Load::start(programs, ["hindered", kind], [calls.to_string(), seconds.to_string()])
+    }
+
     fn start(programs: &Programs, [mode, kind]: [&str; 2], amounts: [String; 2]) -> Result<Load, String> {
         let mut command = Command::new(programs.built("load"));
         command.args([mode, kind, &LOAD_CPU.to_string()]).args(amounts).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -47,6 +52,12 @@ impl Load {
             [events, seconds] => Ok((*events as u64, *seconds)),
             other => Err(format!("the load answered {other:?}")),
         }
+    }
+
+    /// Events made, seconds that it took, and those that were lost by batches that something got in the way of.
+    pub fn lose(&mut self) -> Result<[f64; 3], String> {
+        let answer = self.go()?;
+        answer.as_slice().try_into().map_err(|_| format!("the load answered {answer:?}"))
     }
 
     fn go(&mut self) -> Result<Vec<f64>, String> {
