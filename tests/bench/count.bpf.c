@@ -54,6 +54,12 @@ SEC("raw_tp/sys_enter") int by_comm(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+SEC("raw_tp/sched_switch") int switch_by_pid(void *ctx)
+{
+	(void)ctx;
+	return count_pid();
+}
+
 SEC("uprobe") int uprobe_by_pid(void *ctx)
 {
 	(void)ctx;

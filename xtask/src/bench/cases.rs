@@ -131,6 +131,13 @@ pub fn counted() -> Vec<Case> {
         ),
         read("quantiles of read sizes", "quantiles(args.ret)", ""),
         read("sum of read sizes", "sum(args.ret)", "{ @ = sum(args->ret); }").at_most(1.0, Tool::Bpftrace),
+        Case::new(
+            "switches from one task to another by pid",
+            "switch",
+            r#"probe("tracepoint:sched:sched_switch").filter(pid == {pid}).by(pid).count()"#,
+            "tracepoint:sched:sched_switch /pid == {pid}/ { @[pid] = count(); }",
+        )
+        .c(["count.bpf.o", "switch_by_pid", "{pid}"]),
         enter("count by kernel stack", "by(kstack).count()", "{ @[kstack] = count(); }"),
         enter("count by user stack", "by(ustack).count()", "{ @[ustack] = count(); }"),
     ]
@@ -167,6 +174,16 @@ pub fn keys(keys: u32) -> Case {
     );
     case.environment = ["BPFTRACE_MAX_MAP_KEYS", "BPFTRACE_MAP_KEYS_MAX"].map(|name| format!("{name}={room}")).to_vec();
     case
+}
+
+/// Calls by their chain, of which each call of `function` makes as many as the library has steps.
+pub fn chains(library: &str, function: &str) -> Case {
+    Case::new(
+        "",
+        &format!("{library}:{function}"),
+        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).by(ustack).count()"#,
+        "tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { @[ustack] = count(); }",
+    )
 }
 
 /// All functions of a library, the first of which is called.

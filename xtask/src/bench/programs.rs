@@ -133,7 +133,11 @@ impl Programs {
     pub fn compile_library(&self, source: &Path, library: &Path) -> Result<(), String> {
         let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         let mut compile = Command::new(cc);
-        compile.args(["-O1", "-fPIC", "-shared"]).arg(source).arg("-o").arg(library);
+        compile
+            .args(["-O1", "-fno-inline", "-fno-omit-frame-pointer", "-fPIC", "-shared"])
+            .arg(source)
+            .arg("-o")
+            .arg(library);
         if cfg!(target_arch = "x86_64") {
             compile.arg("-fcf-protection=full");
         }
