@@ -50,6 +50,7 @@ pub mod span;
 pub mod stacks;
 pub mod symbols;
 pub mod template;
+pub mod threads;
 pub mod trust;
 pub mod types;
 pub mod unwind;

@@ -115,7 +115,7 @@ fn exchange(request: &Request, socket: &Path) -> io::Result<u8> {
     signals::watch()?;
     let (frames, shown) = sync_channel(16);
     let from = stream.try_clone()?;
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut from = BufReader::new(from);
         loop {
             let frame = frames::read(&mut from);
@@ -124,7 +124,7 @@ fn exchange(request: &Request, socket: &Path) -> io::Result<u8> {
                 return;
             }
         }
-    });
+    })?;
     loop {
         if signals::take().is_some() {
             // The run ends, and says what it has.

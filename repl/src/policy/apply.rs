@@ -193,7 +193,7 @@ pub fn apply(cli: &Cli, wish: &Wish) -> Result<u8, Diagnostic> {
     if !wish.no_guard {
         guarded.extend(guard::session());
     }
-    let print = |form: Form| Ok(form.print(Witness::new(&inventory, &policies, &sites)?));
+    let print = |form: Form| form.print(Witness::new(&inventory, &policies, &sites)?);
     let printing = form.map(print).transpose()?;
     let (denials, printing) = printing.unzip();
     let wanted = rollout::Wish {

@@ -7,6 +7,7 @@ use skep_runtime::network::hubble::Response;
 use skep_runtime::network::hubble::printer::{self, Options, Printer};
 use skep_runtime::policy::denial::Denial;
 use skep_runtime::policy::flows::Witness;
+use skep_runtime::threads;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -53,12 +54,15 @@ impl Form {
     }
 
     /// Prints what comes through the channel until nobody sends any more.
-    pub fn print(self, witness: Witness) -> (SyncSender<Denial>, JoinHandle<u8>) {
+    ///
+    /// # Errors
+    /// No thread is to be had for it.
+    pub fn print(self, witness: Witness) -> Result<(SyncSender<Denial>, JoinHandle<u8>), Diagnostic> {
         let (sender, denials) = sync_channel(WAITING);
-        let printing = std::thread::spawn(move || {
+        let printing = threads::start(move || {
             print(self, witness, &denials).unwrap_or_else(|error| show(&error.nowhere(), None))
-        });
-        (sender, printing)
+        })?;
+        Ok((sender, printing))
     }
 }
 

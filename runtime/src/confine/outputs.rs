@@ -96,15 +96,17 @@ fn restrict() -> Result<RulesetStatus, landlock::RulesetError> {
 
 /// What this kernel makes of it, for the doctor.
 pub fn state() -> String {
-    let tried = std::thread::spawn(restrict).join();
+    let tried = std::thread::Builder::new().spawn(restrict).map(std::thread::JoinHandle::join);
     match tried {
-        Ok(Ok(RulesetStatus::FullyEnforced)) => "yes".to_owned(),
-        Ok(Ok(RulesetStatus::PartiallyEnforced)) => {
+        Ok(Ok(Ok(RulesetStatus::FullyEnforced))) => "yes".to_owned(),
+        Ok(Ok(Ok(RulesetStatus::PartiallyEnforced))) => {
             "in part: files may be cut short (Linux 6.2 has all of it)".to_owned()
         }
-        Ok(Ok(RulesetStatus::NotEnforced)) => "no (Linux 5.13, CONFIG_SECURITY_LANDLOCK, lsm=…,landlock)".to_owned(),
-        Ok(Err(error)) => format!("no: {}", load::text(&std::io::Error::other(error))),
-        Err(_) => "unknown".to_owned(),
+        Ok(Ok(Ok(RulesetStatus::NotEnforced))) => {
+            "no (Linux 5.13, CONFIG_SECURITY_LANDLOCK, lsm=…,landlock)".to_owned()
+        }
+        Ok(Ok(Err(error))) => format!("no: {}", load::text(&std::io::Error::other(error))),
+        Ok(Err(_)) | Err(_) => "unknown".to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::plan::{Column, Output, Then};
 use crate::points::Mechanism;
 use crate::prepare::{Load, Prepared, Program};
 use crate::session::{Session, Sizes};
+use crate::threads;
 use skep_templates::catalog::Catalog;
 
 type Try = fn(&Bench) -> Result<Verdict, Diagnostic>;
@@ -95,8 +96,7 @@ fn try_all(catalog: Catalog) -> Result<Vec<Check>, Diagnostic> {
         };
         SOURCES.iter().map(check).collect()
     };
-    let failed = |error| Diagnostic::machine(format!("failed to start a thread: {}", load::text(&error)));
-    thread.spawn(trials).map_err(failed)?.join().map_err(|_| Diagnostic::bug("the doctor panicked"))
+    thread.spawn(trials).map_err(threads::failed)?.join().map_err(|_| Diagnostic::bug("the doctor panicked"))
 }
 
 /// Arguments by name take what tracefs says of them.

@@ -20,6 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// How long a request may take to arrive.
@@ -158,22 +159,32 @@ impl<'a> Connection<'a> {
                 (Kind::Output, child.stdout.take().map(|out| Box::new(out) as _)),
                 (Kind::Error, child.stderr.take().map(|err| Box::new(err) as _)),
             ];
-            for (kind, from) in streams {
-                let (out, gone) = (&out, &gone);
-                scope.spawn(move || from.map(|from| forward(kind, from, out, gone)));
-            }
-            let gate = scope.spawn(move || told(&ours));
-            scope.spawn(|| {
-                // It has said all that it had to say: what comes now is its end.
-                let _time = self.stream.set_read_timeout(None);
-                let _end = (&mut &*self.stream).read(&mut [0]);
-                gone.store(true, Ordering::Relaxed);
-            });
-            let status = wait(&mut child, &gone, permit.max_time.min(granted.time));
+            let begin = || {
+                for (kind, from) in streams {
+                    let (out, gone) = (&out, &gone);
+                    Builder::new().spawn_scoped(scope, move || from.map(|from| forward(kind, from, out, gone)))?;
+                }
+                Builder::new().spawn_scoped(scope, || {
+                    // It has said all that it had to say: what comes now is its end.
+                    let _time = self.stream.set_read_timeout(None);
+                    let _end = (&mut &*self.stream).read(&mut [0]);
+                    gone.store(true, Ordering::Relaxed);
+                })?;
+                Builder::new().spawn_scoped(scope, move || told(&ours))
+            };
+            let begun = begin();
+            let status = match &begun {
+                Ok(_) => wait(&mut child, &gone, permit.max_time.min(granted.time)),
+                Err(_) => {
+                    let _ended = child.kill();
+                    wait(&mut child, &gone, Duration::ZERO)
+                }
+            };
             // Wakes the thread that waits for the client.
             let _closed = self.stream.shutdown(Shutdown::Read);
-            (status, gate.join().unwrap_or_default())
-        });
+            begun.map(|gate| (status, gate.join().unwrap_or_default()))
+        })
+        .map_err(failed)?;
         let mut end = End { status, refused: None, attached: BTreeSet::new() };
         for one in told {
             match one {

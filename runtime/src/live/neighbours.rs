@@ -8,6 +8,7 @@ use crate::network::endpoint::{Endpoints, reserved};
 use crate::network::flow::{Endpoint, Flow, Workload};
 use crate::network::identity::Identity;
 use crate::policy::inventory::{self, Inventory, Place};
+use crate::threads;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -125,9 +126,7 @@ fn inside(name: &str) -> Result<Vec<IpAddr>, Diagnostic> {
         addresses.retain(|address| !address.is_loopback());
         Ok(addresses)
     };
-    // Of a thread of its own, which ends there.
-    let read = std::thread::scope(|scope| scope.spawn(read).join());
-    read.unwrap_or_else(|_| Err(Diagnostic::bug("a thread that lists addresses ended early")))
+    threads::aside(read)
 }
 
 /// In Hubble's words: a pod with its labels, whose identity they are; without a namespace it is no pod.

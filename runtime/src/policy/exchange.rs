@@ -4,6 +4,7 @@ use super::control::{self, Request};
 use super::form;
 use super::site::Site;
 use crate::diagnostic::Diagnostic;
+use crate::threads;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,8 +43,7 @@ pub fn exchange(sites: &[Site], within: Option<Duration>) -> Result<Vec<(String,
 impl Seat {
     /// Looks for the site's policy, from a thread that may be in its network namespace.
     fn of(site: &Site) -> Result<Seat, Diagnostic> {
-        let found = std::thread::scope(|scope| scope.spawn(|| Seat::find(site)).join());
-        found.unwrap_or_else(|_| Err(Diagnostic::bug(format!("the thread for `{}` ended", site.name))))
+        threads::aside(|| Seat::find(site))
     }
 
     fn find(site: &Site) -> Result<Seat, Diagnostic> {

@@ -13,6 +13,7 @@ use super::rules::Rules;
 use super::status;
 use crate::diagnostic::Diagnostic;
 use crate::kernel::{signals, sys};
+use crate::threads;
 use serde_json::{Value, json};
 use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
@@ -91,18 +92,18 @@ impl Holder {
         let listener = control.listener().map_err(failed)?;
         let (requested, requests) = mpsc::channel();
         // It ends with the process: nobody else can unblock an accept().
-        std::thread::spawn(move || {
+        threads::start(move || {
             for stream in listener.incoming().flatten() {
                 let requested = requested.clone();
-                // Who says nothing holds nobody up.
-                std::thread::spawn(move || {
+                // Who says nothing holds nobody up; whom no thread is left for, gets no answer.
+                let _none = threads::start(move || {
                     if let Some(request) = control::receive(&stream) {
                         // Without a holder there is no policy.
                         let _ended = requested.send((request, stream));
                     }
                 });
             }
-        });
+        })?;
         for other in place.others() {
             tell(&format!("`{place}` has other programs, which stay: {other}"));
         }

@@ -7,6 +7,7 @@ use super::holder::{self, End, Holder};
 use super::pinned;
 use super::site::Site;
 use crate::diagnostic::Diagnostic;
+use crate::threads;
 use serde_json::Value;
 use skep_templates::catalog::Catalog;
 use std::collections::BTreeSet;
@@ -87,7 +88,13 @@ impl Rollout {
             let (orders, told) = mpsc::channel();
             let (begin, begun) = mpsc::channel();
             let (wish, catalog, name) = (wish.clone(), catalog.clone(), site.name.clone());
-            let thread = std::thread::spawn(move || stand(site, wish, &catalog, tell, begin, &told));
+            let thread = match threads::start(move || stand(site, wish, &catalog, tell, begin, &told)) {
+                Ok(thread) => thread,
+                Err(error) => {
+                    rollout.give_up();
+                    return Err(error);
+                }
+            };
             // One after the other, so that of several faults the first is told.
             match begun.recv() {
                 Ok(place) => rollout.posts.push(Post { name, place, orders, thread }),

@@ -1,6 +1,8 @@
 //! The command of `-c` once it was let go: its end is told to the run that there is, and kept for the next one.
 
+use crate::diagnostic::Diagnostic;
 use crate::pump::Happening;
+use crate::threads;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::{Sender, WeakSender};
@@ -19,10 +21,13 @@ struct Known {
 
 impl CommandEnd {
     /// Waits for it, in a thread of its own.
-    pub fn of(&self, mut child: Child) {
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub fn of(&self, mut child: Child) -> Result<(), Diagnostic> {
         self.with(|known| known.running = Some(child.id()));
         let own = self.clone();
-        std::thread::spawn(move || {
+        threads::start(move || {
             // Its status is nobody's: it ended, however it did.
             let _status = child.wait();
             let run = own.with(|known| {
@@ -33,7 +38,8 @@ impl CommandEnd {
                 // The run may be over by then.
                 let _gone = run.blocking_send(Happening::CommandEnded);
             }
-        });
+        })?;
+        Ok(())
     }
 
     /// Tells this run from now on. What came before, nobody is told: [`CommandEnd::has_come`] has it.

@@ -16,6 +16,7 @@ use crate::policy::site::{Site, sites, stage_audits};
 use crate::policy::{guard, pinned};
 use crate::pump::Happening;
 use crate::report::units;
+use crate::threads;
 use rhai::{Dynamic, Map, NativeCallContext};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeSet, VecDeque};
@@ -115,8 +116,11 @@ impl Held {
     }
 
     /// Enforces what asks for it, and says so. `run` is told of denials, and when no policy is left.
-    pub fn hold(&mut self, host: &Host, run: &Sender<Happening>) {
-        let Some((mut rollout, seen)) = self.rollout.take() else { return };
+    ///
+    /// # Errors
+    /// No thread is to be had for it: the policies are gone then.
+    pub fn hold(&mut self, host: &Host, run: &Sender<Happening>) -> Result<(), Diagnostic> {
+        let Some((mut rollout, seen)) = self.rollout.take() else { return Ok(()) };
         rollout.enforce();
         let places: Vec<String> = rollout.places().map(|(_, place)| format!("`{place}`")).collect();
         let time = |ttl: Duration| format!("for {}", units::duration(ttl.as_nanos() as i128));
@@ -126,22 +130,23 @@ impl Held {
         // Weak: a run that is over for another reason does not wait for them.
         let (told, run) = (run.downgrade(), run.downgrade());
         let waiting = self.waiting.clone();
-        self.listener = Some(std::thread::spawn(move || {
+        self.listener = Some(threads::start(move || {
             for denial in seen {
                 waiting.add(denial);
                 // The run may be over by now, or have so much to do that it looks by itself.
                 let _gone = told.upgrade().map(|run| run.try_send(Happening::Denied));
             }
-        }));
+        })?);
         let (ended, outcomes) = sync_channel(1);
-        self.outcomes = Some(outcomes);
-        std::thread::spawn(move || {
+        threads::start(move || {
             // First, since a run that waits for them listens to nothing else.
             let _over = ended.send(rollout.hold());
             if let Some(run) = run.upgrade() {
                 let _gone = run.blocking_send(Happening::PoliciesEnded);
             }
-        });
+        })?;
+        self.outcomes = Some(outcomes);
+        Ok(())
     }
 
     /// Takes back what is still in place, and keeps what it has done. What was denied until then is handed on.

@@ -24,12 +24,12 @@ impl Driver<'_> {
         let Happenings::Live { pump, .. } = self.running.happenings.get_mut() else { return Ok(()) };
         let sender = pump.sender();
         if let Some(held) = &mut self.held {
-            held.hold(self.host, sender);
+            held.hold(self.host, sender)?;
         }
         self.host.command_end.tell(sender);
         if let Some(release) = self.host.command.borrow_mut().as_mut().and_then(|command| command.release.take()) {
             let child = release().map_err(|error| Diagnostic::script(error.to_string()).nowhere())?;
-            self.host.command_end.of(child);
+            self.host.command_end.of(child)?;
         }
         Ok(())
     }
