@@ -2,6 +2,7 @@
 
 use super::frame::{Cfa, Computed, Row, Rule};
 use super::registers::Registers;
+use crate::symbols::careful::careful;
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry, LittleEndian, ParsedEhFrameHdr,
     RegisterRule, UnwindContext, UnwindExpression, UnwindSection,
@@ -65,7 +66,12 @@ impl Tables {
         if let Some(known) = self.known.get(&address) {
             return known.clone();
         }
-        let row = self.find(address).map(Rc::new);
+        // gimli's arithmetic wraps on damaged tables, which panics in debug builds.
+        let found = careful(|| self.find(address));
+        if found.is_none() {
+            self.context = Box::default();
+        }
+        let row = found.flatten().map(Rc::new);
         if self.known.len() >= KEPT {
             self.known.clear();
         }
