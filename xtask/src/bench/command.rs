@@ -25,7 +25,7 @@ struct Arguments {
     write: bool,
 }
 
-/// Measures, prints a table, and with `--write` writes it.
+/// Measures, prints a table, and with `--write` writes it, before what people said of the one before.
 ///
 /// # Errors
 /// Wrong arguments, no privilege, no C compiler, or a load that fails; goals that are missed are no error.
@@ -47,7 +47,9 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     println!("{text}");
     if arguments.write {
         let path = root.join("docs/benchmarks.md");
-        fs::write(&path, text).map_err(|error| format!("failed to write {}: {error}", path.display()))?;
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, text + said(&written))
+            .map_err(|error| format!("failed to write {}: {error}", path.display()))?;
     }
     Ok(())
 }
@@ -121,6 +123,11 @@ fn measure(
         }
     }
     Ok((rows, notes))
+}
+
+/// What people say of the figures: from the first heading below the title on.
+fn said(written: &str) -> &str {
+    written.find("\n## ").map_or("", |at| &written[at..])
 }
 
 fn document(machine: &str, rows: &[Row], notes: &[String], quick: bool) -> String {
