@@ -24,11 +24,15 @@ fn frame() -> Vec<u8> {
     ethernet(IPV4, &ipv4(UDP, 0, &[], &udp(1009, 53, b"a datagram of skep's")))
 }
 
-fn send(from: &Namespace, interface: &str, times: usize) {
-    from.inside(|| {
-        let (wire, frame) = (Wire::out_of(interface), frame());
+/// From one namespace to the other, where all have come when this returns.
+#[track_caller]
+fn send(from: (&Namespace, &str), to: (&Namespace, &str), times: usize) {
+    let arrivals = to.0.inside(|| Wire::into(to.1));
+    from.0.inside(|| {
+        let (wire, frame) = (Wire::out_of(from.1), frame());
         (0..times).for_each(|_| assert!(wire.send(&frame), "the interface takes it"));
     });
+    arrivals.see(&frame(), times);
 }
 
 /// Packets of ours in the run of a script inside of the second namespace, by direction: 23 come, 29 go.
@@ -37,8 +41,8 @@ fn directions(attach_point: &str) -> Vec<(String, Value)> {
     let (a, b) = joined();
     let script = format!("probe({attach_point:?}).filter(ttl == {}).by(direction).count()", frames::TTL);
     let run = Skep::script(&script).in_network(&b).start().attached();
-    send(&a, "to_b", 23);
-    send(&b, "to_a", 29);
+    send((&a, "to_b"), (&b, "to_a"), 23);
+    send((&b, "to_a"), (&a, "to_b"), 29);
     let mut rows = run.interrupt().ok().rows();
     rows.sort_by_key(|(direction, _)| direction.clone());
     rows
@@ -92,7 +96,7 @@ fn template_capture_keeps_every_byte_of_23_packets() {
         let filter = format!("filter(tcpdump(\"udp and src port 1009\")).pcapng({:?})", file.display().to_string());
         let script = format!("template(\"capture\", #{{ interface: \"to_a\", hook: {hook:?} }}).{filter}");
         let run = Skep::script(&script).in_network(&b).start().attached();
-        send(&a, "to_b", 23);
+        send((&a, "to_b"), (&b, "to_a"), 23);
         run.interrupt().ok();
         let (bytes, frame) = (std::fs::read(file).expect("it was written"), frame());
         let found = bytes.windows(frame.len()).filter(|window| *window == frame).count();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 pub const IPV4: u16 = 0x800;
 pub const IPV6: u16 = 0x86dd;
@@ -91,12 +92,22 @@ fn checksum(bytes: &[u8]) -> u16 {
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-/// A socket that sends frames out of an interface of this thread's namespace.
+/// A socket that sends frames out of an interface of this thread's namespace, or sees those that come in.
 pub struct Wire(OwnedFd);
 
 impl Wire {
     #[track_caller]
     pub fn out_of(interface: &str) -> Wire {
+        Wire::at(interface, 0)
+    }
+
+    #[track_caller]
+    pub fn into(interface: &str) -> Wire {
+        Wire::at(interface, libc::ETH_P_ALL as u16)
+    }
+
+    #[track_caller]
+    fn at(interface: &str, protocol: u16) -> Wire {
         let name = std::ffi::CString::new(interface).expect("no NUL");
         // SAFETY: plain calls; the address is zeroed and as long as said.
         unsafe {
@@ -104,6 +115,7 @@ impl Wire {
             assert!(fd >= 0, "{}", io::Error::last_os_error());
             let mut address: libc::sockaddr_ll = std::mem::zeroed();
             address.sll_family = libc::AF_PACKET as u16;
+            address.sll_protocol = protocol.to_be();
             address.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
             let bound = libc::bind(fd, (&raw const address).cast(), size_of_val(&address) as u32);
             assert!(address.sll_ifindex > 0 && bound == 0, "{interface}: {}", io::Error::last_os_error());
@@ -121,6 +133,22 @@ impl Wire {
         // SAFETY: as many headers as said, of one frame that is only read.
         let sent = unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr(), times as u32, 0) };
         usize::try_from(sent).unwrap_or(0)
+    }
+
+    /// Waits until this frame was seen so many times, 10 s at most.
+    #[track_caller]
+    pub fn see(&self, frame: &[u8], times: usize) {
+        let (mut bytes, mut seen, since) = ([0u8; 2048], 0, Instant::now());
+        while seen < times {
+            // SAFETY: a buffer of our own, as long as said.
+            let length =
+                unsafe { libc::recv(self.0.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) };
+            match usize::try_from(length) {
+                Ok(length) => seen += usize::from(bytes[..length] == *frame),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+            assert!(since.elapsed() < Duration::from_secs(10), "{seen} of {times} frames came");
+        }
     }
 
     /// Sends one; did the interface take it?
