@@ -129,7 +129,8 @@ pub fn counted() -> Vec<Case> {
             "lhist(args.ret, 0, 4096, 256)",
             "{ @ = lhist(args->ret, 0, 4096, 256); }",
         ),
-        read("quantiles of read sizes", "quantiles(args.ret)", ""),
+        // It has none.
+        Case { bpftrace: String::new(), ..read("quantiles of read sizes", "quantiles(args.ret)", "") },
         read("sum of read sizes", "sum(args.ret)", "{ @ = sum(args->ret); }").at_most(1.0, Tool::Bpftrace),
         Case::new(
             "switches from one task to another by pid",
