@@ -3,6 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::kernel::load;
+use crate::threads;
 use landlock::{
     ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
@@ -96,17 +97,15 @@ fn restrict() -> Result<RulesetStatus, landlock::RulesetError> {
 
 /// What this kernel makes of it, for the doctor.
 pub fn state() -> String {
-    let tried = std::thread::Builder::new().spawn(restrict).map(std::thread::JoinHandle::join);
+    let tried = threads::start(restrict).ok().and_then(|thread| thread.join().ok());
     match tried {
-        Ok(Ok(Ok(RulesetStatus::FullyEnforced))) => "yes".to_owned(),
-        Ok(Ok(Ok(RulesetStatus::PartiallyEnforced))) => {
+        Some(Ok(RulesetStatus::FullyEnforced)) => "yes".to_owned(),
+        Some(Ok(RulesetStatus::PartiallyEnforced)) => {
             "in part: files may be cut short (Linux 6.2 has all of it)".to_owned()
         }
-        Ok(Ok(Ok(RulesetStatus::NotEnforced))) => {
-            "no (Linux 5.13, CONFIG_SECURITY_LANDLOCK, lsm=…,landlock)".to_owned()
-        }
-        Ok(Ok(Err(error))) => format!("no: {}", load::text(&std::io::Error::other(error))),
-        Ok(Err(_)) | Err(_) => "unknown".to_owned(),
+        Some(Ok(RulesetStatus::NotEnforced)) => "no (Linux 5.13, CONFIG_SECURITY_LANDLOCK, lsm=…,landlock)".to_owned(),
+        Some(Err(error)) => format!("no: {}", load::text(&std::io::Error::other(error))),
+        None => "unknown".to_owned(),
     }
 }
 

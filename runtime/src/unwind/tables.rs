@@ -69,7 +69,7 @@ impl Tables {
         // gimli's arithmetic wraps on damaged tables, which panics in debug builds.
         let found = careful(|| self.find(address));
         if found.is_none() {
-            self.context = Box::default();
+            *self.context = UnwindContext::default();
         }
         let row = found.flatten().map(Rc::new);
         if self.known.len() >= KEPT {

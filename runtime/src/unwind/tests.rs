@@ -124,7 +124,7 @@ fn damaged_tables_end_every_walk() {
             // gimli's sums overflow where a debug build checks them: as the resolver, we take that for damage.
             let walked = careful(|| walk(&sample, |address| Ok(tables.row(address))));
             assert!(walked.is_none_or(|walked| walked.addresses.len() <= 1024));
-            rows += u32::from(careful(|| tables.row(ip)).flatten().is_some());
+            rows += u32::from(tables.row(ip).is_some());
         }
     }
     assert!(rows > 1000, "{rows}");
