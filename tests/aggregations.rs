@@ -87,6 +87,33 @@ fn keys_of_one_to_three_columns_are_told_apart() {
     assert_eq!(three.rows().len(), 2);
 }
 
+/// More keys than a CPU keeps near, in turns: each of them comes to the table, and most of them again to what is near.
+#[test]
+fn keys_that_are_kept_near_and_those_that_are_not_add_up() {
+    privileged!();
+    const KEYS: i64 = 211;
+    let seeks: Vec<String> = (0..7 * KEYS).map(|n| format!("lseek 1 {}", n % KEYS)).collect();
+    let seeks = seeks.join(" ");
+    let rows = |methods: &str| {
+        let script = format!("probe(\"tracepoint:syscalls:sys_enter_lseek\").{methods};");
+        let output = Skep::on(&seeks, &script).run().ok();
+        assert_eq!([output.trust("counted"), output.trust("lost")], [7 * KEYS as u64, 0]);
+        assert_eq!(output.rows().len(), KEYS as usize, "{methods}");
+        output
+    };
+    let (counts, stats) = (rows("by(args.offset).count()"), rows("by(args.offset).stats(args.offset)"));
+    let wide = rows("by(args.offset, pid, tid, args.offset + 1).sum(args.offset)");
+    let hists = rows("by(args.offset, comm).hist(args.offset)");
+    let tid = wide.rows()[0].0.split(' ').nth(1).map(str::to_owned).expect("a key of four columns");
+    for key in 0..KEYS {
+        assert_eq!(counts.row(&key.to_string()), 7);
+        let expected = json!({ "n": 7, "sum": 7 * key, "avg": key as f64, "min": key, "max": key });
+        assert_eq!(stats.row(&key.to_string()), expected);
+        assert_eq!(wide.row(&format!("{key} {tid} {tid} {}", key + 1)), 7 * key);
+        assert_eq!(hists.row(&format!("{key} {}", workload::NAME))["n"], 7);
+    }
+}
+
 #[test]
 fn buckets_are_kept_apart_by_key() {
     privileged!();
@@ -223,4 +250,17 @@ fn cleared_chain_begins_anew() {
     "#;
     let output = Skep::on(&format!("{OFFSETS} sleep 1000 lseek 23 1"), script).run().ok();
     assert_eq!(output.texts(), ["cleared", "23"]);
+}
+
+#[test]
+fn cleared_chain_has_no_key_that_did_not_come_again() {
+    privileged!();
+    let script = r#"
+        let seeks = probe("tracepoint:syscalls:sys_enter_lseek").by(args.offset).sum(args.offset);
+        every("200ms", || { if seeks.value().total() == SUM { seeks.clear(); print("cleared"); } });
+        at_end(|| for row in seeks.value() { print(`${row.offset} ${row.value}`); });
+    "#;
+    let script = script.replace("SUM", &SUM.to_string());
+    let output = Skep::on(&format!("{OFFSETS} sleep 1000 lseek 23 3 lseek 7 11"), &script).run().ok();
+    assert_eq!(output.texts(), ["cleared", "11 77", "3 69"]);
 }

@@ -3,7 +3,6 @@
 use crate::aggregate::cell::Kind;
 use crate::aggregate::column::ColumnType;
 use crate::aggregate::entries::Entries;
-use crate::aggregate::heavy;
 use crate::aggregate::table::{Spec, Table};
 use crate::attach_point::AttachPoint;
 use crate::budget::meter::Programs;
@@ -28,12 +27,14 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod aggregation;
 pub mod attached;
 mod functions;
 mod links;
 mod packets;
 mod programs;
 
+use aggregation::Aggregation;
 use attached::{Attached, Begun, Counted};
 pub use functions::Refused;
 
@@ -81,7 +82,7 @@ struct Running {
     attached: Arc<Mutex<Attached>>,
     /// Where programs count what they missed, on kernels that do not.
     runs: Vec<Map>,
-    aggregate: Option<Map>,
+    aggregate: Option<Aggregation>,
     spans: Option<Map>,
     trust: Map,
     limited: Option<Map>,
@@ -167,11 +168,11 @@ impl Session {
     ) -> Result<(Running, Vec<(Program, OwnedFd)>), Diagnostic> {
         let refused = |error: io::Error| load::refused(&entry.source_text(), &error);
         let trust = Map::create("trust", trust::shape()).map_err(refused)?;
-        let table = |create: fn(&str, Shape) -> io::Result<Map>, name: &str, shape: Shape| {
-            create(name, shape).map_err(|error| load::refused_table(&entry.source_text(), shape.key_size, &error))
-        };
-        let aggregate = prepared.aggregate.map(|shape| table(Map::create_sparse, "aggregate", shape)).transpose()?;
-        let mut spans = prepared.span.as_ref().map(|span| table(Map::create, "spans", span.shape)).transpose()?;
+        let too_long = |shape: Shape| move |error| load::refused_table(&entry.source_text(), shape.key_size, &error);
+        let aggregate =
+            prepared.aggregate.map(|shape| Aggregation::create(shape).map_err(too_long(shape))).transpose()?;
+        let spans = prepared.span.as_ref().map(|span| span.shape);
+        let mut spans = spans.map(|shape| Map::create("spans", shape).map_err(too_long(shape))).transpose()?;
         let (mut programs, mut runs, mut limited, mut begun) = (Vec::new(), Vec::new(), None, Vec::new());
         if let Some(map) = &spans {
             begun.push(Begun { map: map.try_clone().map_err(refused)?, counted: Counted::Spans });
@@ -179,8 +180,8 @@ impl Session {
         // Ends are attached before their starts: what starts in between would never be ended.
         for unit in prepared.units.iter().chain(prepared.span.iter().flat_map(|span| &span.units)) {
             let mut maps = HashMap::from([("trust".to_owned(), trust.try_clone().map_err(refused)?)]);
-            if let Some(map) = &aggregate {
-                maps.insert("aggregate".into(), map.try_clone().map_err(refused)?);
+            for (name, map) in aggregate.iter().flat_map(Aggregation::maps) {
+                maps.insert(name.into(), map.try_clone().map_err(refused)?);
             }
             if let Some(map) = &spans {
                 maps.insert("spans".into(), map.try_clone().map_err(refused)?);
@@ -271,14 +272,7 @@ impl Session {
         let Some(running) = self.running.get(n) else { return Ok(None) };
         let Some(spec) = &running.spec else { return Ok(None) };
         let entries = match (&running.aggregate, &running.samples) {
-            (Some(map), _) if spec.kind == Kind::Heavy => {
-                heavy::added_up(spec.key_size(), map.shape.max_entries, map.entries()?)
-            }
-            (Some(map), _) => {
-                let mut entries = Entries::default();
-                map.each(|key, value| entries.push_bytes(key, value))?;
-                entries
-            }
+            (Some(aggregate), _) => aggregate.entries(spec)?,
             (None, Some(samples)) => samples.entries(),
             (None, None) => return Ok(None),
         };
@@ -306,7 +300,7 @@ impl Session {
         if let Some(samples) = self.running.get(n).and_then(|running| running.samples.as_ref()) {
             samples.clear();
         }
-        self.running.get(n).and_then(|running| running.aggregate.as_ref()).map_or(Ok(()), Map::clear)
+        self.running.get(n).and_then(|running| running.aggregate.as_ref()).map_or(Ok(()), Aggregation::clear)
     }
 
     /// Counters of entry `n`.

@@ -1,6 +1,7 @@
 /* Aggregations in the kernel. The bucket numbering's other half is runtime/src/aggregate/bucket.rs. */
 #pragma once
 #include "heavy.bpf.h"
+#include "near.bpf.h"
 
 static __always_inline u32 log2_floor(u64 v) /* v > 0 */
 {
@@ -93,11 +94,23 @@ static __always_inline void add(u64 *cell, u64 value)
 	}
 }
 
+static __always_inline u64 *cell_of(const u64 *key)
+{
+	u64 *cell = bpf_map_lookup_elem(&aggregate, key);
+
+	if (cell)
+		return cell;
+	/* Another CPU may insert the same key first: then the update fails and the look-up finds it. */
+	bpf_map_update_elem(&aggregate, key, (const void *)empty_cell, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&aggregate, key);
+}
+
 static __always_inline int aggregate_event(void *ctx, void *event, struct trust *t)
 {
 	u64 on_stack[KEY_ON_STACK / 8];
 	u64 *key = on_stack, *cell;
-	bool bucketed = output >= HIST;
+	struct place *place = 0;
+	u32 number = 0;
 	u64 value = 0;
 
 	if (wide_key) {
@@ -110,8 +123,10 @@ static __always_inline int aggregate_event(void *ctx, void *event, struct trust 
 	if (output != COUNT)
 		value = slot_value(ctx, event);
 	key[0] = 0;
+	if (near_words)
+		clear_words(key);
 	if (has_key)
-		slot_columns(ctx, event, bucketed ? key + 1 : key);
+		slot_columns(ctx, event, output >= HIST ? key + 1 : key);
 	if (output == HIST)
 		key[0] = hist_bucket(value);
 	else if (output == LHIST)
@@ -121,15 +136,26 @@ static __always_inline int aggregate_event(void *ctx, void *event, struct trust 
 	else if (output == HEAVY)
 		return less(0, value) ? add_heavy(key, value) : 0;
 
-	cell = bpf_map_lookup_elem(&aggregate, key);
-	if (!cell) {
-		/* Another CPU may insert the same key first: then the update fails and the look-up finds it. */
-		bpf_map_update_elem(&aggregate, key, (const void *)empty_cell, BPF_NOEXIST);
-		cell = bpf_map_lookup_elem(&aggregate, key);
+	if (near_words) {
+		u32 zero = 0;
+		struct near *near_cells = bpf_map_lookup_elem(&near, &zero);
+
+		if (!near_cells)
+			return 0;
+		number = near_number(key);
+		place = &near_cells->places[number];
+	}
+	if (place && is_of_place(place, key)) {
+		place->state = USED;
+		cell = place->cell;
+	} else {
+		cell = cell_of(key);
 		if (!cell) {
 			t->lost_map++;
 			return 0;
 		}
+		if (place && !place->state)
+			keep_near(place, key, number);
 	}
 	add(cell, value);
 	return 0;

@@ -6,6 +6,7 @@ pub mod column;
 pub mod entries;
 pub mod heavy;
 pub mod histogram;
+pub mod near;
 mod order;
 pub mod path;
 pub mod table;

@@ -1,5 +1,6 @@
 //! Limits: what a run may ask of the machine before anything is loaded, and how much it may hold while it runs.
 
+use crate::aggregate::near;
 use crate::diagnostic::Diagnostic;
 use crate::plan::{Entry, Output};
 use crate::prepare::{Prepared, Unit};
@@ -80,7 +81,7 @@ fn units(prepared: &Prepared) -> impl Iterator<Item = &Unit> {
 /// Bytes of the tables of an entry.
 fn tables(prepared: &Prepared, cpus: usize) -> u64 {
     let shapes = prepared.aggregate.iter().chain(prepared.span.iter().map(|span| &span.shape));
-    shapes.map(|shape| shape.memory(cpus)).sum()
+    shapes.map(|shape| shape.memory(cpus)).sum::<u64>() + near::memory(prepared.aggregate, cpus)
 }
 
 /// Bytes of this process that are its own. Source: proc_pid_statm(5): resident pages less shared ones.

@@ -103,8 +103,9 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
         if wanted.name == "spans" && !request.maps.contains_key(wanted.name) {
             continue;
         }
-        // Where nobody is followed or guarded, the verifier removes what would look: any map will do.
-        let unused = || request.maps.get("trust").filter(|_| matches!(wanted.name, "followed" | missed::RUNS));
+        // Where nobody is followed or guarded, and no key kept near, the verifier removes what would look: any map will do.
+        let is_for_some = matches!(wanted.name, "followed" | missed::RUNS | "near" | "near_taken");
+        let unused = || request.maps.get("trust").filter(|_| is_for_some);
         let map = match (request.maps.get(wanted.name).or_else(unused), wanted.content) {
             (Some(map), _) => map.try_clone(),
             (None, Content::Constants(data)) => Map::constants(wanted.name, data),

@@ -11,6 +11,7 @@ pub mod core_relo;
 pub mod cost;
 pub mod functions;
 pub mod identity;
+mod inline;
 pub mod load;
 pub mod map;
 pub mod missed;

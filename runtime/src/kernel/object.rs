@@ -2,6 +2,7 @@
 //! Parsing and linking are aya-obj's.
 
 use super::core_relo::{Relocation, Relocations};
+use super::inline;
 use super::map::Map;
 use crate::slot::assembler::Insn;
 use crate::symbols::careful::careful;
@@ -19,6 +20,8 @@ pub struct Linker {
     object: aya_obj::Object,
     relocations: Option<Relocations>,
     btf: Vec<u8>,
+    /// Names of slots that are no placeholders.
+    written: Vec<String>,
 }
 
 /// One program, ready to be loaded.
@@ -90,7 +93,7 @@ impl Linker {
         let mut object = aya_obj::Object::parse(&bytes).map_err(|error| causes(&error))?;
         let btf = object.fixup_and_sanitize_btf(features).map_err(|error| causes(&error))?;
         let btf = btf.map(aya_obj::btf::Btf::to_bytes).unwrap_or_default();
-        Ok(Linker { object, relocations, btf })
+        Ok(Linker { object, relocations, btf, written: Vec::new() })
     }
 
     /// What was just parsed of `bytes`, with its relocations resolved here. To find the types takes longer than all else, so
@@ -142,6 +145,7 @@ impl Linker {
         // aya-obj finds a function's relocations by `section_offset + length`: a slot longer than its placeholder
         // would take those of the functions behind it. This puts it where no relocation is.
         slot.section_offset = 1 << 40;
+        self.written.push(name.to_owned());
         Ok(())
     }
 
@@ -195,19 +199,15 @@ impl Linker {
         let function = self.object.functions.get(&program.function_key());
         let function = function.ok_or_else(|| format!("program `{name}` has no code"))?;
         let functions = function.func_info.func_info.clone();
-        let relocations = match &self.relocations {
-            Some(relocations) => {
-                let btf = Btf::parse(Cow::Borrowed(self.btf.as_slice())).map_err(|error| causes(&error))?;
-                relocations.of_program(&functions, &btf)
-            }
-            None => Vec::new(),
-        };
-        Ok(Linked {
+        let btf = Btf::parse(Cow::Borrowed(self.btf.as_slice())).map_err(|error| causes(&error))?;
+        let relocations = self.relocations.as_ref().map(|relocations| relocations.of_program(&functions, &btf));
+        let linked = Linked {
             instructions: function.instructions.clone(),
             license: program.license.clone(),
             functions,
             lines: function.line_info.line_info.clone(),
-            relocations,
-        })
+            relocations: relocations.unwrap_or_default(),
+        };
+        Ok(inline::inlined(linked, |function| self.written.iter().any(|slot| slot == btf.name(function))))
     }
 }

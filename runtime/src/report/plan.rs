@@ -3,6 +3,7 @@
 use super::packets;
 use super::units::{bytes, grouped};
 use crate::aggregate::column::{ColumnKind, ColumnType};
+use crate::aggregate::near;
 use crate::budget::forecast::Forecast;
 use crate::confine::needs::{self, Need};
 use crate::expr::{Expr, Node, Operator};
@@ -146,6 +147,12 @@ pub fn text(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
             line(&mut out, "kernel", &what);
             if let Some(shape) = prepared.aggregate {
                 line(&mut out, "map", &map_text(shape, cpus));
+                let near = near::memory(prepared.aggregate, cpus);
+                if near > 0 {
+                    let places = near::PLACES;
+                    let text = format!("the first {places} keys of each CPU in places of their own: {}", bytes(near));
+                    line(&mut out, "near", &text);
+                }
             }
             line(&mut out, "here", "the table, at the end");
         }

@@ -106,17 +106,17 @@ const LDX: u8 = 0x61;
 const ST: u8 = 0x62;
 const STX: u8 = 0x63;
 pub(super) const ALU32: u8 = 0x04;
-pub(super) const ALU64: u8 = 0x07;
-pub(super) const JUMP: u8 = 0x05;
-pub(super) const JUMP32: u8 = 0x06;
-pub(super) const CALL: u8 = 0x85;
-pub(super) const EXIT: u8 = 0x95;
-pub(super) const CONSTANT64: u8 = 0x18;
+pub const ALU64: u8 = 0x07;
+pub const JUMP: u8 = 0x05;
+pub const JUMP32: u8 = 0x06;
+pub const CALL: u8 = 0x85;
+pub const EXIT: u8 = 0x95;
+pub const CONSTANT64: u8 = 0x18;
 /// `BPF_PSEUDO_MAP_FD`: the constant is a map's descriptor, and becomes its address.
 const BY_DESCRIPTOR: u8 = 1;
 pub(super) const TO_BIG_ENDIAN: u8 = 0xdc;
 /// Bit of an ALU or jump code: the last operand is a register.
-pub(super) const BY_REG: u8 = 0x08;
+pub const BY_REG: u8 = 0x08;
 
 fn size_code(size: Size) -> u8 {
     match size {

@@ -1,0 +1,414 @@
+//! Slots put in the place of their calls. A call of a function costs some 8 ns where the processor's returns are guarded
+//! against speculation, as much as all that a short slot does. Pure; no privilege.
+//!
+//! A slot's registers are its caller's then: what the caller still needs of r6 to r9 is kept on the stack meanwhile. The
+//! slot's own stack lies below the caller's. Source: Documentation/bpf/standardization/instruction-set.rst.
+
+use super::object::Linked;
+use crate::slot::assembler::{ALU64, BY_REG, CALL, CONSTANT64, EXIT, FRAME, Insn, JUMP, JUMP32, Operand, Reg};
+use crate::slot::ir::Size;
+use aya_obj::generated::bpf_insn;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A slot that is longer stays a function: it may be called from several places, and a call is little beside it.
+const LONGEST: usize = 64;
+/// Bytes of stack, over a program and what it calls; a frame's are multiples of 32.
+const STACK: i32 = 512;
+/// Bytes for r6 to r9.
+const SAVED: i32 = 4 * 8;
+/// Functions that call each other, at most.
+const MOST_FRAMES: usize = 8;
+
+/// `src` of a call, of a function of the program; of a 64-bit constant, such a function's address.
+const OF_PROGRAM: u8 = 1;
+const FUNCTION_ADDRESS: u8 = 4;
+
+const CLASS: u8 = 0x07;
+const LOAD_LEGACY: u8 = 0;
+const LOAD: u8 = 1;
+const STORE: u8 = 2;
+const STORE_REG: u8 = 3;
+const MOVE: u8 = 0xb0;
+const ADD: u8 = 0x00;
+
+/// The same program, with the functions for which `is_slot` says so (by their type) in the place of their calls, where
+/// they fit in.
+pub fn inlined(program: Linked, is_slot: impl Fn(u32) -> bool) -> Linked {
+    match Inliner::new(&program, is_slot).and_then(|inliner| inliner.written(&program)) {
+        Some(written) => written,
+        None => program,
+    }
+}
+
+fn insn(insn: &bpf_insn) -> Insn {
+    Insn { code: insn.code, dst: insn.dst_reg(), src: insn.src_reg(), off: insn.off, imm: insn.imm }
+}
+
+struct Inliner {
+    code: Vec<Insn>,
+    /// All functions, in their order; the first is the program's own.
+    functions: Vec<Range<usize>>,
+    /// Calls that become code: where, and which function.
+    calls: BTreeMap<usize, usize>,
+}
+
+/// What an instruction reads and writes of r6 to r9, as bits.
+struct Uses {
+    reads: u16,
+    writes: u16,
+}
+
+fn bit(reg: Reg) -> u16 {
+    1 << reg
+}
+
+const KEPT: u16 = 0b11_1100_0000;
+
+fn uses(insn: Insn) -> Uses {
+    let (dst, src) = (bit(insn.dst), bit(insn.src));
+    let by_reg = if insn.code & BY_REG != 0 { src } else { 0 };
+    let (reads, writes) = match insn.code & CLASS {
+        LOAD_LEGACY if insn.code == CONSTANT64 => (0, dst),
+        // The other half of a constant.
+        LOAD_LEGACY if insn.code == 0 => (0, 0),
+        // Packet loads go by r6.
+        LOAD_LEGACY => (bit(6) | src, 0),
+        LOAD => (src, dst),
+        STORE => (dst, 0),
+        // Atomic operations may write their source.
+        STORE_REG => (dst | src, 0),
+        JUMP if matches!(insn.code, CALL | EXIT) => (0, 0),
+        JUMP | JUMP32 => (dst | by_reg, 0),
+        _ if insn.code & 0xf0 == MOVE => (by_reg, dst),
+        _ => (dst | by_reg, dst),
+    };
+    Uses { reads: reads & KEPT, writes: writes & KEPT }
+}
+
+/// Where a jump leads, of an instruction at `at`; `None` for what is no jump.
+fn target(at: usize, insn: Insn) -> Option<usize> {
+    let jumps = matches!(insn.code & CLASS, JUMP | JUMP32) && !matches!(insn.code, CALL | EXIT);
+    jumps.then(|| at.wrapping_add_signed(isize::from(insn.off) + 1))
+}
+
+fn is_call_of_program(insn: Insn) -> bool {
+    insn.code == CALL && insn.src == OF_PROGRAM
+}
+
+fn is_copy_of_frame(insn: Insn) -> bool {
+    insn.code == ALU64 | MOVE | BY_REG && insn.src == FRAME
+}
+
+/// Bytes of stack that code uses, rounded up to words.
+fn depth(code: &[Insn]) -> i32 {
+    let mut addresses = bit(FRAME);
+    let mut lowest = 0;
+    for insn in code {
+        let (dst, src) = (bit(insn.dst), bit(insn.src));
+        match insn.code & CLASS {
+            LOAD if insn.src == FRAME => lowest = lowest.min(i32::from(insn.off)),
+            STORE | STORE_REG if insn.dst == FRAME => lowest = lowest.min(i32::from(insn.off)),
+            ALU64 if insn.code == ALU64 | MOVE | BY_REG && addresses & src != 0 => addresses |= dst,
+            ALU64 if insn.code == ALU64 | ADD && addresses & dst != 0 => lowest = lowest.min(insn.imm),
+            _ => {}
+        }
+    }
+    -lowest.saturating_sub(7) & !7
+}
+
+/// May it stand in its caller's frame? It has one way of taking its stack's address, calls helpers alone, and ends at its end.
+fn is_leaf(code: &[Insn]) -> bool {
+    let plain = |insn: &Insn| {
+        let frame = insn.src == FRAME
+            && !matches!(insn.code & CLASS, LOAD | STORE)
+            && !is_copy_of_frame(*insn)
+            && (insn.code & BY_REG != 0 || insn.code & CLASS == STORE_REG);
+        !is_call_of_program(*insn) && !(insn.code == CONSTANT64 && insn.src == FUNCTION_ADDRESS) && !frame
+    };
+    let exits = code.iter().filter(|insn| insn.code == EXIT).count();
+    code.len() <= LONGEST && exits == 1 && code.last().is_some_and(|last| last.code == EXIT) && code.iter().all(plain)
+}
+
+impl Inliner {
+    fn new(program: &Linked, is_slot: impl Fn(u32) -> bool) -> Option<Inliner> {
+        let code: Vec<Insn> = program.instructions.iter().map(insn).collect();
+        let starts = program.functions.iter().map(|function| function.insn_off as usize);
+        let ends = starts.clone().skip(1).chain([code.len()]);
+        let functions: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
+        if functions.first()?.start != 0
+            || functions.iter().any(|range| range.start >= range.end || range.end > code.len())
+        {
+            return None;
+        }
+        let slots = functions.iter().zip(&program.functions);
+        let slots: Vec<bool> = slots
+            .map(|(range, function)| is_slot(function.type_id) && range.start > 0 && is_leaf(&code[range.clone()]))
+            .collect();
+        let mut inliner = Inliner { code, functions, calls: BTreeMap::new() };
+        let calls = inliner.calls_within(0..inliner.code.len());
+        inliner.calls = calls.filter(|(_, callee)| slots.get(*callee).is_some_and(|is_slot| *is_slot)).collect();
+        // Frames that are one add up to more than those that take turns.
+        while inliner.deepest(0, MOST_FRAMES) > STACK {
+            let depth_of = |callee: &usize| depth(&inliner.code[inliner.functions[*callee].clone()]);
+            let deepest = inliner.calls.values().map(depth_of).max()?;
+            let fits = inliner.calls.iter().filter(|(_, callee)| depth_of(callee) < deepest);
+            inliner.calls = fits.map(|(at, callee)| (*at, *callee)).collect();
+        }
+        (!inliner.calls.is_empty()).then_some(inliner)
+    }
+
+    /// Calls of functions of the program, and which function it is.
+    fn calls_within(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        range.filter(|at| is_call_of_program(self.code[*at])).map(|at| {
+            let start = at.wrapping_add_signed(self.code[at].imm as isize + 1);
+            (at, self.functions.iter().position(|range| range.start == start).unwrap_or(usize::MAX))
+        })
+    }
+
+    /// Bytes of stack that a function takes, and those that it calls.
+    fn deepest(&self, function: usize, frames: usize) -> i32 {
+        let Some(range) = self.functions.get(function).filter(|_| frames > 0) else { return STACK + 1 };
+        let (mut inside, mut below) = (0, 0);
+        for (at, callee) in self.calls_within(range.clone()) {
+            match self.calls.contains_key(&at) {
+                true => inside = inside.max(depth(&self.code[self.functions[callee].clone()]) + SAVED),
+                false => below = below.max(self.deepest(callee, frames - 1)),
+            }
+        }
+        let frame = depth(&self.code[range.clone()]) + inside;
+        (frame.max(1).saturating_add(31) & !31).saturating_add(below)
+    }
+
+    /// Which of r6 to r9 are read after the instruction before they are written, for all of a function.
+    fn live_after(&self, function: &Range<usize>) -> Vec<u16> {
+        let mut before = vec![0u16; function.len() + 1];
+        let mut after = vec![0u16; function.len()];
+        loop {
+            let mut changed = false;
+            for at in function.clone().rev() {
+                let (insn, n) = (self.code[at], at - function.start);
+                let goes_on = insn.code != EXIT && insn.code != JUMP;
+                let jumps =
+                    target(at, insn).filter(|to| function.contains(to)).map_or(0, |to| before[to - function.start]);
+                let live = if goes_on { before[n + 1] } else { 0 } | jumps;
+                let Uses { reads, writes } = uses(insn);
+                let now = live & !writes | reads;
+                changed |= now != before[n];
+                (before[n], after[n]) = (now, live);
+            }
+            if !changed {
+                return after;
+            }
+        }
+    }
+
+    fn written(&self, program: &Linked) -> Option<Linked> {
+        let all = self.calls_within(0..self.code.len());
+        let called: Vec<usize> = all.filter(|(at, _)| !self.calls.contains_key(at)).map(|(_, callee)| callee).collect();
+        let stays = |n: &usize| called.contains(n) || !self.calls.values().any(|callee| callee == n);
+        // Where each instruction comes to stand; what is gone has no place.
+        let mut places = vec![None; self.code.len() + 1];
+        let mut out: Vec<Insn> = Vec::with_capacity(self.code.len() + 64);
+        for function in (0..self.functions.len()).filter(stays).map(|n| &self.functions[n]) {
+            let live = self.live_after(function);
+            let below = depth(&self.code[function.clone()]);
+            for at in function.clone() {
+                places[at] = Some(out.len());
+                match self.calls.get(&at) {
+                    None => out.push(self.code[at]),
+                    Some(callee) => {
+                        let body = &self.code[self.functions[*callee].clone()];
+                        out.extend(body_in_place(body, live[at - function.start], below)?);
+                    }
+                }
+            }
+        }
+        for at in 0..self.code.len() {
+            let (Some(place), insn) = (places[at], self.code[at]) else { continue };
+            let to = |to: usize| places.get(to).copied().flatten().map(|to| to as i64 - place as i64 - 1);
+            if self.calls.contains_key(&at) {
+                continue;
+            } else if let Some(jump) = target(at, insn) {
+                out[place].off = i16::try_from(to(jump)?).ok()?;
+            } else if is_call_of_program(insn) || insn.code == CONSTANT64 && insn.src == FUNCTION_ADDRESS {
+                out[place].imm = i32::try_from(to(at.wrapping_add_signed(insn.imm as isize + 1))?).ok()?;
+            }
+        }
+        let place = |insn: u32| places.get(insn as usize).copied().flatten().and_then(|at| u32::try_from(at).ok());
+        let mut functions = program.functions.clone();
+        functions.retain_mut(|function| place(function.insn_off).map(|at| function.insn_off = at).is_some());
+        let mut lines = program.lines.clone();
+        lines.retain_mut(|line| place(line.insn_off).map(|at| line.insn_off = at).is_some());
+        let mut relocations = program.relocations.clone();
+        relocations
+            .retain_mut(|relocation| place(relocation.insn_off / 8).map(|at| relocation.insn_off = at * 8).is_some());
+        let bytes: Vec<u8> = out.into_iter().flat_map(Insn::to_bytes).collect();
+        let instructions = aya_obj::copy_instructions(&bytes).ok()?;
+        Some(Linked { instructions, license: program.license.clone(), functions, lines, relocations })
+    }
+}
+
+/// A slot's code for its caller's frame, of which `below` bytes are in use: `live` registers are put back at its end.
+fn body_in_place(body: &[Insn], live: u16, below: i32) -> Option<Vec<Insn>> {
+    let written = body.iter().fold(0, |all, insn| all | uses(*insn).writes) & live;
+    let saved: Vec<Reg> = (6..FRAME).filter(|reg| written & bit(*reg) != 0).collect();
+    let place = |n: usize| i16::try_from(-below - 8 * (n as i32 + 1)).ok();
+    let below = below + 8 * saved.len() as i32;
+    let mut out = Vec::with_capacity(body.len() + 2 * saved.len());
+    for (n, reg) in saved.iter().enumerate() {
+        out.push(Insn::store(Size::B8, FRAME, place(n)?, Operand::Reg(*reg)));
+    }
+    let mut places = Vec::with_capacity(body.len());
+    let (end, code) = body.split_last()?;
+    for insn in code {
+        places.push(out.len());
+        let mut moved = *insn;
+        let on_stack = match insn.code & CLASS {
+            LOAD => insn.src == FRAME,
+            STORE | STORE_REG => insn.dst == FRAME,
+            _ => false,
+        };
+        if on_stack {
+            moved.off = i16::try_from(i32::from(insn.off) - below).ok()?;
+        }
+        out.push(moved);
+        if is_copy_of_frame(*insn) && below > 0 {
+            out.push(Insn { code: ALU64 | ADD, dst: insn.dst, src: 0, off: 0, imm: -below });
+        }
+    }
+    places.push(out.len());
+    debug_assert_eq!(end.code, EXIT);
+    for (at, insn) in code.iter().enumerate() {
+        if let Some(to) = target(at, *insn) {
+            out[places[at]].off = i16::try_from(*places.get(to)? as i64 - places[at] as i64 - 1).ok()?;
+        }
+    }
+    for (n, reg) in saved.iter().enumerate() {
+        out.push(Insn::load(Size::B8, *reg, FRAME, place(n)?));
+    }
+    // A slot that is nothing but its end still has a place to jump to.
+    if out.is_empty() {
+        out.push(Insn::goto(0));
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::assembler::{Alu, Condition, Helper};
+    use crate::slot::listing::listing;
+    use aya_obj::generated::{bpf_func_info, bpf_line_info};
+
+    const SLOT: u32 = 7;
+
+    fn call(relative: i32) -> Insn {
+        Insn { src: OF_PROGRAM, imm: relative, ..Insn::call(Helper::MapLookupElem) }
+    }
+
+    fn set(reg: Reg, value: i32) -> Insn {
+        Insn::alu(Alu::Move, reg, Operand::Imm(value))
+    }
+
+    fn copy(to: Reg, from: Reg) -> Insn {
+        Insn::alu(Alu::Move, to, Operand::Reg(from))
+    }
+
+    /// The functions one behind the other; all but the first are slots.
+    fn linked(functions: &[&[Insn]]) -> Linked {
+        let bytes: Vec<u8> = functions.iter().flat_map(|code| code.iter()).flat_map(|insn| insn.to_bytes()).collect();
+        let mut start = 0;
+        let starts: Vec<u32> = functions
+            .iter()
+            .map(|code| {
+                start += code.len() as u32;
+                start - code.len() as u32
+            })
+            .collect();
+        let of = |insn_off: &u32| bpf_func_info { insn_off: *insn_off, type_id: if *insn_off == 0 { 1 } else { SLOT } };
+        let line = |insn_off: &u32| bpf_line_info { insn_off: *insn_off, file_name_off: 0, line_off: 0, line_col: 0 };
+        Linked {
+            instructions: aya_obj::copy_instructions(&bytes).unwrap(),
+            license: c"GPL".into(),
+            functions: starts.iter().map(of).collect(),
+            lines: starts.iter().map(line).collect(),
+            relocations: Vec::new(),
+        }
+    }
+
+    fn shown(program: &Linked) -> String {
+        listing(&program.instructions.iter().map(insn).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn slot_takes_the_place_of_its_call_and_jumps_still_lead_where_they_did() {
+        let program = [
+            set(6, 23),
+            Insn::jump(Condition::Equal, true, 1, Operand::Imm(0), 2),
+            call(3),
+            Insn::goto(-3),
+            copy(0, 6),
+            Insn::exit(),
+        ];
+        let slot = [Insn::jump(Condition::Equal, true, 1, Operand::Imm(5), 1), set(2, 7), copy(0, 2), Insn::exit()];
+        let found = inlined(linked(&[&program, &slot]), |function| function == SLOT);
+        let expected = "   0: r6 = 23\n   1: if r1 == 0 goto +4\n   2: if r1 == 5 goto +1\n   3: r2 = 7\n   4: r0 = r2\n   \
+                        5: goto -5\n   6: r0 = r6\n   7: exit\n";
+        assert_eq!(shown(&found), expected);
+        assert_eq!((found.functions.len(), found.lines.len()), (1, 1));
+    }
+
+    #[test]
+    fn registers_that_are_still_needed_are_kept_below_the_callers_stack() {
+        let program = [
+            set(6, 23),
+            Insn::store(Size::B8, FRAME, -16, Operand::Imm(0)),
+            call(3),
+            Insn::alu(Alu::Add, 0, Operand::Reg(6)),
+            set(7, 1),
+            Insn::exit(),
+        ];
+        let slot = [
+            copy(6, 1),
+            copy(7, 1),
+            copy(2, FRAME),
+            Insn::alu(Alu::Add, 2, Operand::Imm(-8)),
+            Insn::store(Size::B8, FRAME, -8, Operand::Reg(6)),
+            Insn::exit(),
+        ];
+        let found = inlined(linked(&[&program, &slot]), |function| function == SLOT);
+        let expected = "   0: r6 = 23\n   1: *(u64 *)(r10 -16) = 0\n   2: *(u64 *)(r10 -24) = r6\n   3: r6 = r1\n   \
+                        4: r7 = r1\n   5: r2 = r10\n   6: r2 += -24\n   7: r2 += -8\n   8: *(u64 *)(r10 -32) = r6\n   \
+                        9: r6 = *(u64 *)(r10 -24)\n  10: r0 += r6\n  11: r7 = 1\n  12: exit\n";
+        assert_eq!(shown(&found), expected);
+    }
+
+    #[test]
+    fn what_is_no_slot_or_too_long_or_too_deep_stays_a_function() {
+        let program = [call(1), Insn::exit()];
+        let long = [vec![set(0, 1); LONGEST], vec![Insn::exit()]].concat();
+        let deep = [Insn::store(Size::B8, FRAME, -500, Operand::Imm(0)), set(0, 1), Insn::exit()];
+        let twice = [Insn::jump(Condition::Equal, true, 1, Operand::Imm(0), 2), set(0, 1), Insn::exit(), Insn::exit()];
+        for slot in [&long[..], &deep, &twice] {
+            let linked = || linked(&[&program, slot]);
+            assert_eq!(shown(&inlined(linked(), |function| function == SLOT)), shown(&linked()));
+        }
+        let short = || linked(&[&program, &[set(0, 1), Insn::exit()]]);
+        assert_eq!(shown(&inlined(short(), |_| false)), shown(&short()));
+        assert_eq!(shown(&inlined(short(), |function| function == SLOT)), "   0: r0 = 1\n   1: exit\n");
+    }
+
+    #[test]
+    fn function_behind_a_slot_is_still_found_by_its_callers() {
+        let program = [call(2), call(3), Insn::exit()];
+        let slot = [set(0, 1), Insn::exit()];
+        let other = [set(0, 2), Insn::exit()];
+        let mut linked = linked(&[&program, &slot, &other]);
+        linked.functions[2].type_id = 2;
+        let found = inlined(linked, |function| function == SLOT);
+        assert_eq!(shown(&found), "   0: r0 = 1\n   1: call map_lookup_elem\n   2: exit\n   3: r0 = 2\n   4: exit\n");
+        assert_eq!(found.instructions[1].imm, 1);
+        assert_eq!(found.functions.iter().map(|one| one.insn_off).collect::<Vec<_>>(), [0, 3]);
+    }
+}

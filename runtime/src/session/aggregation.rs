@@ -1,0 +1,70 @@
+//! The table that an entry counts in, and the keys that its programs keep near.
+
+use crate::aggregate::cell::Kind;
+use crate::aggregate::{Entries, Spec, heavy, near};
+use crate::kernel::map::{Map, Shape};
+use crate::kernel::sys;
+use std::io;
+
+/// Where near keys have their places, and who has taken them: names of near.bpf.h.
+const NEAR: &str = "near";
+const TAKEN: &str = "near_taken";
+
+/// In the kernel; gone when dropped, once no program uses it.
+pub struct Aggregation {
+    table: Map,
+    near: Option<[Map; 2]>,
+}
+
+impl Aggregation {
+    /// # Errors
+    /// The kernel's: no privilege, no memory, an impossible shape.
+    pub fn create(shape: Shape) -> io::Result<Aggregation> {
+        let table = Map::create_sparse("aggregate", shape)?;
+        let near = match near::words(Some(shape)) {
+            0 => None,
+            _ => {
+                let [places, taken] = near::shapes(sys::possible_cpus()?);
+                Some([Map::create(NEAR, places)?, Map::create_sparse(TAKEN, taken)?])
+            }
+        };
+        Ok(Aggregation { table, near })
+    }
+
+    /// Its maps, by the names that templates have for them.
+    pub fn maps(&self) -> impl Iterator<Item = (&'static str, &Map)> {
+        let near = self.near.iter().flat_map(|[places, taken]| [(NEAR, places), (TAKEN, taken)]);
+        [("aggregate", &self.table)].into_iter().chain(near)
+    }
+
+    /// Keys, and the words of their values; what was kept near stands behind the table, under keys of its own.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn entries(&self, spec: &Spec) -> io::Result<Entries> {
+        let shape = self.table.shape;
+        if spec.kind == Kind::Heavy {
+            return Ok(heavy::added_up(spec.key_size(), shape.max_entries, self.table.entries()?));
+        }
+        let mut entries = Entries::default();
+        self.table.each(|key, value| entries.push_bytes(key, value))?;
+        if let Some([places, _]) = &self.near {
+            let places = places.lookup(&0u32.to_ne_bytes())?.unwrap_or_default();
+            near::add(&mut entries, &places, shape.key_size as usize, spec.kind.words());
+        }
+        Ok(entries)
+    }
+
+    /// Begins anew. Keys keep their near places.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear(&self) -> io::Result<()> {
+        self.table.clear()?;
+        let Some([places, _]) = &self.near else { return Ok(()) };
+        let first = 0u32.to_ne_bytes();
+        let mut all = places.lookup(&first)?.unwrap_or_default();
+        near::clear(&mut all);
+        places.update(&first, &all)
+    }
+}
