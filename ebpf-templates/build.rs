@@ -1,5 +1,13 @@
 //! Packs and lists every object in objects/ (and objects/ARCH/ for this architecture), so that a template is one file and no
-//! table.
+//! table. The names of their fields are listed beside them: every script is checked against all of them, and to unpack
+//! and read all objects takes several ms.
+
+#[allow(dead_code, reason = "the library has other uses for it")]
+#[path = "src/btf.rs"]
+mod btf;
+#[allow(dead_code, reason = "the library has other uses for it")]
+#[path = "src/manifest.rs"]
+mod manifest;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
@@ -22,9 +30,16 @@ fn main() {
             {
                 let packed = out.join(name);
                 let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-                encoder.write_all(&fs::read(&file).expect("it was listed")).expect("memory takes it");
+                let object = fs::read(&file).expect("it was listed");
+                encoder.write_all(&object).expect("memory takes it");
+                // What is no template is found where it is used, and by a test.
+                let fields = manifest::Manifest::read(&object).map(|manifest| manifest.fields).unwrap_or_default();
+                let fields: Vec<String> = fields.into_iter().map(|field| field.name).collect();
                 fs::write(&packed, encoder.finish().expect("memory takes it")).expect("the build folder is writable");
-                list += &format!("    ({name:?}, include_bytes!({:?})),\n", packed.display().to_string());
+                let packed = packed.display().to_string();
+                list += &format!(
+                    "    Embedded {{ name: {name:?}, packed: include_bytes!({packed:?}), fields: &{fields:?} }},\n"
+                );
             }
         }
     }

@@ -8,8 +8,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Objects by name, deflated: a fifth of their size.
-const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+/// A template inside the binary.
+struct Embedded {
+    name: &'static str,
+    /// The object, deflated: a fifth of its size.
+    packed: &'static [u8],
+    /// Names of its event's fields.
+    fields: &'static [&'static str],
+}
+
+const EMBEDDED: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// One template: its name (the file's, without `.bpf.o`) and its object.
 #[derive(Clone)]
@@ -23,7 +31,7 @@ pub struct Template {
 #[derive(Clone)]
 enum Object {
     /// And what it holds, from when somebody asks.
-    Embedded(&'static [u8], Arc<OnceLock<Vec<u8>>>),
+    Embedded(&'static Embedded, Arc<OnceLock<Vec<u8>>>),
     Read(Arc<[u8]>),
 }
 
@@ -32,10 +40,10 @@ impl Template {
     pub fn object(&self) -> &[u8] {
         match &self.object {
             Object::Read(object) => object,
-            Object::Embedded(packed, object) => object.get_or_init(|| {
+            Object::Embedded(embedded, object) => object.get_or_init(|| {
                 let mut object = Vec::new();
                 // The build has packed it; what is cut short is no object, as its reader says.
-                let _whole = DeflateDecoder::new(*packed).read_to_end(&mut object);
+                let _whole = DeflateDecoder::new(embedded.packed).read_to_end(&mut object);
                 object
             }),
         }
@@ -48,6 +56,17 @@ impl Template {
     pub fn manifest(&self) -> Result<Manifest, NotATemplate> {
         Manifest::read(self.object())
     }
+
+    /// Names of its event's fields; none of what is no template, as its manifest says.
+    pub fn field_names(&self) -> Vec<String> {
+        match &self.object {
+            Object::Embedded(embedded, _) => embedded.fields.iter().map(|name| (*name).to_owned()).collect(),
+            Object::Read(_) => {
+                let fields = self.manifest().map(|manifest| manifest.fields).unwrap_or_default();
+                fields.into_iter().map(|field| field.name).collect()
+            }
+        }
+    }
 }
 
 /// Templates by name.
@@ -59,9 +78,9 @@ pub struct Catalog {
 impl Catalog {
     /// The templates inside the binary.
     pub fn embedded() -> Catalog {
-        let template = |(name, object): &(&str, &'static [u8])| {
-            let object = Object::Embedded(object, Arc::default());
-            let template = Template { name: (*name).to_owned(), object, path: None };
+        let template = |embedded: &'static Embedded| {
+            let object = Object::Embedded(embedded, Arc::default());
+            let template = Template { name: embedded.name.to_owned(), object, path: None };
             (template.name.clone(), template)
         };
         Catalog { templates: EMBEDDED.iter().map(template).collect() }
@@ -107,6 +126,8 @@ mod tests {
                 assert!(!parameter.help.is_empty(), "{}: parameter {} has no help", template.name, parameter.name);
                 assert_eq!(parameter.preset.len(), parameter.shape.size());
             }
+            let names: Vec<&str> = manifest.fields.iter().map(|field| field.name.as_str()).collect();
+            assert_eq!(template.field_names(), names, "{}", template.name);
             for field in &manifest.fields {
                 assert!(!field.help.is_empty(), "{}: field {} has no help", template.name, field.name);
             }

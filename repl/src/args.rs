@@ -105,8 +105,8 @@ fn common_words(matches: &ArgMatches) -> Vec<String> {
 /// # Errors
 /// clap's, which print themselves.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    // Built as far as it is needed: to hand all options down to all commands takes a ms.
     let mut command = command();
-    command.build();
     let words = globals_first(&command, words);
     let mut behind_run = words.iter().skip_while(|word| *word != "run").skip(1);
     if let Some(script) = behind_run.next().and_then(|word| word.to_str()).filter(|word| !word.starts_with('-'))
@@ -116,7 +116,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         let front = words.iter().take_while(|word| *word != "run").cloned();
         return parse(front.chain(["doc".into(), script.into()]).collect());
     }
-    let matches = command.clone().try_get_matches_from(words)?;
+    let matches = command.try_get_matches_from_mut(words)?;
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
     let list =
         |matches: &ArgMatches| matches.get_many::<String>("words").into_iter().flatten().cloned().collect::<Vec<_>>();

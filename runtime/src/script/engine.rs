@@ -129,9 +129,7 @@ pub fn names(catalog: &Catalog) -> Vec<String> {
     let mut names: Vec<String> = BUILTINS.iter().map(|(name, _)| (*name).to_owned()).collect();
     for template in catalog.iter() {
         // A template that does not describe itself is an error where it is used.
-        if let Ok(manifest) = template.manifest() {
-            names.extend(manifest.fields.into_iter().map(|field| field.name));
-        }
+        names.extend(template.field_names());
     }
     names.extend(packets::flags().map(|flag| flag.name));
     names.sort();
