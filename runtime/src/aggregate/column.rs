@@ -229,8 +229,16 @@ fn integer(bytes: &[u8], signed: bool) -> Option<i128> {
 
 /// Text up to the first NUL, with replacement characters for what is not UTF-8.
 pub fn text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    text_into(bytes, &mut text);
+    text
+}
+
+/// The same in place of another text.
+pub fn text_into(bytes: &[u8], text: &mut String) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    text.clear();
+    text.push_str(&String::from_utf8_lossy(&bytes[..end]));
 }
 
 /// One value of a column. Integers are equal and ordered by what they count, whichever variant holds them.

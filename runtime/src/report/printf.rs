@@ -30,6 +30,8 @@ struct Directive {
     width: usize,
     precision: Option<usize>,
     conversion: char,
+    /// Nothing is asked for but the value.
+    plain: bool,
 }
 
 /// The widest field; a slip of the finger must not fill the memory.
@@ -130,11 +132,20 @@ impl Directive {
                 width: width.unwrap_or(0),
                 precision,
                 conversion,
+                plain: flags.is_empty() && width.unwrap_or(0) == 0 && precision.is_none(),
             }),
         }
     }
 
     fn render(&self, out: &mut String, value: &Value, column: Option<&ColumnType>, names: &dyn Names) {
+        // What most formats ask for, of most values.
+        match (self.conversion, value) {
+            ('d' | 'i' | 'u', Value::Int(int @ 0..)) if self.plain => {
+                return out.push_str(itoa::Buffer::new().format(*int));
+            }
+            ('s', Value::Text(text)) if self.plain => return out.push_str(&units::escape(text)),
+            _ => {}
+        }
         let start = out.len();
         let integer = match value {
             Value::Float(float) if float.is_finite() => Some(*float as i128),

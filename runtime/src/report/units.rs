@@ -124,6 +124,10 @@ fn three_digits(value: u128, unit: u128) -> String {
 /// Text as it may go to a terminal: control characters and those that reverse or hide text are spelled out (`\x1b`,
 /// `\n`, `\u{202e}`). A process chooses its own name and arguments, so all that comes from one passes through here.
 pub fn escape(text: &str) -> Cow<'_, str> {
+    // Most texts: nothing of them acts, and bytes are soon looked through.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     spelled(text, may_act)
 }
 

@@ -3,7 +3,7 @@
 use super::host::{Fallible, raise};
 use super::names::Names;
 use super::values;
-use crate::aggregate::column::{self, ColumnType, Value};
+use crate::aggregate::column::{self, ColumnKind, ColumnType, Value};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::stacks::Stacks;
 use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext};
@@ -34,8 +34,18 @@ impl Schema {
 
     /// All columns of a record, its header left out.
     pub fn values(&self, record: &[u8], into: &mut Vec<Value>) {
-        into.clear();
-        into.extend((0..self.columns.len()).map(|n| self.value(n, record)));
+        into.truncate(self.columns.len());
+        for n in 0..self.columns.len() {
+            let bytes = record.get(self.offsets[n]..).unwrap_or_default();
+            match (into.get_mut(n), self.columns[n].kind) {
+                // The room of the text before it is used again.
+                (Some(Value::Text(text)), ColumnKind::Text { size }) => {
+                    column::text_into(bytes.get(..size.into()).unwrap_or(bytes), text);
+                }
+                (Some(value), _) => *value = self.value(n, record),
+                (None, _) => into.push(self.value(n, record)),
+            }
+        }
     }
 
     fn get(&self, record: &[u8], name: &str) -> Option<Dynamic> {
