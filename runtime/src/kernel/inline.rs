@@ -17,8 +17,6 @@ const LONGEST: usize = 64;
 const STACK: i32 = 512;
 /// Bytes for r6 to r9.
 const SAVED: i32 = 4 * 8;
-/// Functions that call each other, at most.
-const MOST_FRAMES: usize = 8;
 
 /// `src` of a call, of a function of the program; of a 64-bit constant, such a function's address.
 const OF_PROGRAM: u8 = 1;
@@ -114,20 +112,24 @@ fn depth(code: &[Insn]) -> i32 {
             _ => {}
         }
     }
-    -lowest.saturating_sub(7) & !7
+    // Any number may stand there; what is far below a stack is none.
+    (7 - lowest.max(-2 * STACK)) & !7
 }
 
 /// May it stand in its caller's frame? It has one way of taking its stack's address, calls helpers alone, and ends at its end.
 fn is_leaf(code: &[Insn]) -> bool {
-    let plain = |insn: &Insn| {
-        let frame = insn.src == FRAME
-            && !matches!(insn.code & CLASS, LOAD | STORE)
-            && !is_copy_of_frame(*insn)
-            && (insn.code & BY_REG != 0 || insn.code & CLASS == STORE_REG);
-        !is_call_of_program(*insn) && !(insn.code == CONSTANT64 && insn.src == FUNCTION_ADDRESS) && !frame
+    let bound_elsewhere = |insn: &Insn| match insn.code & CLASS {
+        LOAD | STORE => false,
+        STORE_REG => insn.src == FRAME,
+        LOAD_LEGACY => insn.code == CONSTANT64 && insn.src == FUNCTION_ADDRESS,
+        _ if insn.code & BY_REG != 0 => insn.src == FRAME && !is_copy_of_frame(*insn),
+        _ => is_call_of_program(*insn),
     };
     let exits = code.iter().filter(|insn| insn.code == EXIT).count();
-    code.len() <= LONGEST && exits == 1 && code.last().is_some_and(|last| last.code == EXIT) && code.iter().all(plain)
+    code.len() <= LONGEST
+        && exits == 1
+        && code.last().is_some_and(|last| last.code == EXIT)
+        && !code.iter().any(bound_elsewhere)
 }
 
 impl Inliner {
@@ -149,7 +151,7 @@ impl Inliner {
         let calls = inliner.calls_within(0..inliner.code.len());
         inliner.calls = calls.filter(|(_, callee)| slots.get(*callee).is_some_and(|is_slot| *is_slot)).collect();
         // Frames that are one add up to more than those that take turns.
-        while inliner.deepest(0, MOST_FRAMES) > STACK {
+        while inliner.deepest(0, &mut BTreeMap::new()) > STACK {
             let depth_of = |callee: &usize| depth(&inliner.code[inliner.functions[*callee].clone()]);
             let deepest = inliner.calls.values().map(depth_of).max()?;
             let fits = inliner.calls.iter().filter(|(_, callee)| depth_of(callee) < deepest);
@@ -166,18 +168,26 @@ impl Inliner {
         })
     }
 
-    /// Bytes of stack that a function takes, and those that it calls.
-    fn deepest(&self, function: usize, frames: usize) -> i32 {
-        let Some(range) = self.functions.get(function).filter(|_| frames > 0) else { return STACK + 1 };
+    /// Bytes of stack that a function takes, and those that it calls: `known` where that was asked before. More than there
+    /// are where functions call each other in a circle, which the kernel refuses anyway.
+    fn deepest(&self, function: usize, known: &mut BTreeMap<usize, i32>) -> i32 {
+        const ENDLESS: i32 = STACK + 1;
+        let Some(range) = self.functions.get(function) else { return ENDLESS };
+        if let Some(depth) = known.get(&function) {
+            return *depth;
+        }
+        known.insert(function, ENDLESS);
         let (mut inside, mut below) = (0, 0);
         for (at, callee) in self.calls_within(range.clone()) {
             match self.calls.contains_key(&at) {
                 true => inside = inside.max(depth(&self.code[self.functions[callee].clone()]) + SAVED),
-                false => below = below.max(self.deepest(callee, frames - 1)),
+                false => below = below.max(self.deepest(callee, known)),
             }
         }
         let frame = depth(&self.code[range.clone()]) + inside;
-        (frame.max(1).saturating_add(31) & !31).saturating_add(below)
+        let depth = (frame.max(1).saturating_add(31) & !31).saturating_add(below);
+        known.insert(function, depth);
+        depth
     }
 
     /// Which of r6 to r9 are read after the instruction before they are written, for all of a function.
@@ -397,6 +407,13 @@ mod tests {
         let short = || linked(&[&program, &[set(0, 1), Insn::exit()]]);
         assert_eq!(shown(&inlined(short(), |_| false)), shown(&short()));
         assert_eq!(shown(&inlined(short(), |function| function == SLOT)), "   0: r0 = 1\n   1: exit\n");
+    }
+
+    #[test]
+    fn program_that_calls_itself_is_left_to_the_kernel() {
+        let program = [call(2), call(-2), Insn::exit()];
+        let linked = || linked(&[&program, &[set(0, 1), Insn::exit()]]);
+        assert_eq!(shown(&inlined(linked(), |function| function == SLOT)), shown(&linked()));
     }
 
     #[test]

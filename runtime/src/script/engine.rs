@@ -54,7 +54,7 @@ impl Runner {
         outputs(&mut engine, &host);
         fields::register(&mut engine, &host).map_err(Diagnostic::bug)?;
         values::register(&mut engine);
-        event::register(&mut engine);
+        event::register(&mut engine, &names);
         graphs::register(&mut engine);
         super::packets::register(&mut engine);
         params::register(&mut engine, &host);

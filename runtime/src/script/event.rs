@@ -61,24 +61,33 @@ pub struct Event {
     pub record: Rc<[u8]>,
 }
 
-pub fn register(engine: &mut Engine) {
+/// A column of an event by its name.
+fn field(context: &NativeCallContext, event: &Event, name: &str) -> Fallible<Dynamic> {
+    if let Some(value) = event.schema.get(&event.record, name) {
+        return Ok(value);
+    }
+    let names = || event.schema.columns.iter().map(|column| column.name.as_str());
+    let help = match nearest(name, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it has {}; .fields(…) says which", names().collect::<Vec<_>>().join(", ")),
+    };
+    raise(
+        Diagnostic::script(format!("this event has no field `{name}`")).span(name).help(help),
+        context.call_position(),
+    )
+}
+
+/// `names`: of all sources' and all templates' fields.
+pub fn register(engine: &mut Engine, names: &[String]) {
     engine.register_type_with_name::<Event>("event");
-    engine.register_indexer_get(
-        |context: NativeCallContext, event: &mut Event, name: ImmutableString| -> Fallible<Dynamic> {
-            if let Some(value) = event.schema.get(&event.record, &name) {
-                return Ok(value);
-            }
-            let names = || event.schema.columns.iter().map(|column| column.name.as_str());
-            let help = match nearest(&name, names()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it has {}; .fields(…) says which", names().collect::<Vec<_>>().join(", ")),
-            };
-            raise(
-                Diagnostic::script(format!("this event has no field `{name}`")).span(name.as_str()).help(help),
-                context.call_position(),
-            )
-        },
-    );
+    // Rhai makes an error of each name that it has no getter for before it asks the indexer, which has all the others.
+    for name in names {
+        let own = ImmutableString::from(name);
+        engine.register_get(name, move |context: NativeCallContext, event: &mut Event| field(&context, event, &own));
+    }
+    engine.register_indexer_get(|context: NativeCallContext, event: &mut Event, name: ImmutableString| {
+        field(&context, event, &name)
+    });
     let show = |event: &mut Event| {
         let mut values = Vec::new();
         event.schema.values(&event.record, &mut values);
