@@ -10,6 +10,7 @@ use crate::kernel::{signals, sys};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -64,7 +65,6 @@ pub struct Watch {
     pub process: Option<OwnedFd>,
 }
 
-/// A running pump.
 /// When the batches were read that wait in the channel, the oldest first.
 #[derive(Clone, Default)]
 struct Arrivals(Arc<Mutex<VecDeque<Instant>>>);
@@ -85,6 +85,7 @@ impl Arrivals {
     }
 }
 
+/// A running pump.
 pub struct Pump {
     pub happenings: mpsc::Receiver<Happening>,
     arrivals: Arrivals,
@@ -99,6 +100,8 @@ impl Pump {
     pub fn start(watch: Watch) -> io::Result<Pump> {
         let (sender, happenings) = mpsc::channel(CHANNEL);
         let (stop, stopped) = oneshot::channel();
+        // The runtime opens six descriptors, and panics where there is none for the last of them.
+        drop([UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (out, arrivals) = (sender.clone(), Arrivals::default());
         let read = arrivals.clone();

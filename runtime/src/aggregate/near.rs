@@ -6,6 +6,8 @@ use crate::kernel::map::{self, Shape};
 
 /// On each CPU.
 pub const PLACES: usize = 64;
+/// The template's constant for [`words`].
+pub const WORDS: &str = "near_words";
 /// Words of 8 bytes: the longest key, the longest cell, a place.
 const KEY: usize = 4;
 const CELL: usize = 4;

@@ -4,6 +4,7 @@
 use super::core_relo::{Relocation, Relocations};
 use super::inline;
 use super::map::Map;
+use crate::aggregate::near;
 use crate::slot::assembler::Insn;
 use crate::symbols::careful::careful;
 use aya_obj::btf::BtfFeatures;
@@ -118,7 +119,10 @@ impl Linker {
 
     /// Sets constants by the variable's name; each value has exactly the variable's size.
     pub fn set(&mut self, constants: &[(String, Vec<u8>)]) -> Result<(), Broken> {
-        let globals = constants.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), true))).collect();
+        // Templates that were compiled before there was such a thing keep no key near.
+        let is_needed = |name: &str| name != near::WORDS;
+        let globals = constants.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), is_needed(name))));
+        let globals = globals.collect();
         self.object.patch_map_data(globals).map_err(|error| causes(&error))
     }
 

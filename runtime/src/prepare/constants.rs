@@ -100,7 +100,7 @@ pub fn constants_of(
         ("output", output.to_ne_bytes().to_vec()),
         ("has_key", flag(slots.columns.is_some())),
         ("wide_key", flag(key_size > KEY_ON_STACK)),
-        ("near_words", near::words(aggregate).to_ne_bytes().to_vec()),
+        (near::WORDS, near::words(aggregate).to_ne_bytes().to_vec()),
         ("unsigned_value", flag(unsigned)),
         ("source", (index as u32).to_ne_bytes().to_vec()),
         ("record_size", record_size.to_ne_bytes().to_vec()),
