@@ -4,6 +4,8 @@
 use super::entries::Entries;
 use crate::kernel::map::{self, Shape};
 
+/// The maps: where the places are, and who has taken them.
+pub const MAPS: [&str; 2] = ["near", "near_taken"];
 /// On each CPU.
 pub const PLACES: usize = 64;
 /// The template's constant for [`words`].

@@ -4,6 +4,7 @@ use super::map::{self, Map};
 use super::missed;
 use super::object::{Content, CoreBy, Linked, Linker};
 use super::sys::{self, BtfLoad, Command, ProgramLoad, bpf, bpf_fd};
+use crate::aggregate::near;
 use crate::diagnostic::Diagnostic;
 use crate::slot::assembler::Insn;
 use aya_obj::btf::BtfFeatures;
@@ -104,7 +105,7 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
             continue;
         }
         // Where nobody is followed or guarded, and no key kept near, the verifier removes what would look: any map will do.
-        let is_for_some = matches!(wanted.name, "followed" | missed::RUNS | "near" | "near_taken");
+        let is_for_some = matches!(wanted.name, "followed" | missed::RUNS) || near::MAPS.contains(&wanted.name);
         let unused = || request.maps.get("trust").filter(|_| is_for_some);
         let map = match (request.maps.get(wanted.name).or_else(unused), wanted.content) {
             (Some(map), _) => map.try_clone(),

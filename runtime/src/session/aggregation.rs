@@ -6,10 +6,6 @@ use crate::kernel::map::{Map, Shape};
 use crate::kernel::sys;
 use std::io;
 
-/// Where near keys have their places, and who has taken them: names of near.bpf.h.
-const NEAR: &str = "near";
-const TAKEN: &str = "near_taken";
-
 /// In the kernel; gone when dropped, once no program uses it.
 pub struct Aggregation {
     table: Map,
@@ -24,8 +20,8 @@ impl Aggregation {
         let near = match near::words(Some(shape)) {
             0 => None,
             _ => {
-                let [places, taken] = near::shapes(sys::possible_cpus()?);
-                Some([Map::create(NEAR, places)?, Map::create_sparse(TAKEN, taken)?])
+                let ([places, taken], names) = (near::shapes(sys::possible_cpus()?), near::MAPS);
+                Some([Map::create(names[0], places)?, Map::create_sparse(names[1], taken)?])
             }
         };
         Ok(Aggregation { table, near })
@@ -33,7 +29,7 @@ impl Aggregation {
 
     /// Its maps, by the names that templates have for them.
     pub fn maps(&self) -> impl Iterator<Item = (&'static str, &Map)> {
-        let near = self.near.iter().flat_map(|[places, taken]| [(NEAR, places), (TAKEN, taken)]);
+        let near = self.near.iter().flat_map(|maps| near::MAPS.into_iter().zip(maps));
         [("aggregate", &self.table)].into_iter().chain(near)
     }
 
