@@ -20,6 +20,9 @@ const SHORT: Duration = Duration::from_secs(20);
 /// So many before the first look: allocators and caches fill up once.
 const BATCH: u64 = 69;
 
+/// Over more than one round of attaching by each mechanism.
+const LOOKS: u32 = 200;
+
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
 struct Size {
@@ -34,6 +37,17 @@ impl Size {
         let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells it");
         let memory = anonymous.trim().trim_end_matches(" kB").parse().expect("it is a number");
         Size { memory, descriptors: descriptors(pid).len() }
+    }
+
+    /// Of a process that goes on attaching: the least of many looks, which come at any point of its rounds.
+    fn least_of(pid: u32) -> Size {
+        let looks = (0..LOOKS).map(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            Size::of(pid)
+        });
+        let least =
+            |a: Size, b: Size| Size { memory: a.memory.min(b.memory), descriptors: a.descriptors.min(b.descriptors) };
+        looks.reduce(least).expect("there are some")
     }
 
     /// No more than then, but for what an allocator keeps.
@@ -75,12 +89,12 @@ fn attaching_again_and_again_holds_no_more_at_the_end() {
         line.parse().unwrap_or_else(|error| panic!("{error}: {line}"))
     };
     assert_eq!(attached(), BATCH);
-    let (first, since) = (Size::of(run.0.id()), Instant::now());
+    let (first, since) = (Size::least_of(run.0.id()), Instant::now());
     let mut times = 0;
     while whole().map_or(since.elapsed() < SHORT, |whole| times < whole) {
         times = attached();
     }
-    let last = Size::of(run.0.id());
+    let last = Size::least_of(run.0.id());
     println!("{times} attached and detached in {:?}: {first:?} became {last:?}", since.elapsed());
     last.assert_flat(first);
     // SAFETY: signals our own child, which is not waited for yet.

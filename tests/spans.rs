@@ -38,6 +38,16 @@ fn calls_of_a_thread_are_counted_exactly() {
 }
 
 #[test]
+fn threads_without_a_place_of_their_own_are_paired_too() {
+    privileged!();
+    // One after the other, more than there are places, which are never given to another.
+    let text = script("….by(start.args.pid, args.ret > 0).count()");
+    let output = Skep::on("fork 1103 getpgid 3", &text).run().ok();
+    assert_eq!(output.table(0)["rows"], json!([{ "key": { "pid": 0, "ret": 1 }, "value": 3309 }]));
+    assert_eq!(pairs(&output), [3309, 0, 0, 0]);
+}
+
+#[test]
 fn elapsed_is_the_time_that_passed() {
     privileged!();
     let text = r#"span("tracepoint:syscalls:sys_enter_clock_nanosleep", "tracepoint:syscalls:sys_exit_clock_nanosleep").stats(elapsed)"#;

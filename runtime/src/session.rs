@@ -17,7 +17,7 @@ use crate::kernel::ring::Ring;
 use crate::machine::Machine;
 use crate::plan::{Entry, Output, Source};
 use crate::prepare::{Prepared, Program, RECORD_HEADER};
-use crate::span;
+use crate::span::{self, Spans};
 use crate::stacks::Stacks;
 use crate::trust::{self, Trust};
 use crate::unwind::samples::Samples;
@@ -83,7 +83,7 @@ struct Running {
     /// Where programs count what they missed, on kernels that do not.
     runs: Vec<Map>,
     aggregate: Option<Aggregation>,
-    spans: Option<Map>,
+    spans: Vec<Map>,
     trust: Map,
     limited: Option<Map>,
     spec: Option<Spec>,
@@ -171,10 +171,13 @@ impl Session {
         let too_long = |shape: Shape| move |error| load::refused_table(&entry.source_text(), shape.key_size, &error);
         let aggregate =
             prepared.aggregate.map(|shape| Aggregation::create(shape).map_err(too_long(shape))).transpose()?;
-        let spans = prepared.span.as_ref().map(|span| span.shape);
-        let mut spans = spans.map(|shape| Map::create("spans", shape).map_err(too_long(shape))).transpose()?;
+        let shapes = prepared.span.iter().flat_map(Spans::shapes);
+        let spans = shapes.map(|(name, shape)| Ok((name, Map::create(name, shape).map_err(too_long(shape))?)));
+        let spans = spans.collect::<Result<Vec<_>, Diagnostic>>()?;
         let (mut programs, mut runs, mut limited, mut begun) = (Vec::new(), Vec::new(), None, Vec::new());
-        if let Some(map) = &spans {
+        let mut waiting = Vec::new();
+        for (_, map) in &spans {
+            waiting.push(map.try_clone().map_err(refused)?);
             begun.push(Begun { map: map.try_clone().map_err(refused)?, counted: Counted::Spans });
         }
         // Ends are attached before their starts: what starts in between would never be ended.
@@ -183,8 +186,8 @@ impl Session {
             for (name, map) in aggregate.iter().flat_map(Aggregation::maps) {
                 maps.insert(name.into(), map.try_clone().map_err(refused)?);
             }
-            if let Some(map) = &spans {
-                maps.insert("spans".into(), map.try_clone().map_err(refused)?);
+            for (name, map) in &spans {
+                maps.insert((*name).into(), map.try_clone().map_err(refused)?);
             }
             if let Some(following) = following {
                 maps.insert("followed".into(), following.processes().try_clone().map_err(refused)?);
@@ -210,9 +213,10 @@ impl Session {
             };
             // Questions that wait for their answers are as good as spans: those that wait at the end are counted.
             if let Some(map) = loaded.maps.get(EXCHANGES) {
-                spans = Some(map.try_clone().map_err(refused)?);
+                waiting.push(map.try_clone().map_err(refused)?);
             }
-            let own = |(name, map): &(&String, &Map)| name.as_str() != "spans" && map.shape.map_type == map::LRU_HASH;
+            let own =
+                |(name, map): &(&String, &Map)| name.as_str() != span::SPANS && map.shape.map_type == map::LRU_HASH;
             for (name, map) in loaded.maps.iter().filter(own) {
                 let counted = if name == OWNERS { Counted::Nothing } else { Counted::Entries };
                 begun.push(Begun { map: map.try_clone().map_err(refused)?, counted });
@@ -230,7 +234,7 @@ impl Session {
             attached: Arc::new(Mutex::new(Attached::new(begun))),
             runs,
             aggregate,
-            spans,
+            spans: waiting,
             trust,
             limited,
             spec,
@@ -310,7 +314,7 @@ impl Session {
     pub fn trust(&self, n: usize) -> io::Result<Trust> {
         let Some(running) = self.running.get(n) else { return Ok(Trust::default()) };
         let trust = Trust::read(&running.trust, running.aggregate.is_none())?;
-        let open = running.spans.as_ref().map(span::open).transpose()?;
+        let open = running.spans.iter().map(span::open).sum::<io::Result<u64>>()?;
         let attached = running.attached();
         let of_programs: u64 = attached.programs().map(missed::by_program).sum();
         let guarded = running.runs.iter().map(missed::in_runs).sum::<io::Result<u64>>()?;
@@ -318,7 +322,7 @@ impl Session {
         // Counted before anybody knew that they were not.
         let counted = trust.counted.saturating_sub(limited);
         let trust = Trust { limited, counted, ..trust }.still_there(attached.waiting()?);
-        let trust = Trust { open: open.unwrap_or(0), missed: of_programs + guarded + attached.missed(), ..trust };
+        let trust = Trust { open, missed: of_programs + guarded + attached.missed(), ..trust };
         Ok(running.samples.as_ref().map_or(trust, |samples| samples.counters.get().added_to(trust)))
     }
 

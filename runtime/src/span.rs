@@ -35,7 +35,28 @@ pub struct Spans {
     /// What a start keeps, as the script has it.
     pub kept: Vec<(Expr, ColumnType)>,
     pub shape: Shape,
+    /// Places that threads have of their own, beside it.
+    pub near: Option<Shape>,
 }
+
+impl Spans {
+    /// Where starts wait, by the names that templates have for them.
+    pub fn shapes(&self) -> impl Iterator<Item = (&'static str, Shape)> {
+        [(SPANS, Some(self.shape)), (NEAR, self.near)].into_iter().filter_map(|(name, shape)| Some((name, shape?)))
+    }
+}
+
+/// The table of spans.
+pub const SPANS: &str = "spans";
+/// The places of threads, and the template's constant that says that there are some.
+pub const NEAR: &str = "near_spans";
+pub const IS_NEAR: &str = "near_threads";
+/// As many as the template has; a table with less room than that is the script's own wish.
+const PLACES: u32 = 1024;
+/// `struct near_span`: whose place it is, before the span.
+const THREAD: usize = 8;
+/// Bytes of a place: what is longer takes more memory than it saves time.
+const PLACE_LONGEST: usize = 256;
 
 /// `struct span`: when it started, and the event, which begins with `elapsed`.
 const STARTED: usize = 8;
@@ -98,6 +119,13 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let (key_size, kept_size) = (prepare::size(&key), prepare::size(&kept_types));
     check_sizes(key_size, kept_size).map_err(|error| error.at(entry.position))?;
 
+    let shape = Shape {
+        map_type: map::LRU_HASH,
+        key_size: key_size as u32,
+        value_size: (STARTED + ELAPSED + kept_size) as u32,
+        max_entries: span.room,
+    };
+    let near = near(pairing, shape);
     let Guards { start: start_restrict, end: end_restrict, event: event_restrict } = guards(here.restrict, pairing);
     let threads = if pairing == Pairing::Given { None } else { split_off_threads(&mut lifted) };
     let start_scope = starts.first().map(|draft| draft.scope.clone());
@@ -109,7 +137,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             columns: prepare::columns_slot(&kept_types, kept_typed, false)?,
             ..Default::default()
         };
-        let mut constants = constants(&slots, pairing, start_restrict.follows(&draft.scope));
+        let mut constants = constants(&slots, pairing, near, start_restrict.follows(&draft.scope));
         constants.push(("has_key".into(), vec![slots.columns.is_some().into()]));
         let Draft { template, takes_stacks, programs, reason, constants: own, .. } = half(draft, "start");
         let unit = Unit { template, takes_stacks, programs, constants: [own, constants].concat(), slots, reason };
@@ -123,7 +151,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
             key: key_slot(pairing, &key, key_typed)?,
             ..Default::default()
         };
-        draft.constants.extend(constants(&draft.slots, pairing, end_restrict.follows(&draft.scope)));
+        draft.constants.extend(constants(&draft.slots, pairing, near, end_restrict.follows(&draft.scope)));
         draft.scope.fields.push(elapsed());
         let offsets = column::offsets(&kept_types, ELAPSED);
         draft.scope.fields.extend(kept.iter().zip(&kept_types).zip(offsets).map(field));
@@ -132,17 +160,11 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
     let first = drafts.first().map(|draft| draft.scope.clone());
     let mut prepared = prepare::from_drafts(&lifted, index, drafts, here.machine, &event_restrict)
         .map_err(|error| hint(error, &lifted, first, start_scope))?;
-    let shape = Shape {
-        map_type: map::LRU_HASH,
-        key_size: key_size as u32,
-        value_size: (STARTED + ELAPSED + kept_size) as u32,
-        max_entries: span.room,
-    };
     for attach in units.iter().flat_map(|unit: &Unit| &unit.programs).flat_map(|program| &program.attach) {
         prepared.probes.insert(attach.cookie, attach.shown.clone());
     }
     let kept = kept.into_iter().map(|column| column.expr).zip(kept_types).collect();
-    prepared.span = Some(Spans { pairing, units, kept, shape });
+    prepared.span = Some(Spans { pairing, units, kept, shape, near });
     Ok(prepared)
 }
 
@@ -253,22 +275,32 @@ fn key_slot(pairing: Pairing, key: &[ColumnType], typed: &[Typed]) -> Result<Opt
     }
 }
 
-fn constants(slots: &Slots, pairing: Pairing, followed: bool) -> Vec<(String, Vec<u8>)> {
+/// The places of threads beside such a table.
+fn near(pairing: Pairing, table: Shape) -> Option<Shape> {
+    let value_size = table.value_size + THREAD as u32;
+    let worth = pairing == Pairing::Thread && table.max_entries >= PLACES && value_size as usize <= PLACE_LONGEST;
+    worth.then_some(Shape { map_type: map::ARRAY, key_size: 4, value_size, max_entries: PLACES })
+}
+
+fn constants(slots: &Slots, pairing: Pairing, near: Option<Shape>, followed: bool) -> Vec<(String, Vec<u8>)> {
     let by_thread = matches!(pairing, Pairing::Thread | Pairing::Trampoline);
     vec![
         ("guard".into(), prepare::chosen(slots.guard.is_some(), followed)),
         ("by_thread".into(), vec![by_thread.into()]),
         ("by_trampoline".into(), vec![(pairing == Pairing::Trampoline).into()]),
+        (IS_NEAR.into(), vec![near.is_some().into()]),
     ]
 }
 
-/// How many starts wait for their ends.
+/// How many starts wait for their ends, in a table or in the places of threads.
 ///
 /// # Errors
 /// The kernel's.
 pub fn open(spans: &Map) -> io::Result<u64> {
-    let waits = |(_, value): &(Vec<u8>, Vec<u8>)| value.iter().take(STARTED).any(|byte| *byte != 0);
-    Ok(spans.entries()?.iter().filter(|entry| waits(entry)).count() as u64)
+    let before = if spans.shape.map_type == map::ARRAY { THREAD } else { 0 };
+    let mut waiting = 0;
+    spans.each(|_, value| waiting += u64::from(value.iter().skip(before).take(STARTED).any(|byte| *byte != 0)))?;
+    Ok(waiting)
 }
 
 /// The draft's programs as those of one half: generic templates have three of each.

@@ -1,6 +1,7 @@
-//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `site DIR`, `bench`, `fuzz`, `vm`.
+//! The project's own chores: `cargo xtask templates [--check]`, `licences`, `dist`, `site DIR`, `bench`, `fuzz`, `vm`.
 
 mod bench;
+mod dist;
 mod fuzz;
 mod licences;
 mod site;
@@ -24,12 +25,13 @@ fn main() -> ExitCode {
         ["templates"] => templates::build(root),
         ["templates", "--check"] => templates::check(root),
         ["licences"] => licences::check(root),
+        ["dist"] => dist::run(root),
         ["site", folder] => site::write(root, Path::new(folder)),
         ["bench", arguments @ ..] => bench::run(root, arguments),
         ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
         // Its exit status is that of what ran in the guest.
         ["vm", arguments @ ..] => return vm::run(root, arguments).unwrap_or_else(failed),
-        _ => Err([USAGE, site::USAGE, bench::USAGE, fuzz::USAGE, vm::USAGE].join("\n")),
+        _ => Err([USAGE, dist::USAGE, site::USAGE, bench::USAGE, fuzz::USAGE, vm::USAGE].join("\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

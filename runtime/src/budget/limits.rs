@@ -6,6 +6,7 @@ use crate::plan::{Entry, Output};
 use crate::prepare::{Prepared, Unit};
 use crate::report::units::{bytes, grouped};
 use crate::session::Sizes;
+use crate::span::Spans;
 use std::fs;
 
 /// Attach points of a run, unless another number was said: more are a glob that was wider than meant.
@@ -80,7 +81,8 @@ fn units(prepared: &Prepared) -> impl Iterator<Item = &Unit> {
 
 /// Bytes of the tables of an entry.
 fn tables(prepared: &Prepared, cpus: usize) -> u64 {
-    let shapes = prepared.aggregate.iter().chain(prepared.span.iter().map(|span| &span.shape));
+    let spans = prepared.span.iter().flat_map(Spans::shapes).map(|(_, shape)| shape);
+    let shapes = prepared.aggregate.into_iter().chain(spans);
     shapes.map(|shape| shape.memory(cpus)).sum::<u64>() + near::memory(prepared.aggregate, cpus)
 }
 

@@ -5,11 +5,13 @@
 //! slot's own stack lies below the caller's. Source: Documentation/bpf/standardization/instruction-set.rst.
 
 use super::object::Linked;
-use crate::slot::assembler::{ALU64, BY_REG, CALL, CONSTANT64, EXIT, FRAME, Insn, JUMP, JUMP32, Operand, Reg};
+use super::rewrite::{
+    ADD, Becomes, CLASS, Code, FUNCTION_ADDRESS, LOAD, LOAD_LEGACY, MOVE, STORE, STORE_REG, bit, is_call_of_program,
+    target, uses,
+};
+use crate::slot::assembler::{ALU64, BY_REG, CONSTANT64, EXIT, FRAME, Insn, Operand, Reg};
 use crate::slot::ir::Size;
-use aya_obj::generated::bpf_insn;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// A slot that is longer stays a function: it may be called from several places, and a call is little beside it.
 const LONGEST: usize = 64;
@@ -17,18 +19,6 @@ const LONGEST: usize = 64;
 const STACK: i32 = 512;
 /// Bytes for r6 to r9.
 const SAVED: i32 = 4 * 8;
-
-/// `src` of a call, of a function of the program; of a 64-bit constant, such a function's address.
-const OF_PROGRAM: u8 = 1;
-const FUNCTION_ADDRESS: u8 = 4;
-
-const CLASS: u8 = 0x07;
-const LOAD_LEGACY: u8 = 0;
-const LOAD: u8 = 1;
-const STORE: u8 = 2;
-const STORE_REG: u8 = 3;
-const MOVE: u8 = 0xb0;
-const ADD: u8 = 0x00;
 
 /// The same program, with the functions for which `is_slot` says so (by their type) in the place of their calls, where
 /// they fit in.
@@ -39,59 +29,10 @@ pub fn inlined(program: Linked, is_slot: impl Fn(u32) -> bool) -> Linked {
     }
 }
 
-fn insn(insn: &bpf_insn) -> Insn {
-    Insn { code: insn.code, dst: insn.dst_reg(), src: insn.src_reg(), off: insn.off, imm: insn.imm }
-}
-
 struct Inliner {
-    code: Vec<Insn>,
-    /// All functions, in their order; the first is the program's own.
-    functions: Vec<Range<usize>>,
+    code: Code,
     /// Calls that become code: where, and which function.
     calls: BTreeMap<usize, usize>,
-}
-
-/// What an instruction reads and writes of r6 to r9, as bits.
-struct Uses {
-    reads: u16,
-    writes: u16,
-}
-
-fn bit(reg: Reg) -> u16 {
-    1 << reg
-}
-
-const KEPT: u16 = 0b11_1100_0000;
-
-fn uses(insn: Insn) -> Uses {
-    let (dst, src) = (bit(insn.dst), bit(insn.src));
-    let by_reg = if insn.code & BY_REG != 0 { src } else { 0 };
-    let (reads, writes) = match insn.code & CLASS {
-        LOAD_LEGACY if insn.code == CONSTANT64 => (0, dst),
-        // The other half of a constant.
-        LOAD_LEGACY if insn.code == 0 => (0, 0),
-        // Packet loads go by r6.
-        LOAD_LEGACY => (bit(6) | src, 0),
-        LOAD => (src, dst),
-        STORE => (dst, 0),
-        // Atomic operations may write their source.
-        STORE_REG => (dst | src, 0),
-        JUMP if matches!(insn.code, CALL | EXIT) => (0, 0),
-        JUMP | JUMP32 => (dst | by_reg, 0),
-        _ if insn.code & 0xf0 == MOVE => (by_reg, dst),
-        _ => (dst | by_reg, dst),
-    };
-    Uses { reads: reads & KEPT, writes: writes & KEPT }
-}
-
-/// Where a jump leads, of an instruction at `at`; `None` for what is no jump.
-fn target(at: usize, insn: Insn) -> Option<usize> {
-    let jumps = matches!(insn.code & CLASS, JUMP | JUMP32) && !matches!(insn.code, CALL | EXIT);
-    jumps.then(|| at.wrapping_add_signed(isize::from(insn.off) + 1))
-}
-
-fn is_call_of_program(insn: Insn) -> bool {
-    insn.code == CALL && insn.src == OF_PROGRAM
 }
 
 fn is_copy_of_frame(insn: Insn) -> bool {
@@ -134,25 +75,19 @@ fn is_leaf(code: &[Insn]) -> bool {
 
 impl Inliner {
     fn new(program: &Linked, is_slot: impl Fn(u32) -> bool) -> Option<Inliner> {
-        let code: Vec<Insn> = program.instructions.iter().map(insn).collect();
-        let starts = program.functions.iter().map(|function| function.insn_off as usize);
-        let ends = starts.clone().skip(1).chain([code.len()]);
-        let functions: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
-        if functions.first()?.start != 0
-            || functions.iter().any(|range| range.start >= range.end || range.end > code.len())
-        {
-            return None;
-        }
-        let slots = functions.iter().zip(&program.functions);
+        let code = Code::of(program)?;
+        let slots = code.functions.iter().zip(&program.functions);
         let slots: Vec<bool> = slots
-            .map(|(range, function)| is_slot(function.type_id) && range.start > 0 && is_leaf(&code[range.clone()]))
+            .map(|(range, function)| {
+                is_slot(function.type_id) && range.start > 0 && is_leaf(&code.insns[range.clone()])
+            })
             .collect();
-        let mut inliner = Inliner { code, functions, calls: BTreeMap::new() };
-        let calls = inliner.calls_within(0..inliner.code.len());
-        inliner.calls = calls.filter(|(_, callee)| slots.get(*callee).is_some_and(|is_slot| *is_slot)).collect();
+        let calls = code.calls_within(0..code.insns.len());
+        let calls = calls.filter(|(_, callee)| slots.get(*callee).is_some_and(|is_slot| *is_slot)).collect();
+        let mut inliner = Inliner { code, calls };
         // Frames that are one add up to more than those that take turns.
         while inliner.deepest(0, &mut BTreeMap::new()) > STACK {
-            let depth_of = |callee: &usize| depth(&inliner.code[inliner.functions[*callee].clone()]);
+            let depth_of = |callee: &usize| depth(inliner.body(*callee));
             let deepest = inliner.calls.values().map(depth_of).max()?;
             let fits = inliner.calls.iter().filter(|(_, callee)| depth_of(callee) < deepest);
             inliner.calls = fits.map(|(at, callee)| (*at, *callee)).collect();
@@ -160,102 +95,50 @@ impl Inliner {
         (!inliner.calls.is_empty()).then_some(inliner)
     }
 
-    /// Calls of functions of the program, and which function it is.
-    fn calls_within(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-        range.filter(|at| is_call_of_program(self.code[*at])).map(|at| {
-            let start = at.wrapping_add_signed(self.code[at].imm as isize + 1);
-            (at, self.functions.iter().position(|range| range.start == start).unwrap_or(usize::MAX))
-        })
+    fn body(&self, function: usize) -> &[Insn] {
+        &self.code.insns[self.code.functions[function].clone()]
     }
 
     /// Bytes of stack that a function takes, and those that it calls: `known` where that was asked before. More than there
     /// are where functions call each other in a circle, which the kernel refuses anyway.
     fn deepest(&self, function: usize, known: &mut BTreeMap<usize, i32>) -> i32 {
         const ENDLESS: i32 = STACK + 1;
-        let Some(range) = self.functions.get(function) else { return ENDLESS };
+        let Some(range) = self.code.functions.get(function) else { return ENDLESS };
         if let Some(depth) = known.get(&function) {
             return *depth;
         }
         known.insert(function, ENDLESS);
         let (mut inside, mut below) = (0, 0);
-        for (at, callee) in self.calls_within(range.clone()) {
+        for (at, callee) in self.code.calls_within(range.clone()) {
             match self.calls.contains_key(&at) {
-                true => inside = inside.max(depth(&self.code[self.functions[callee].clone()]) + SAVED),
+                true => inside = inside.max(depth(self.body(callee)) + SAVED),
                 false => below = below.max(self.deepest(callee, known)),
             }
         }
-        let frame = depth(&self.code[range.clone()]) + inside;
+        let frame = depth(self.body(function)) + inside;
         let depth = (frame.max(1).saturating_add(31) & !31).saturating_add(below);
         known.insert(function, depth);
         depth
     }
 
-    /// Which of r6 to r9 are read after the instruction before they are written, for all of a function.
-    fn live_after(&self, function: &Range<usize>) -> Vec<u16> {
-        let mut before = vec![0u16; function.len() + 1];
-        let mut after = vec![0u16; function.len()];
-        loop {
-            let mut changed = false;
-            for at in function.clone().rev() {
-                let (insn, n) = (self.code[at], at - function.start);
-                let goes_on = insn.code != EXIT && insn.code != JUMP;
-                let jumps =
-                    target(at, insn).filter(|to| function.contains(to)).map_or(0, |to| before[to - function.start]);
-                let live = if goes_on { before[n + 1] } else { 0 } | jumps;
-                let Uses { reads, writes } = uses(insn);
-                let now = live & !writes | reads;
-                changed |= now != before[n];
-                (before[n], after[n]) = (now, live);
-            }
-            if !changed {
-                return after;
-            }
-        }
-    }
-
     fn written(&self, program: &Linked) -> Option<Linked> {
-        let all = self.calls_within(0..self.code.len());
+        let insns = &self.code.insns;
+        let all = self.code.calls_within(0..insns.len());
         let called: Vec<usize> = all.filter(|(at, _)| !self.calls.contains_key(at)).map(|(_, callee)| callee).collect();
-        let stays = |n: &usize| called.contains(n) || !self.calls.values().any(|callee| callee == n);
-        // Where each instruction comes to stand; what is gone has no place.
-        let mut places = vec![None; self.code.len() + 1];
-        let mut out: Vec<Insn> = Vec::with_capacity(self.code.len() + 64);
-        for function in (0..self.functions.len()).filter(stays).map(|n| &self.functions[n]) {
-            let live = self.live_after(function);
-            let below = depth(&self.code[function.clone()]);
-            for at in function.clone() {
-                places[at] = Some(out.len());
-                match self.calls.get(&at) {
-                    None => out.push(self.code[at]),
-                    Some(callee) => {
-                        let body = &self.code[self.functions[*callee].clone()];
-                        out.extend(body_in_place(body, live[at - function.start], below)?);
-                    }
-                }
-            }
-        }
-        for at in 0..self.code.len() {
-            let (Some(place), insn) = (places[at], self.code[at]) else { continue };
-            let to = |to: usize| places.get(to).copied().flatten().map(|to| to as i64 - place as i64 - 1);
-            if self.calls.contains_key(&at) {
+        let stays = |n: usize| called.contains(&n) || !self.calls.values().any(|callee| *callee == n);
+        let mut becomes: Vec<Becomes> = insns.iter().map(|insn| Becomes::Insn(*insn)).collect();
+        for (n, function) in self.code.functions.iter().enumerate() {
+            if self.calls.range(function.clone()).next().is_none() {
                 continue;
-            } else if let Some(jump) = target(at, insn) {
-                out[place].off = i16::try_from(to(jump)?).ok()?;
-            } else if is_call_of_program(insn) || insn.code == CONSTANT64 && insn.src == FUNCTION_ADDRESS {
-                out[place].imm = i32::try_from(to(at.wrapping_add_signed(insn.imm as isize + 1))?).ok()?;
+            }
+            let live = self.code.live_after(function, |_| false);
+            let below = depth(self.body(n));
+            for (at, callee) in self.calls.range(function.clone()) {
+                let body = body_in_place(self.body(*callee), live[at - function.start], below)?;
+                becomes[*at] = Becomes::Body(body);
             }
         }
-        let place = |insn: u32| places.get(insn as usize).copied().flatten().and_then(|at| u32::try_from(at).ok());
-        let mut functions = program.functions.clone();
-        functions.retain_mut(|function| place(function.insn_off).map(|at| function.insn_off = at).is_some());
-        let mut lines = program.lines.clone();
-        lines.retain_mut(|line| place(line.insn_off).map(|at| line.insn_off = at).is_some());
-        let mut relocations = program.relocations.clone();
-        relocations
-            .retain_mut(|relocation| place(relocation.insn_off / 8).map(|at| relocation.insn_off = at * 8).is_some());
-        let bytes: Vec<u8> = out.into_iter().flat_map(Insn::to_bytes).collect();
-        let instructions = aya_obj::copy_instructions(&bytes).ok()?;
-        Some(Linked { instructions, license: program.license.clone(), functions, lines, relocations })
+        self.code.rewritten(program, stays, &becomes)
     }
 }
 
@@ -307,6 +190,7 @@ fn body_in_place(body: &[Insn], live: u16, below: i32) -> Option<Vec<Insn>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::rewrite::OF_PROGRAM;
     use crate::slot::assembler::{Alu, Condition, Helper};
     use crate::slot::listing::listing;
     use aya_obj::generated::{bpf_func_info, bpf_line_info};
@@ -348,7 +232,7 @@ mod tests {
     }
 
     fn shown(program: &Linked) -> String {
-        listing(&program.instructions.iter().map(insn).collect::<Vec<_>>())
+        listing(&Code::of(program).unwrap().insns)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::sys::{self, BtfLoad, Command, ProgramLoad, bpf, bpf_fd};
 use crate::aggregate::near;
 use crate::diagnostic::Diagnostic;
 use crate::slot::assembler::Insn;
+use crate::span;
 use aya_obj::btf::BtfFeatures;
 use std::collections::HashMap;
 use std::io;
@@ -101,11 +102,12 @@ pub fn load(request: Request<'_>) -> Result<Loaded, Diagnostic> {
     let mut maps = HashMap::with_capacity(8);
     for wanted in linker.maps() {
         // Spans come with their map; programs of events have no use for one, and a table is dear to set up.
-        if wanted.name == "spans" && !request.maps.contains_key(wanted.name) {
+        if wanted.name == span::SPANS && !request.maps.contains_key(wanted.name) {
             continue;
         }
-        // Where nobody is followed or guarded, and no key kept near, the verifier removes what would look: any map will do.
-        let is_for_some = matches!(wanted.name, "followed" | missed::RUNS) || near::MAPS.contains(&wanted.name);
+        // Where nobody is followed or guarded, and nothing kept near, the verifier removes what would look: any map will do.
+        let is_for_some =
+            matches!(wanted.name, "followed" | missed::RUNS | span::NEAR) || near::MAPS.contains(&wanted.name);
         let unused = || request.maps.get("trust").filter(|_| is_for_some);
         let map = match (request.maps.get(wanted.name).or_else(unused), wanted.content) {
             (Some(map), _) => map.try_clone(),

@@ -23,6 +23,8 @@ pub mod object;
 pub mod perf;
 pub mod perf_ring;
 pub mod privilege;
+mod propagate;
+mod rewrite;
 pub mod ring;
 pub mod signals;
 pub mod symbols;

@@ -4,8 +4,10 @@
 use super::core_relo::{Relocation, Relocations};
 use super::inline;
 use super::map::Map;
+use super::propagate::propagated;
 use crate::aggregate::near;
 use crate::slot::assembler::Insn;
+use crate::span;
 use crate::symbols::careful::careful;
 use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_insn, bpf_line_info};
@@ -23,6 +25,8 @@ pub struct Linker {
     btf: Vec<u8>,
     /// Names of slots that are no placeholders.
     written: Vec<String>,
+    /// Descriptors of the maps with constants.
+    constants: Vec<(i32, String)>,
 }
 
 /// One program, ready to be loaded.
@@ -47,6 +51,9 @@ pub enum Content<'a> {
     Variables(&'a [u8]),
     Shape(super::map::Shape),
 }
+
+/// Sections of constants begin with it.
+const CONSTANTS: &str = ".rodata";
 
 /// Links are ours to get right: an error here is a bug of skep or a broken template.
 type Broken = String;
@@ -94,7 +101,7 @@ impl Linker {
         let mut object = aya_obj::Object::parse(&bytes).map_err(|error| causes(&error))?;
         let btf = object.fixup_and_sanitize_btf(features).map_err(|error| causes(&error))?;
         let btf = btf.map(aya_obj::btf::Btf::to_bytes).unwrap_or_default();
-        Ok(Linker { object, relocations, btf, written: Vec::new() })
+        Ok(Linker { object, relocations, btf, written: Vec::new(), constants: Vec::new() })
     }
 
     /// What was just parsed of `bytes`, with its relocations resolved here. To find the types takes longer than all else, so
@@ -119,8 +126,8 @@ impl Linker {
 
     /// Sets constants by the variable's name; each value has exactly the variable's size.
     pub fn set(&mut self, constants: &[(String, Vec<u8>)]) -> Result<(), Broken> {
-        // Templates that were compiled before there was such a thing keep no key near.
-        let is_needed = |name: &str| name != near::WORDS;
+        // Templates that were compiled before there was such a thing keep nothing near.
+        let is_needed = |name: &str| name != near::WORDS && name != span::IS_NEAR;
         let globals = constants.iter().map(|(name, value)| (name.as_str(), (value.as_slice(), is_needed(name))));
         let globals = globals.collect();
         self.object.patch_map_data(globals).map_err(|error| causes(&error))
@@ -156,7 +163,7 @@ impl Linker {
     pub fn maps(&self) -> impl Iterator<Item = WantedMap<'_>> {
         self.object.maps.iter().filter_map(|(name, map)| {
             let content = match map {
-                _ if name.starts_with(".rodata") => Content::Constants(map.data()),
+                _ if name.starts_with(CONSTANTS) => Content::Constants(map.data()),
                 _ if name.starts_with(".data") || name.starts_with(".bss") => Content::Variables(map.data()),
                 _ => Content::Shape(super::map::Shape {
                     map_type: map.map_type(),
@@ -194,6 +201,8 @@ impl Linker {
             declared.get_key_value(name).map(|(name, declared)| (name.as_str(), *number, declared))
         });
         self.object.relocate_maps(both, &text).map_err(|error| causes(&error))?;
+        let constants = maps.iter().filter(|(name, _)| name.starts_with(CONSTANTS));
+        self.constants = constants.map(|(name, number)| (*number, name.clone())).collect();
         self.object.relocate_calls(&text).map_err(|error| causes(&error))
     }
 
@@ -212,6 +221,17 @@ impl Linker {
             lines: function.line_info.line_info.clone(),
             relocations: relocations.unwrap_or_default(),
         };
-        Ok(inline::inlined(linked, |function| self.written.iter().any(|slot| slot == btf.name(function))))
+        let inlined = inline::inlined(linked, |function| self.written.iter().any(|slot| slot == btf.name(function)));
+        Ok(propagated(inlined, |map, at, size| self.constant(map, at, size)))
+    }
+
+    /// So many bytes of a map of constants, as a number.
+    fn constant(&self, map: i32, at: i64, size: usize) -> Option<u64> {
+        let (_, name) = self.constants.iter().find(|(number, _)| *number == map)?;
+        let at = usize::try_from(at).ok()?;
+        let bytes = self.object.maps.get(name)?.data().get(at..at.checked_add(size)?)?;
+        let mut whole = [0; 8];
+        whole.get_mut(..size)?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(whole))
     }
 }

@@ -206,6 +206,10 @@ fn span_text(out: &mut String, asked: &plan::Span, span: &Spans) {
             bytes(shape.memory(1))
         ),
     );
+    if let Some(near) = span.near {
+        let places = grouped(near.max_entries);
+        line(out, "near", &format!("{places} threads in places of their own: {}", bytes(near.memory(1))));
+    }
 }
 
 fn unit_text(out: &mut String, label: &str, unit: &Unit, code: bool) {
@@ -292,7 +296,10 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
         |need: &Need| json!({"capability": need.capability.to_string(), "required": need.required, "why": need.why});
     let columns: Vec<&str> = prepared.columns.iter().map(|column| column.name.as_str()).collect();
     let map = prepared.aggregate.map(|shape| {
-        json!({"entries": shape.max_entries, "key_bytes": shape.key_size, "value_bytes": shape.value_size, "memory_bytes": shape.memory(cpus)})
+        json!({
+            "entries": shape.max_entries, "key_bytes": shape.key_size, "value_bytes": shape.value_size, "memory_bytes": shape.memory(cpus),
+            "near_bytes": near::memory(Some(shape), cpus),
+        })
     });
     let parameters: serde_json::Map<String, Json> = match &entry.source {
         Source::Template { parameters, .. } => {
@@ -307,7 +314,8 @@ pub fn json(number: usize, entry: &Entry, prepared: &Prepared, restrict: &Restri
         "parameters": parameters, "filter": filters(entry, restrict), "columns": columns, "map": map,
         "starts": prepared.span.as_ref().map(|span| json!({
             "units": span.units.iter().map(unit).collect::<Vec<_>>(), "entries": span.shape.max_entries,
-            "key_bytes": span.shape.key_size, "value_bytes": span.shape.value_size, "memory_bytes": span.shape.memory(cpus)
+            "key_bytes": span.shape.key_size, "value_bytes": span.shape.value_size, "memory_bytes": span.shape.memory(cpus),
+            "near_bytes": span.near.map_or(0, |near| near.memory(cpus)),
         })),
         "record_bytes": prepared.aggregate.is_none().then_some(prepared.record_size),
         "needs": needs::of(std::slice::from_ref(prepared)).iter().map(need).collect::<Vec<_>>(),

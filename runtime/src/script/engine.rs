@@ -54,7 +54,7 @@ impl Runner {
         outputs(&mut engine, &host);
         fields::register(&mut engine, &host).map_err(Diagnostic::bug)?;
         values::register(&mut engine);
-        event::register(&mut engine, &names);
+        event::register(&mut engine);
         graphs::register(&mut engine);
         super::packets::register(&mut engine);
         params::register(&mut engine, &host);
@@ -81,6 +81,7 @@ impl Runner {
     /// A diagnostic with its position in the script.
     pub fn run(&mut self, script: &Script) -> Result<(), Diagnostic> {
         self.host.script.replace(script.name.clone());
+        event::name_fields(&mut self.engine, &script.text, &self.known);
         let ast = self
             .engine
             .compile_with_scope(&self.scope, &*script.text)

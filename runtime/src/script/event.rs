@@ -7,6 +7,7 @@ use crate::aggregate::column::{self, ColumnKind, ColumnType, Value};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::stacks::Stacks;
 use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// What all events of one stream share.
@@ -77,14 +78,20 @@ fn field(context: &NativeCallContext, event: &Event, name: &str) -> Fallible<Dyn
     )
 }
 
-/// `names`: of all sources' and all templates' fields.
-pub fn register(engine: &mut Engine, names: &[String]) {
-    engine.register_type_with_name::<Event>("event");
-    // Rhai makes an error of each name that it has no getter for before it asks the indexer, which has all the others.
-    for name in names {
-        let own = ImmutableString::from(name);
+/// Gives events getters for those of `names` that a text has behind a dot. Rhai makes an error of each name without one
+/// before it asks the indexer; and a getter for each of all names takes longer than most scripts.
+pub fn name_fields(engine: &mut Engine, text: &str, names: &[String]) {
+    let word =
+        |part: &str| part.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().map(str::to_owned);
+    let words: BTreeSet<String> = text.split('.').skip(1).filter_map(word).collect();
+    for name in words.into_iter().filter(|word| names.contains(word)) {
+        let own = ImmutableString::from(&name);
         engine.register_get(name, move |context: NativeCallContext, event: &mut Event| field(&context, event, &own));
     }
+}
+
+pub fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Event>("event");
     engine.register_indexer_get(|context: NativeCallContext, event: &mut Event, name: ImmutableString| {
         field(&context, event, &name)
     });

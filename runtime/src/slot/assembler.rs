@@ -105,7 +105,7 @@ impl MapRef {
 const LDX: u8 = 0x61;
 const ST: u8 = 0x62;
 const STX: u8 = 0x63;
-pub(super) const ALU32: u8 = 0x04;
+pub const ALU32: u8 = 0x04;
 pub const ALU64: u8 = 0x07;
 pub const JUMP: u8 = 0x05;
 pub const JUMP32: u8 = 0x06;
@@ -205,7 +205,7 @@ impl Insn {
     }
 
     /// The same conditional jump taken in the opposite case; `None` for anything else and for `AnyBit`.
-    pub(super) fn inverted(self) -> Option<Insn> {
+    pub fn inverted(self) -> Option<Insn> {
         let flipped = match self.code & 0xf0 {
             _ if !matches!(self.code & 0x07, JUMP | JUMP32) => return None,
             0x10 | 0x50 => 0x40,               // = and !=

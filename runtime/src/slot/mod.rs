@@ -17,4 +17,4 @@ pub mod stack;
 mod text;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

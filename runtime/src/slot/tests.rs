@@ -2,11 +2,11 @@
 
 mod check;
 mod goldens;
-mod interpreter;
+pub(crate) mod interpreter;
 mod kernel;
 mod oracle;
 mod path;
-mod random;
+pub(crate) mod random;
 
 use super::assembler::{Insn, Operand};
 use super::compile::{columns, filter, value};

@@ -104,8 +104,7 @@ fn alu64(code: u8, l: u64, r: u64) -> u64 {
 
 fn alu32(code: u8, l: u32, r: u32) -> u32 {
     match code & 0xf0 {
-        0x50 => l & r,
-        0xb0 => r,
-        _ => panic!("slots have no 32-bit operation {code:#x}"),
+        0xc0 => (l as i32 >> r) as u32,
+        _ => alu64(code, l.into(), r.into()) as u32,
     }
 }
