@@ -106,6 +106,7 @@ fn spend(programs: &Programs, milliseconds: u32, out: &Path, command: &[String])
         [last_ms, cpu_s, busy_ms, peak_kb, status] if *status == 0.0 || *status == 2.0 => {
             Ok(Spent { last_ms: *last_ms, cpu_s: *cpu_s, busy_ms: *busy_ms, peak_mb: peak_kb / 1024.0 })
         }
+        [.., status] if *status == 9.0 => Err(format!("{}: killed, since it did not end", command.join(" "))),
         _ => {
             let errors = fs::read_to_string(errors).unwrap_or_default();
             Err(format!("{}: `{}` {}", command.join(" "), said.trim(), errors.trim()))
