@@ -13,7 +13,8 @@ pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bp
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace
-                      LIBBPF_PROFILE  of libbpf-tools' profile";
+                    LIBBPF_SYSCOUNT, LIBBPF_PROFILE     of libbpf-tools' syscount and profile
+                    BCC_ARGDIST  of BCC's argdist";
 
 const AREAS: [&str; 11] =
     ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay", "budget", "scale", "compiler"];

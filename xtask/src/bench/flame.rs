@@ -1,9 +1,10 @@
 //! Flame graphs: each tool samples a running program at 99 Hz, is interrupted, and leaves an SVG; bpftrace only prints.
 
 use super::load::LOAD_CPU;
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -149,7 +150,7 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
             drawn(recorded.and(script).and(spend(programs, 0, &folded, &words("inferno-collapse-perf {text}"))?))
         }
         Tool::Profile => {
-            let mut command = programs.profile.clone().unwrap_or_default();
+            let mut command = programs.line(tool).unwrap_or_default().to_vec();
             command.extend(words(&format!("-f -F {hz} -p {pid} {}", told("", ""))));
             let sampled = spend(programs, milliseconds, &folded, &command)?;
             // In another root it does not find the program, resolves nothing, and is quick.
@@ -160,13 +161,13 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
             }
         }
         Tool::Bpftrace => {
-            let mut command = programs.bpftrace.as_ref().map(|(words, _)| words.clone()).unwrap_or_default();
+            let mut command = programs.line(tool).unwrap_or_default().to_vec();
             let end = told("interval:s:", " { exit(); }");
             let script = format!("profile:hz:{hz} /pid == {pid}/ {{ @[kstack, ustack] = count(); }} {end}");
             command.extend(["-e".to_owned(), script]);
             spend(programs, milliseconds, &text, &command)
         }
-        Tool::C | Tool::Empty | Tool::XdpFilter | Tool::Nftables => Err(format!("{} draws no graphs", tool.name())),
+        _ => Err(format!("{} draws no graphs", tool.name())),
     }
 }
 
@@ -199,9 +200,7 @@ pub fn measure(programs: &Programs, repetitions: u32) -> Result<(Vec<Row>, Vec<S
     let mut measured: BTreeMap<(usize, Tool), [Samples; WHAT.len()]> = BTreeMap::new();
     for repetition in 0..repetitions {
         for (n, subject) in subjects.iter().enumerate() {
-            let mut tools = TOOLS;
-            tools.rotate_left(repetition as usize % TOOLS.len());
-            for tool in tools.into_iter().filter(|tool| programs.has(*tool)) {
+            for tool in Tool::in_turn(&TOOLS, repetition).into_iter().filter(|tool| programs.has(*tool)) {
                 let samples = measured.entry((n, tool)).or_default();
                 if samples[0].is_given_up() {
                     continue;

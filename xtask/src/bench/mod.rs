@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what skep costs, next to an installed bpftrace and to hand-written C with libbpf.
+//! `cargo xtask bench`: what skep costs, next to hand-written C with libbpf and to what others have written and is installed.
 //!
 //! ```text
 //! command   arguments -> areas -> table.md
-//!   programs    builds tests/bench, finds skep and bpftrace
+//!   programs tools           builds tests/bench, finds skep and the tools of others
+//!   case cases               the same question to each tool
 //!   startup overhead stream flame policy replay budget scale compiler   one area each: cases x tools, round-robin -> rows
 //!     tracer load              a tracer and a load, ended when dropped
 //!   stats table machine        samples -> medians -> Markdown with goals
@@ -11,6 +12,7 @@
 //! repetition, medians with minimum and maximum; a goal is a ratio of medians.
 
 mod budget;
+mod case;
 mod cases;
 mod command;
 mod compiler;
@@ -26,6 +28,7 @@ mod startup;
 mod stats;
 mod stream;
 mod table;
+mod tools;
 mod tracer;
 
 pub use command::{USAGE, run};

@@ -2,11 +2,11 @@
 //!
 //! The base is measured before and after, and the smaller one is subtracted. Also for uprobes.
 
-use super::cases::Case;
+use super::case::{Case, columns};
 use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
-use super::stats::Samples;
+use super::programs::Programs;
 use super::table::{Cell, Row};
+use super::tools::Tool;
 use super::tracer::Tracer;
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -39,21 +39,15 @@ pub fn measure(
             loads.insert(&case.kind, Load::batches(programs, &case.kind, batches.count, batches.calls)?);
         }
     }
-    let none = |case: &Case| {
-        Tool::ALL.map(|tool| match programs.has(tool) {
-            false => Cell::NotInstalled,
-            true if case.command(programs, tool, 0, true).is_none() => Cell::NotMeasured,
-            true => Cell::Measured(Samples::default()),
-        })
-    };
-    let mut rows: Vec<[Cell; 3]> = cases.iter().map(none).collect();
+    let tools = columns(cases);
+    let blank = |case: &Case| tools.iter().map(|tool| (*tool, case.cell(programs, *tool))).collect();
+    let mut rows: Vec<BTreeMap<Tool, Cell>> = cases.iter().map(blank).collect();
     for repetition in 0..repetitions {
         for (case, cells) in cases.iter().zip(&mut rows) {
             let Some(load) = loads.get_mut(case.kind.as_str()) else { continue };
-            for tool in Tool::in_turn(repetition) {
-                let cell = &mut cells[tool as usize];
-                let (Cell::Measured(samples), Some(command)) =
-                    (&mut *cell, case.command(programs, tool, load.pid, true))
+            for tool in Tool::in_turn(&tools, repetition) {
+                let (Some(Cell::Measured(samples)), Some(command)) =
+                    (cells.get_mut(&tool), case.command(programs, tool, load.pid, true))
                 else {
                     continue;
                 };
@@ -82,7 +76,7 @@ pub fn measure(
         area,
         what: case.name.to_owned(),
         unit: "ns added per event",
-        cells: Tool::ALL.into_iter().zip(cells).collect(),
+        cells: cells.into_iter().collect(),
         goals: case.goals.clone(),
     });
     Ok(rows.collect())

@@ -2,9 +2,10 @@
 //! costs the tracer.
 
 use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use super::tracer::Tracer;
 use std::process::{Command, Stdio};
 use std::thread::sleep;

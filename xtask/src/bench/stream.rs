@@ -1,14 +1,17 @@
 //! Streams: events printed one by one. Which rate none is lost at, how many arrive at full rate, CPU time for each.
 
-use super::cases::{Case, each_to_closure, print_each};
+use super::case::Case;
+use super::cases::{each_to_closure, print_each};
 use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use super::tracer::{Ended, Tracer};
 use std::thread::sleep;
 use std::time::Duration;
 
+const TOOLS: [Tool; 3] = [Tool::Skep, Tool::Bpftrace, Tool::C];
 /// Events a second that are asked for; 0 is as many as the load makes.
 pub const RATES: &[u32] =
     &[25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 400_000, 600_000, 800_000, 1_200_000, 0];
@@ -61,7 +64,7 @@ pub fn measure(
     for repetition in 0..repetitions {
         let (mut best, mut losses) = ([0.0f64; 3], [0; 3]);
         for &rate in rates {
-            for tool in Tool::in_turn(repetition) {
+            for tool in Tool::in_turn(&TOOLS, repetition) {
                 let n = tool as usize;
                 // Twice in a row: one loss may be an accident. The full rate is always measured.
                 if !programs.has(tool) || figures[n].cpu_us.is_given_up() || (losses[n] >= 2 && rate != 0) {
@@ -82,7 +85,7 @@ pub fn measure(
                 figures[n].add(&flow, rate);
             }
         }
-        for tool in Tool::ALL {
+        for tool in TOOLS {
             if programs.has(tool) && !figures[tool as usize].cpu_us.is_given_up() {
                 figures[tool as usize].lossless.push(best[tool as usize]);
             }
@@ -98,7 +101,7 @@ pub fn measure(
             _ if !programs.has(tool) => Cell::NotInstalled,
             figures => Cell::Measured(of(figures).clone()),
         };
-        let cells = Tool::ALL.map(|tool| (tool, cell(tool))).to_vec();
+        let cells = TOOLS.map(|tool| (tool, cell(tool))).to_vec();
         Row { area: "stream", what: what.to_owned(), unit, cells, goals }
     };
     let times = vec![Goal::AtLeast(6.0, Tool::Bpftrace)];
@@ -119,7 +122,7 @@ pub fn measure(
     let what = "CPU time of the tracer at 50,000 events/s, skep to a closure, bpftrace printed".to_owned();
     let goals = vec![Goal::AtMost(0.2, Tool::Bpftrace)];
     rows.push(Row { area: "stream", what, unit: "us per event", cells, goals });
-    let measured = Tool::ALL.into_iter().filter(|tool| figures[*tool as usize].runs > 0);
+    let measured = TOOLS.into_iter().filter(|tool| figures[*tool as usize].runs > 0);
     let notes = measured.map(|tool| {
         let Figures { runs, runs_with_loss, lost, reported, .. } = &figures[tool as usize];
         format!(
