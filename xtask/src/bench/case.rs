@@ -17,13 +17,16 @@ pub struct Case {
     pub goals: Vec<Goal>,
     /// NAME=VALUE, for bpftrace.
     environment: Vec<String>,
+    /// What is printed goes to /dev/null.
+    pub is_discarded: bool,
 }
 
 impl Case {
     /// By a script for skep, and one for bpftrace; empty where bpftrace knows nothing of the kind.
     pub fn new(name: &'static str, kind: &str, skep: &str, bpftrace: &str) -> Case {
         let (words, goals, environment) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let case = Case { name, kind: kind.to_owned(), words, goals, environment }.ask(Tool::Skep, &["-e", skep]);
+        let case = Case { name, kind: kind.to_owned(), words, goals, environment, is_discarded: false }
+            .ask(Tool::Skep, &["-e", skep]);
         if bpftrace.is_empty() { case } else { case.ask(Tool::Bpftrace, &["-e", bpftrace]) }
     }
 
@@ -52,6 +55,11 @@ impl Case {
     /// With variables in the environment of bpftrace.
     pub fn environment(self, environment: Vec<String>) -> Case {
         Case { environment, ..self }
+    }
+
+    /// With nobody who reads what is printed.
+    pub fn discarded(self) -> Case {
+        Case { is_discarded: true, ..self }
     }
 
     /// The command line, or `None` where the tool is not installed or has no words for it. Quiet where nothing but results

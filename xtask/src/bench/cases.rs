@@ -98,24 +98,43 @@ pub fn counted() -> Vec<Case> {
 }
 
 pub fn print_each() -> Case {
-    Case::new(
-        "print four fields",
-        "getpgid",
-        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).printf("%d %d %s %d\n", pid, tid, comm, args.pid)"#,
-        r#"tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { printf("%d %d %s %d\n", pid, tid, comm, args->pid); }"#,
-    )
-    .c(&["stream.bpf.o", "stream", "{pid}"])
+    printed("print four fields").c(STREAMED)
 }
 
-/// The same four fields to a closure, which adds up.
+pub fn print_to_nobody() -> Case {
+    printed("CPU time of the tracer at 50,000 events/s, to /dev/null").c(STREAMED).discarded()
+}
+
+pub fn print_as_json() -> Case {
+    printed("CPU time of the tracer at 50,000 events/s, as JSON")
+        .ask(Tool::Skep, &["--format", "json"])
+        .ask(Tool::Bpftrace, &["-f", "json"])
+}
+
+/// The same four fields to a closure, which adds up. bpftrace has nothing of the kind, and prints them.
 pub fn each_to_closure() -> Case {
     Case::new(
-        "four fields to a closure",
+        "CPU time of the tracer at 50,000 events/s, skep to a closure, bpftrace printed",
         "getpgid",
         r#"let sum = 0; probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).fields(pid, tid, comm, args.pid).each(|e| sum += e.tid); run(); print(sum);"#,
-        "",
+        PRINTED,
+    )
+    .at_most(0.2, Tool::Bpftrace)
+}
+
+fn printed(name: &'static str) -> Case {
+    Case::new(
+        name,
+        "getpgid",
+        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).printf("%d %d %s %d\n", pid, tid, comm, args.pid)"#,
+        PRINTED,
     )
 }
+
+/// By hand, and by bpftrace.
+const STREAMED: &[&str] = &["stream.bpf.o", "stream", "{pid}"];
+const PRINTED: &str =
+    r#"tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { printf("%d %d %s %d\n", pid, tid, comm, args->pid); }"#;
 
 /// A table of so many keys. bpftrace has room for them where its environment says so, by one name or the other.
 pub fn keys(keys: u32) -> Case {

@@ -3,7 +3,7 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, startup, stream};
+use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, sinks, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -119,6 +119,7 @@ fn measure(
                 let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };
                 let (streams, lost) = stream::measure(programs, rates, repetitions, seconds)?;
                 rows.extend(streams);
+                rows.extend(sinks::measure(programs, repetitions, seconds)?);
                 notes.extend(lost);
             }
         }

@@ -5,7 +5,8 @@
 //!   programs tools           builds tests/bench, finds skep and the tools of others
 //!   case cases               the same question to each tool
 //!   startup overhead stream flame policy replay budget scale compiler   one area each: cases x tools, round-robin -> rows
-//!     tracer load              a tracer and a load, ended when dropped
+//!     turns                    cases x tools, again and again
+//!     tracer load flow         a tracer and a load, ended when dropped, and both at once
 //!   stats table machine        samples -> medians -> Markdown with goals
 //! ```
 //! Needs root. Method: CPU time of a pinned load, the base before and after each measurement, tools in turn within every
@@ -17,6 +18,7 @@ mod cases;
 mod command;
 mod compiler;
 mod flame;
+mod flow;
 mod load;
 mod machine;
 mod overhead;
@@ -24,11 +26,13 @@ mod policy;
 mod programs;
 mod replay;
 mod scale;
+mod sinks;
 mod startup;
 mod stats;
 mod stream;
 mod table;
 mod tools;
 mod tracer;
+mod turns;
 
 pub use command::{USAGE, run};
