@@ -103,7 +103,7 @@ fn measure(
                 rows.extend(overhead::measure(programs, "uprobe", &cases::functions(programs), repetitions, batches)?);
             }
             "flame" => {
-                let (graphs, alike) = flame::measure(programs, repetitions)?;
+                let (graphs, alike) = flame::measure(programs, repetitions);
                 rows.extend(graphs);
                 notes.extend(alike);
             }

@@ -26,6 +26,7 @@ mod policy;
 mod programs;
 mod replay;
 mod scale;
+mod shares;
 mod sinks;
 mod startup;
 mod stats;
