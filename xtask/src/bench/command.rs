@@ -3,6 +3,7 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
+use super::tools::Tool;
 use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, sinks, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -119,10 +120,13 @@ fn measure(
                 let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };
                 let (streams, lost) = stream::measure(programs, rates, repetitions, seconds)?;
                 rows.extend(streams);
-                rows.extend(sinks::measure(programs, repetitions, seconds)?);
-                notes.extend(lost);
+                rows.extend(sinks::measure(programs, rates, repetitions, seconds)?);
+                notes.extend(lost.into_iter().chain([sinks::CLOSURES.to_owned()]));
             }
         }
+    }
+    if rows.iter().any(|row| row.cells.iter().any(|(tool, _)| matches!(tool, Tool::LibbpfTools | Tool::Bcc))) {
+        notes.insert(0, cases::OTHERS.to_owned());
     }
     Ok((rows, notes))
 }
