@@ -2,7 +2,8 @@
  * spent MS OUT ERR COMMAND...    runs a command, interrupts it after MS milliseconds (0: never), and says what it took.
  *
  * Prints "LAST_MS CPU_S BUSY_MS PEAK_KB STATUS": milliseconds from the interrupt, or without one from the start, to its
- * end; CPU seconds in all; CPU milliseconds in the last second before the interrupt; the peak of memory.
+ * end; CPU seconds in all; CPU milliseconds in the last second before the interrupt; the peak of memory. A command that
+ * takes longer than a minute, since it does not care about the interrupt or for another reason, is killed: STATUS says 9.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,6 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PATIENCE_S 60
+
+static int pid;
+
+static void lose_patience(int signal)
+{
+	(void)signal;
+	kill(pid, SIGKILL);
+}
+
 static double now_ms(void)
 {
 	struct timespec t;
@@ -25,7 +36,7 @@ static double now_ms(void)
 }
 
 /* Of its threads: those that ended are not in it. */
-static double cpu_ms(int pid)
+static double cpu_ms(void)
 {
 	char path[350];
 	double sum = 0;
@@ -56,7 +67,8 @@ int main(int count, char **words)
 		fprintf(stderr, "usage: spent MS OUT ERR COMMAND...\n");
 		return 2;
 	}
-	int milliseconds = atoi(words[1]), pid = fork();
+	int milliseconds = atoi(words[1]);
+	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		int in = open("/dev/null", O_RDONLY), out = open(words[2], O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -68,12 +80,14 @@ int main(int count, char **words)
 		perror(words[4]);
 		_exit(127);
 	}
+	signal(SIGALRM, lose_patience);
+	alarm(PATIENCE_S);
 	double since = now_ms(), busy = 0;
 	if (milliseconds) {
 		usleep((milliseconds - 1000) * 1000);
-		busy = cpu_ms(pid);
+		busy = cpu_ms();
 		usleep(1000 * 1000);
-		busy = cpu_ms(pid) - busy;
+		busy = cpu_ms() - busy;
 		since = now_ms();
 		kill(pid, SIGINT);
 	}

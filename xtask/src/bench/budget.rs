@@ -1,9 +1,10 @@
 //! The overhead budget: what a workload loses to a costly probe, with a budget and without.
 
 use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use super::tracer::Tracer;
 
 const KIND: &str = "read";

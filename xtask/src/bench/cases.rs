@@ -1,70 +1,16 @@
-//! What is traced: the same question to each tool, in its own words. `{pid}` stands for the load's.
+//! What is traced: the questions of all areas.
 
-use super::programs::{Programs, Tool};
-use super::table::Goal;
+use super::case::Case;
+use super::programs::Programs;
+use super::tools::Tool;
 use std::path::Path;
 use std::process::Command;
 
-/// One question.
-#[derive(Clone)]
-pub struct Case {
-    pub name: &'static str,
-    /// Events as tests/bench/events.h spells them.
-    pub kind: String,
-    skep: String,
-    bpftrace: String,
-    /// Object, program, pid and what else tests/bench/tracer.c takes; empty: nobody wrote it.
-    c: Vec<String>,
-    pub goals: Vec<Goal>,
-    /// NAME=VALUE, for bpftrace.
-    environment: Vec<String>,
-}
-
-impl Case {
-    fn new(name: &'static str, kind: &str, skep: &str, bpftrace: &str) -> Case {
-        let (kind, skep, bpftrace) = (kind.to_owned(), skep.to_owned(), bpftrace.to_owned());
-        Case { name, kind, skep, bpftrace, c: Vec::new(), goals: Vec::new(), environment: Vec::new() }
-    }
-
-    /// Written by hand, too.
-    fn c(self, c: [&str; 3]) -> Case {
-        Case { c: c.map(str::to_owned).to_vec(), ..self }
-    }
-
-    /// What it may cost, of bpftrace's cost and of C's.
-    fn at_most(mut self, ratio: f64, tool: Tool) -> Case {
-        self.goals.push(Goal::AtMost(ratio, tool));
-        self
-    }
-
-    /// The command line, or `None` where the tool is not installed. Quiet where nothing but results is wanted.
-    pub fn command(&self, programs: &Programs, tool: Tool, pid: u32, quiet: bool) -> Option<Vec<String>> {
-        let command = match tool {
-            Tool::Skep => {
-                let skep = programs.skep.to_string_lossy().into_owned();
-                let quiet = quiet.then(|| "-q".to_owned());
-                [skep].into_iter().chain(quiet).chain(["-e".to_owned(), self.skep.clone()]).collect()
-            }
-            Tool::Bpftrace => {
-                let mut words = programs.bpftrace.as_ref().filter(|_| !self.bpftrace.is_empty())?.0.clone();
-                words.extend(["-e".to_owned(), self.bpftrace.clone()]);
-                if !self.environment.is_empty() {
-                    words.splice(0..0, ["env".to_owned()].into_iter().chain(self.environment.clone()));
-                }
-                words
-            }
-            Tool::Perf | Tool::Profile | Tool::Empty | Tool::XdpFilter | Tool::Nftables => return None,
-            Tool::C if !programs.has_c || self.c.is_empty() => return None,
-            Tool::C => {
-                let mut words = vec![programs.built("tracer").to_string_lossy().into_owned()];
-                words.push(programs.built(&self.c[0]).to_string_lossy().into_owned());
-                words.extend_from_slice(&self.c[1..]);
-                words
-            }
-        };
-        Some(command.into_iter().map(|word: String| word.replace("{pid}", &pid.to_string())).collect())
-    }
-}
+/// How far those with no language of their own answer the same question.
+pub const OTHERS: &str = "libbpf-tools is `syscount -P`, which has no filter by system call: it counts all of them, where \
+     they return, and none of its siblings counts or sums what these rows do. BCC is `argdist`, which compiles C at each start \
+     and prints nothing when it is interrupted; it has no sums, and no pairs of tracepoints. For both, too, start ends with the \
+     first run of a program that they hold.";
 
 pub fn count_by_pid() -> Case {
     Case::new(
@@ -73,7 +19,9 @@ pub fn count_by_pid() -> Case {
         r#"probe("tracepoint:syscalls:sys_enter_getpgid").by(pid).count()"#,
         "tracepoint:syscalls:sys_enter_getpgid { @[pid] = count(); }",
     )
-    .c(["count.bpf.o", "by_pid", "0"])
+    .c(&["count.bpf.o", "by_pid", "0"])
+    .ask(Tool::LibbpfTools, &["-P"])
+    .argdist(&["-C", "t:syscalls:sys_enter_getpgid():u32:$PID"])
     .at_most(0.67, Tool::Bpftrace)
     .at_most(1.05, Tool::C)
 }
@@ -85,7 +33,8 @@ pub fn histogram() -> Case {
         r#"probe("tracepoint:syscalls:sys_exit_read").filter(pid == {pid}).hist(args.ret)"#,
         "tracepoint:syscalls:sys_exit_read /pid == {pid}/ { @ = hist(args->ret); }",
     )
-    .c(["hist.bpf.o", "read_sizes", "{pid}"])
+    .c(&["hist.bpf.o", "read_sizes", "{pid}"])
+    .argdist(&["-p", "{pid}", "-H", "t:syscalls:sys_exit_read():int:args->ret"])
     .at_most(0.85, Tool::Bpftrace)
 }
 
@@ -97,7 +46,7 @@ pub fn span() -> Case {
         "tracepoint:syscalls:sys_enter_getpgid { @start[tid] = nsecs; } \
          tracepoint:syscalls:sys_exit_getpgid /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start[tid]); }",
     )
-    .c(["span.bpf.o", "all", "0"])
+    .c(&["span.bpf.o", "all", "0"])
     .at_most(0.45, Tool::Bpftrace)
 }
 
@@ -107,20 +56,29 @@ pub fn counted() -> Vec<Case> {
         let skep = format!(r#"probe("tracepoint:syscalls:sys_enter_getpgid").{skep}"#);
         Case::new(name, "getpgid", &skep, &format!("tracepoint:syscalls:sys_enter_getpgid {bpftrace}"))
     };
+    let filtered = |name, pid: &str| {
+        let [skep, bpftrace] =
+            [format!("filter(pid == {pid}).by(pid).count()"), format!("/pid == {pid}/ {{ @[pid] = count(); }}")];
+        enter(name, &skep, &bpftrace)
+            .c(&["count.bpf.o", "by_pid", pid])
+            .ask(Tool::LibbpfTools, &["-P", "-p", pid])
+            .argdist(&["-p", pid, "-C", "t:syscalls:sys_enter_getpgid():u32:$PID"])
+    };
+    let read_by_load =
+        |skep: &str| format!(r#"probe("tracepoint:syscalls:sys_exit_read").filter(pid == {{pid}}).{skep}"#);
     let read = |name, skep: &str, bpftrace: &str| {
-        let skep = format!(r#"probe("tracepoint:syscalls:sys_exit_read").filter(pid == {{pid}}).{skep}"#);
-        Case::new(name, "read", &skep, &format!("tracepoint:syscalls:sys_exit_read /pid == {{pid}}/ {bpftrace}"))
+        let bpftrace = format!("tracepoint:syscalls:sys_exit_read /pid == {{pid}}/ {bpftrace}");
+        Case::new(name, "read", &read_by_load(skep), &bpftrace)
     };
     vec![
         count_by_pid(),
         enter("count by comm", "by(comm).count()", "{ @[comm] = count(); }")
-            .c(["count.bpf.o", "by_comm", "0"])
+            .c(&["count.bpf.o", "by_comm", "0"])
             .at_most(0.67, Tool::Bpftrace)
             .at_most(1.05, Tool::C),
         enter("count by pid and comm", "by(pid, comm).count()", "{ @[pid, comm] = count(); }"),
-        enter("filter that does not match", "filter(pid == 1).by(pid).count()", "/pid == 1/ { @[pid] = count(); }")
-            .c(["count.bpf.o", "by_pid", "1"])
-            .at_most(0.55, Tool::Bpftrace),
+        filtered("filter that matches", "{pid}"),
+        filtered("filter that does not match", "1").at_most(0.55, Tool::Bpftrace),
         histogram(),
         read("histogram of read sizes by comm", "by(comm).hist(args.ret)", "{ @[comm] = hist(args->ret); }")
             .at_most(1.0, Tool::Bpftrace),
@@ -129,8 +87,8 @@ pub fn counted() -> Vec<Case> {
             "lhist(args.ret, 0, 4096, 256)",
             "{ @ = lhist(args->ret, 0, 4096, 256); }",
         ),
-        // It has none.
-        Case { bpftrace: String::new(), ..read("quantiles of read sizes", "quantiles(args.ret)", "") },
+        // bpftrace has none.
+        Case::new("quantiles of read sizes", "read", &read_by_load("quantiles(args.ret)"), ""),
         read("sum of read sizes", "sum(args.ret)", "{ @ = sum(args->ret); }").at_most(1.0, Tool::Bpftrace),
         Case::new(
             "switches from one task to another by pid",
@@ -138,43 +96,61 @@ pub fn counted() -> Vec<Case> {
             r#"probe("tracepoint:sched:sched_switch").filter(pid == {pid}).by(pid).count()"#,
             "tracepoint:sched:sched_switch /pid == {pid}/ { @[pid] = count(); }",
         )
-        .c(["count.bpf.o", "switch_by_pid", "{pid}"]),
+        .c(&["count.bpf.o", "switch_by_pid", "{pid}"])
+        .argdist(&["-p", "{pid}", "-C", "t:sched:sched_switch():u32:$PID"]),
         enter("count by kernel stack", "by(kstack).count()", "{ @[kstack] = count(); }"),
         enter("count by user stack", "by(ustack).count()", "{ @[ustack] = count(); }"),
     ]
 }
 
 pub fn print_each() -> Case {
-    Case::new(
-        "print four fields",
-        "getpgid",
-        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).printf("%d %d %s %d\n", pid, tid, comm, args.pid)"#,
-        r#"tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { printf("%d %d %s %d\n", pid, tid, comm, args->pid); }"#,
-    )
-    .c(["stream.bpf.o", "stream", "{pid}"])
+    printed("print four fields").c(STREAMED)
 }
 
-/// The same four fields to a closure, which adds up.
+pub fn print_to_nobody() -> Case {
+    printed("to /dev/null").c(STREAMED).discarded()
+}
+
+pub fn print_as_json() -> Case {
+    printed("as JSON").ask(Tool::Skep, &["--format", "json"]).ask(Tool::Bpftrace, &["-f", "json"])
+}
+
+/// The same four fields to a closure, which adds up. bpftrace has nothing of the kind, and prints them.
 pub fn each_to_closure() -> Case {
     Case::new(
-        "four fields to a closure",
+        "to a closure",
         "getpgid",
         r#"let sum = 0; probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).fields(pid, tid, comm, args.pid).each(|e| sum += e.tid); run(); print(sum);"#,
-        "",
+        PRINTED,
+    )
+    .at_most(0.2, Tool::Bpftrace)
+}
+
+fn printed(name: &'static str) -> Case {
+    Case::new(
+        name,
+        "getpgid",
+        r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid}).printf("%d %d %s %d\n", pid, tid, comm, args.pid)"#,
+        PRINTED,
     )
 }
+
+/// By hand, and by bpftrace.
+const STREAMED: &[&str] = &["stream.bpf.o", "stream", "{pid}"];
+const PRINTED: &str =
+    r#"tracepoint:syscalls:sys_enter_getpgid /pid == {pid}/ { printf("%d %d %s %d\n", pid, tid, comm, args->pid); }"#;
 
 /// A table of so many keys. bpftrace has room for them where its environment says so, by one name or the other.
 pub fn keys(keys: u32) -> Case {
     let room = keys + 1000;
-    let mut case = Case::new(
+    let names = ["BPFTRACE_MAX_MAP_KEYS", "BPFTRACE_MAP_KEYS_MAX"];
+    Case::new(
         "",
         "pids",
         &format!(r#"probe("tracepoint:syscalls:sys_enter_getpgid").by(args.pid).count().entries({room})"#),
         "tracepoint:syscalls:sys_enter_getpgid { @[args->pid] = count(); }",
-    );
-    case.environment = ["BPFTRACE_MAX_MAP_KEYS", "BPFTRACE_MAP_KEYS_MAX"].map(|name| format!("{name}={room}")).to_vec();
-    case
+    )
+    .environment(names.map(|name| format!("{name}={room}")).to_vec())
 }
 
 /// Calls by their chain, of which each call of `function` makes as many as the library has steps.
@@ -189,14 +165,14 @@ pub fn chains(library: &str, function: &str) -> Case {
 
 /// All functions of a library, the first of which is called.
 pub fn all_functions(library: &str, first: &str) -> Case {
-    let mut case = Case::new(
+    let names = ["BPFTRACE_MAX_PROBES", "BPFTRACE_MAX_BPF_PROGS"];
+    Case::new(
         "",
         &format!("{library}:{first}"),
         &format!(r#"probe("uprobe:{library}:many_*").count()"#),
         &format!("uprobe:{library}:many_* {{ @ = count(); }}"),
-    );
-    case.environment = vec!["BPFTRACE_MAX_PROBES=4096".to_owned(), "BPFTRACE_MAX_BPF_PROGS=4096".to_owned()];
-    case
+    )
+    .environment(names.map(|name| format!("{name}=4096")).to_vec())
 }
 
 /// Functions that start with `endbr64; push` on x86-64: our own, and one of a library that distributions build.
@@ -220,11 +196,11 @@ fn function(programs: &Programs, name: &'static str, library: &str, function: &s
     let place = format!("{library}:{function}");
     let skep = format!(r#"probe("uprobe:{place}").by(pid).count()"#);
     let bpftrace = format!("uprobe:{place} {{ @[pid] = count(); }}");
-    let mut case = Case::new(name, &place, &skep, &bpftrace).c(["count.bpf.o", "uprobe_by_pid", "0"]);
-    case = case.at_most(0.08, Tool::Bpftrace);
     let offset = offset(programs, &skep).unwrap_or_else(|| "0".to_owned());
-    case.c.extend([library.to_owned(), function.to_owned(), offset]);
-    case
+    Case::new(name, &place, &skep, &bpftrace)
+        .c(&["count.bpf.o", "uprobe_by_pid", "0", library, function, &offset])
+        .argdist(&["-C", &format!("p:{place}():u32:$PID")])
+        .at_most(0.08, Tool::Bpftrace)
 }
 
 /// Where in the function skep places the probe: whoever writes the C by hand would look for the best place, too.

@@ -3,7 +3,8 @@
 use super::overhead::Batches;
 use super::programs::{Programs, build_skep};
 use super::table::{Row, markdown};
-use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, startup, stream};
+use super::tools::Tool;
+use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, sinks, startup, stream};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bp
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
        environment: BPFTRACE     command line of another bpftrace
-                      LIBBPF_PROFILE  of libbpf-tools' profile";
+                    LIBBPF_SYSCOUNT, LIBBPF_PROFILE     of libbpf-tools' syscount and profile
+                    BCC_ARGDIST  of BCC's argdist";
 
 const AREAS: [&str; 11] =
     ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay", "budget", "scale", "compiler"];
@@ -102,7 +104,7 @@ fn measure(
                 rows.extend(overhead::measure(programs, "uprobe", &cases::functions(programs), repetitions, batches)?);
             }
             "flame" => {
-                let (graphs, alike) = flame::measure(programs, repetitions)?;
+                let (graphs, alike) = flame::measure(programs, repetitions);
                 rows.extend(graphs);
                 notes.extend(alike);
             }
@@ -118,9 +120,13 @@ fn measure(
                 let (rates, seconds) = if quick { (stream::FEW_RATES, 0.5) } else { (stream::RATES, 1.0) };
                 let (streams, lost) = stream::measure(programs, rates, repetitions, seconds)?;
                 rows.extend(streams);
-                notes.extend(lost);
+                rows.extend(sinks::measure(programs, rates, repetitions, seconds)?);
+                notes.extend(lost.into_iter().chain([sinks::CLOSURES.to_owned()]));
             }
         }
+    }
+    if rows.iter().any(|row| row.cells.iter().any(|(tool, _)| matches!(tool, Tool::LibbpfTools | Tool::Bcc))) {
+        notes.insert(0, cases::OTHERS.to_owned());
     }
     Ok((rows, notes))
 }

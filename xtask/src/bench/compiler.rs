@@ -1,8 +1,9 @@
 //! The expression compiler: how many instructions a slot has, beside what clang -O2 makes of the same expression. The same
 //! on every machine.
 
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::table::{Cell, Row};
+use super::tools::Tool;
 use crate::sizes;
 use std::collections::BTreeMap;
 use std::path::Path;

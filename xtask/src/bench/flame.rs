@@ -1,9 +1,11 @@
 //! Flame graphs: each tool samples a running program at 99 Hz, is interrupted, and leaves an SVG; bpftrace only prints.
 
 use super::load::LOAD_CPU;
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
+use super::shares;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -14,7 +16,7 @@ use std::time::Duration;
 const TOOLS: [Tool; 4] = [Tool::Skep, Tool::Perf, Tool::Bpftrace, Tool::Profile];
 /// How a run ends.
 #[derive(Clone, Copy)]
-enum Until {
+pub enum Until {
     /// Somebody interrupts it, so many milliseconds after its start.
     Interrupted(u32),
     /// It was told how many seconds to sample.
@@ -24,17 +26,15 @@ enum Until {
 /// The slowest tool needs a second until it samples.
 const INTERRUPTED: Until = Until::Interrupted(2500);
 const SECONDS: u32 = 2;
-/// For the comparison of names: samples enough for shares within about a point.
-const COMPARED: Until = Until::Over(4);
 
 /// What is sampled: its name, and its command line.
-struct Subject {
-    name: &'static str,
+pub struct Subject {
+    pub name: &'static str,
     command: Vec<String>,
 }
 
 /// A running subject, kept on one CPU.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Subject {
     fn all(programs: &Programs) -> Vec<Subject> {
@@ -54,7 +54,7 @@ impl Subject {
         subjects
     }
 
-    fn start(&self) -> Result<Running, String> {
+    pub fn start(&self) -> Result<Running, String> {
         let mut command = Command::new("taskset");
         command.args(["-c", &LOAD_CPU.to_string()]).args(&self.command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -74,7 +74,7 @@ impl Drop for Running {
 
 /// What one command took, as tests/bench/spent.c says it.
 #[derive(Default)]
-struct Spent {
+pub struct Spent {
     last_ms: f64,
     cpu_s: f64,
     busy_ms: f64,
@@ -83,7 +83,7 @@ struct Spent {
 
 impl Spent {
     /// Of commands one after another.
-    fn and(self, next: Spent) -> Spent {
+    pub fn and(self, next: Spent) -> Spent {
         Spent {
             last_ms: self.last_ms + next.last_ms,
             cpu_s: self.cpu_s + next.cpu_s,
@@ -106,6 +106,7 @@ fn spend(programs: &Programs, milliseconds: u32, out: &Path, command: &[String])
         [last_ms, cpu_s, busy_ms, peak_kb, status] if *status == 0.0 || *status == 2.0 => {
             Ok(Spent { last_ms: *last_ms, cpu_s: *cpu_s, busy_ms: *busy_ms, peak_mb: peak_kb / 1024.0 })
         }
+        [.., status] if *status == 9.0 => Err(format!("{}: killed, since it did not end", command.join(" "))),
         _ => {
             let errors = fs::read_to_string(errors).unwrap_or_default();
             Err(format!("{}: `{}` {}", command.join(" "), said.trim(), errors.trim()))
@@ -114,7 +115,7 @@ fn spend(programs: &Programs, milliseconds: u32, out: &Path, command: &[String])
 }
 
 /// Samples a process until the interrupt, and makes `graph` of it: an SVG, or folded text.
-fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph: &Path) -> Result<Spent, String> {
+pub fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph: &Path) -> Result<Spent, String> {
     let (data, text, folded) = (programs.scratch("data"), programs.scratch("text"), programs.scratch("folded"));
     let words = |line: &str| -> Vec<String> {
         let places = [("{data}", &data), ("{text}", &text), ("{folded}", &folded)];
@@ -148,7 +149,7 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
             drawn(recorded.and(script).and(spend(programs, 0, &folded, &words("inferno-collapse-perf {text}"))?))
         }
         Tool::Profile => {
-            let mut command = programs.profile.clone().unwrap_or_default();
+            let mut command = programs.line(tool).unwrap_or_default().to_vec();
             command.extend(words(&format!("-f -F {hz} -p {pid} {}", told("", ""))));
             let sampled = spend(programs, milliseconds, &folded, &command)?;
             // In another root it does not find the program, resolves nothing, and is quick.
@@ -159,13 +160,13 @@ fn graph(programs: &Programs, tool: Tool, pid: u32, hz: u32, until: Until, graph
             }
         }
         Tool::Bpftrace => {
-            let mut command = programs.bpftrace.as_ref().map(|(words, _)| words.clone()).unwrap_or_default();
+            let mut command = programs.line(tool).unwrap_or_default().to_vec();
             let end = told("interval:s:", " { exit(); }");
             let script = format!("profile:hz:{hz} /pid == {pid}/ {{ @[kstack, ustack] = count(); }} {end}");
             command.extend(["-e".to_owned(), script]);
             spend(programs, milliseconds, &text, &command)
         }
-        Tool::C | Tool::Empty | Tool::XdpFilter | Tool::Nftables => Err(format!("{} draws no graphs", tool.name())),
+        _ => Err(format!("{} draws no graphs", tool.name())),
     }
 }
 
@@ -192,15 +193,13 @@ const WHAT: [(&str, &str); 5] = [
 ];
 
 /// Five rows a program, and how much skep's names agree with perf's.
-pub fn measure(programs: &Programs, repetitions: u32) -> Result<(Vec<Row>, Vec<String>), String> {
+pub fn measure(programs: &Programs, repetitions: u32) -> (Vec<Row>, Vec<String>) {
     let subjects = Subject::all(programs);
     let svg = programs.scratch("graph.svg");
     let mut measured: BTreeMap<(usize, Tool), [Samples; WHAT.len()]> = BTreeMap::new();
     for repetition in 0..repetitions {
         for (n, subject) in subjects.iter().enumerate() {
-            let mut tools = TOOLS;
-            tools.rotate_left(repetition as usize % TOOLS.len());
-            for tool in tools.into_iter().filter(|tool| programs.has(*tool)) {
+            for tool in Tool::in_turn(&TOOLS, repetition).into_iter().filter(|tool| programs.has(*tool)) {
                 let samples = measured.entry((n, tool)).or_default();
                 if samples[0].is_given_up() {
                     continue;
@@ -240,74 +239,9 @@ pub fn measure(programs: &Programs, repetitions: u32) -> Result<(Vec<Row>, Vec<S
     ];
     if programs.has(Tool::Perf) {
         for subject in &subjects {
-            notes.push(alike(programs, subject)?);
+            let compared = shares::compare(programs, subject);
+            notes.push(compared.unwrap_or_else(|why| format!("{}: names are not compared: {why}", subject.name)));
         }
     }
-    Ok((rows, notes))
-}
-
-/// How skep's folded text compares with what inferno makes of `perf script`, both of the same program at the same time.
-fn alike(programs: &Programs, subject: &Subject) -> Result<String, String> {
-    let running = subject.start()?;
-    let pid = running.0.id();
-    let [ours, theirs] = ["ours.folded", "theirs.folded"].map(|name| programs.scratch(name));
-    std::thread::scope(|scope| {
-        let skep = scope.spawn(|| graph(programs, Tool::Skep, pid, 997, COMPARED, &ours));
-        let perf = graph(programs, Tool::Perf, pid, 997, COMPARED, &theirs);
-        let skep = skep.join().map_err(|_| "the thread of skep died".to_owned())?;
-        skep.and(perf)
-    })?;
-    let (ours, theirs) = (Shares::read(&ours)?, Shares::read(&theirs)?);
-    let mut apart: Vec<(f64, &str)> = ours
-        .of
-        .keys()
-        .chain(theirs.of.keys())
-        .map(|name| (100.0 * (ours.share(name) - theirs.share(name)), name.as_str()))
-        .collect();
-    apart.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then(a.1.cmp(b.1)));
-    apart.dedup();
-    let most: Vec<String> = apart
-        .iter()
-        .take(3)
-        .map(|(_, name)| format!("`{name}` {:.1} and {:.1} %", 100.0 * ours.share(name), 100.0 * theirs.share(name)))
-        .collect();
-    Ok(format!(
-        "{} at 997 Hz, {} samples of skep and {:.0} of perf at the same time: the shares of functions that differ most \
-         are {}.",
-        subject.name,
-        ours.total,
-        // It counts nanoseconds.
-        theirs.total as f64 * 997.0 / 1e9,
-        most.join(", ")
-    ))
-}
-
-/// Of each function: samples with it anywhere in their stack.
-struct Shares {
-    of: BTreeMap<String, u64>,
-    total: u64,
-}
-
-impl Shares {
-    fn read(path: &Path) -> Result<Shares, String> {
-        let text = fs::read_to_string(path).map_err(|error| format!("failed to read {}: {error}", path.display()))?;
-        let mut shares = Shares { of: BTreeMap::new(), total: 0 };
-        for (stack, count) in text.lines().filter_map(|line| line.rsplit_once(' ')) {
-            let count: u64 = count.parse().map_err(|_| format!("no stack: {stack} {count}"))?;
-            // Marks of the kernel's frames and versions of symbols are no names, and neither is what has none.
-            let name =
-                |frame: &str| frame.split("_[").next().and_then(|name| name.split('@').next()).map(str::to_owned);
-            let named = |name: &String| !name.starts_with("0x") && !name.contains("+0x") && !name.starts_with('[');
-            let mut names: Vec<String> = stack.split(';').filter_map(name).filter(named).collect();
-            names.sort();
-            names.dedup();
-            names.into_iter().for_each(|name| *shares.of.entry(name).or_default() += count);
-            shares.total += count;
-        }
-        Ok(shares)
-    }
-
-    fn share(&self, name: &str) -> f64 {
-        self.of.get(name).map_or(0.0, |count| *count as f64 / self.total.max(1) as f64)
-    }
+    (rows, notes)
 }

@@ -1,6 +1,7 @@
 //! The machine and the versions that figures belong to.
 
 use super::programs::{Programs, version};
+use super::tools::Tool;
 use std::fs;
 use std::process::Command;
 
@@ -18,7 +19,7 @@ pub fn describe(programs: &Programs) -> String {
     // Local suffixes name builds, not kernels.
     let kernel = kernel.trim().split('-').next().unwrap_or_default().to_owned();
     let skep = version(&programs.skep.to_string_lossy()).unwrap_or_else(|| "skep".to_owned());
-    let bpftrace = programs.bpftrace.as_ref().map_or("no bpftrace", |(_, version)| version);
+    let bpftrace = programs.said(Tool::Bpftrace).unwrap_or("no bpftrace");
     let libbpf = if programs.has_c { libbpf() } else { "no libbpf".to_owned() };
     let kind = if is_virtual { " (a virtual machine)" } else { "" };
     format!("{cpus} CPUs of {model}{kind}, Linux {kernel}; {skep}, {bpftrace}, {libbpf}.")

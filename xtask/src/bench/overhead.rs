@@ -2,12 +2,12 @@
 //!
 //! The base is measured before and after, and the smaller one is subtracted. Also for uprobes.
 
-use super::cases::Case;
+use super::case::Case;
 use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
-use super::stats::Samples;
-use super::table::{Cell, Row};
+use super::programs::Programs;
+use super::table::Row;
 use super::tracer::Tracer;
+use super::turns;
 use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::Duration;
@@ -39,51 +39,23 @@ pub fn measure(
             loads.insert(&case.kind, Load::batches(programs, &case.kind, batches.count, batches.calls)?);
         }
     }
-    let none = |case: &Case| {
-        Tool::ALL.map(|tool| match programs.has(tool) {
-            false => Cell::NotInstalled,
-            true if case.command(programs, tool, 0, true).is_none() => Cell::NotMeasured,
-            true => Cell::Measured(Samples::default()),
-        })
-    };
-    let mut rows: Vec<[Cell; 3]> = cases.iter().map(none).collect();
-    for repetition in 0..repetitions {
-        for (case, cells) in cases.iter().zip(&mut rows) {
-            let Some(load) = loads.get_mut(case.kind.as_str()) else { continue };
-            for tool in Tool::in_turn(repetition) {
-                let cell = &mut cells[tool as usize];
-                let (Cell::Measured(samples), Some(command)) =
-                    (&mut *cell, case.command(programs, tool, load.pid, true))
-                else {
-                    continue;
-                };
-                if samples.is_given_up() {
-                    continue;
-                }
-                let before = load.cost()?;
-                let with = match Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command) {
-                    Ok(tracer) => {
-                        sleep(SETTLE);
-                        let with = load.cost()?;
-                        tracer.end().map(|_ended| with)
-                    }
-                    Err(message) => Err(message),
-                };
-                let after = load.cost()?;
-                match with {
-                    Ok(with) => samples.push(with - before.min(after)),
-                    Err(message) => samples.fail(&format!("{} {}", tool.name(), case.name), &message),
-                }
+    turns::measure(programs, (area, "ns added per event"), cases, repetitions, |case, tool, samples| {
+        let load = loads.get_mut(case.kind.as_str()).ok_or("no load")?;
+        let Some(command) = case.command(programs, tool, load.pid, true) else { return Ok(()) };
+        let before = load.cost()?;
+        let with = match Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command) {
+            Ok(tracer) => {
+                sleep(SETTLE);
+                let with = load.cost()?;
+                tracer.end().map(|_ended| with)
             }
+            Err(message) => Err(message),
+        };
+        let after = load.cost()?;
+        match with {
+            Ok(with) => samples.push(with - before.min(after)),
+            Err(message) => samples.fail(&format!("{} {}", tool.name(), case.name), &message),
         }
-        eprintln!("{area}: repetition {} of {repetitions}", repetition + 1);
-    }
-    let rows = cases.iter().zip(rows).map(|(case, cells)| Row {
-        area,
-        what: case.name.to_owned(),
-        unit: "ns added per event",
-        cells: Tool::ALL.into_iter().zip(cells).collect(),
-        goals: case.goals.clone(),
-    });
-    Ok(rows.collect())
+        Ok(())
+    })
 }

@@ -2,9 +2,10 @@
 //! xdp-filter and nftables.
 //! The measuring is done by an example of the runtime, which can load programs; here it is built, run and read.
 
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

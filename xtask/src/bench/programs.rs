@@ -1,62 +1,18 @@
-//! What is run: the C programs of tests/bench, compiled here, skep, and bpftrace.
+//! What is run: the C programs of tests/bench, compiled here, skep, and what is installed.
 
+use super::tools::{Installed, Tool};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The columns of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tool {
-    Skep,
-    Bpftrace,
-    C,
-    /// `perf record -g`, `perf script`, and inferno.
-    Perf,
-    /// `profile` of libbpf-tools, and inferno.
-    Profile,
-    /// An XDP program that does nothing.
-    Empty,
-    /// Of xdp-tools.
-    XdpFilter,
-    /// A set at the ingress of an interface.
-    Nftables,
-}
-
-impl Tool {
-    /// Of all areas but flame graphs.
-    pub const ALL: [Tool; 3] = [Tool::Skep, Tool::Bpftrace, Tool::C];
-
-    /// All of them, each repetition beginning with another one.
-    pub fn in_turn(repetition: u32) -> [Tool; 3] {
-        let mut tools = Tool::ALL;
-        tools.rotate_left(repetition as usize % Tool::ALL.len());
-        tools
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Tool::Skep => "skep",
-            Tool::Bpftrace => "bpftrace",
-            Tool::C => "C",
-            Tool::Perf => "perf",
-            Tool::Profile => "profile",
-            Tool::Empty => "empty",
-            Tool::XdpFilter => "xdp-filter",
-            Tool::Nftables => "nftables",
-        }
-    }
-}
 
 /// Programs that are there, and a folder for what they print.
 pub struct Programs {
     folder: PathBuf,
     scratch: PathBuf,
     pub skep: PathBuf,
-    /// Command line, and what it says its version is.
-    pub bpftrace: Option<(Vec<String>, String)>,
     pub has_c: bool,
-    /// Command line.
-    pub profile: Option<Vec<String>>,
+    installed: BTreeMap<Tool, Installed>,
     /// Folder of the programs whose graphs are drawn.
     pub workloads: PathBuf,
     /// A large program with debug information, where somebody built it.
@@ -79,9 +35,9 @@ impl Programs {
         let debug_skep = Some(target.join("debug/skep")).filter(|path| path.is_file());
         let workloads = root.join("tests/workloads");
         let has_c = false;
-        let bpftrace = installed("BPFTRACE", "bpftrace");
-        let profile = installed("LIBBPF_PROFILE", "profile-libbpf").map(|(words, _)| words);
-        let mut programs = Programs { folder, scratch, skep, bpftrace, has_c, profile, workloads, debug_skep };
+        let others = Tool::TRACERS.into_iter().chain([Tool::Profile]);
+        let installed = others.filter_map(|tool| Some((tool, tool.installed()?))).collect();
+        let mut programs = Programs { folder, scratch, skep, has_c, installed, workloads, debug_skep };
         let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
         for name in ["load", "watch", "spent"] {
             programs.compile(
@@ -119,11 +75,21 @@ impl Programs {
         match tool {
             // Of the last two the measuring itself finds out.
             Tool::Skep | Tool::Empty | Tool::XdpFilter | Tool::Nftables => true,
-            Tool::Bpftrace => self.bpftrace.is_some(),
+            Tool::Bpftrace | Tool::LibbpfTools | Tool::Bcc => self.installed.contains_key(&tool),
             Tool::C => self.has_c,
             Tool::Perf => version("perf").is_some() && has_inferno(),
-            Tool::Profile => self.profile.is_some() && has_inferno(),
+            Tool::Profile => self.installed.contains_key(&tool) && has_inferno(),
         }
+    }
+
+    /// The command line of an installed one, as far as it is always the same.
+    pub fn line(&self, tool: Tool) -> Option<&[String]> {
+        self.installed.get(&tool).map(|installed| installed.line.as_slice())
+    }
+
+    /// What an installed one said when it was asked whether it is there.
+    pub fn said(&self, tool: Tool) -> Option<&str> {
+        self.installed.get(&tool).map(|installed| installed.said.as_str())
     }
 
     /// A library as distributions build theirs.
@@ -197,19 +163,6 @@ pub fn build_skep(root: &Path, target: &Path) -> Result<PathBuf, String> {
 pub fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
-}
-
-/// The command line that a variable holds, or its usual one, and what it says its version is.
-fn installed(variable: &str, usual: &str) -> Option<(Vec<String>, String)> {
-    let line = std::env::var(variable).unwrap_or_else(|_| usual.to_owned());
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    let (program, rest) = words.split_first()?;
-    let output = Command::new(program).args(rest).arg("--version").output().ok()?;
-    if !output.status.success() {
-        eprintln!("no column of {usual}: `{line} --version` failed");
-        return None;
-    }
-    Some((words, String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }
 
 fn has_inferno() -> bool {

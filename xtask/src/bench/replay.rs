@@ -1,19 +1,16 @@
 //! Recordings: how many events a second a replay takes in, by what its script does with them, and what keeping an event
 //! costs the tracer.
 
-use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
+use super::flow::Flow;
+use super::load::Load;
+use super::programs::Programs;
 use super::stats::Samples;
+use super::stream::COMMON_RATE;
 use super::table::{Cell, Goal, Row};
-use super::tracer::Tracer;
+use super::tools::Tool;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// For what is left to write when the load is done.
-const DRAIN: Duration = Duration::from_millis(400);
-/// At this rate the cost is measured: nothing is lost.
-const RATE: u32 = 50_000;
 const KIND: &str = "getpgid";
 const SOURCE: &str = r#"probe("tracepoint:syscalls:sys_enter_getpgid").filter(pid == {pid})"#;
 
@@ -61,19 +58,13 @@ pub fn measure(programs: &Programs, repetitions: u32, seconds: f64) -> Result<Ve
         rates,
         vec![Goal::Above(1e6)],
     ));
-    let mut paced = Load::paced(programs, KIND, RATE, seconds)?;
+    let mut paced = Load::paced(programs, KIND, COMMON_RATE, seconds)?;
     let script = format!("{}{}", SOURCE.replace("{pid}", &paced.pid.to_string()), READERS[1].1);
     let (live, kept) = (command(programs, &["-e", &script]), words(&script, &file));
     for (what, words) in [("live", live), ("recorded", kept)] {
         let mut cost = Samples::default();
         for _ in 0..repetitions {
-            let tracer = Tracer::start(programs, KIND, Some(TRACER_CPU), &words)?;
-            sleep(DRAIN);
-            let before = tracer.cpu_time()?;
-            let (produced, _) = paced.produce()?;
-            sleep(DRAIN);
-            cost.push((tracer.cpu_time()? - before) / produced as f64 * 1e6);
-            tracer.end()?;
+            cost.push(Flow::of(programs, KIND, &mut paced, &words, None)?.cost_us());
         }
         rows.push(row(format!("CPU time of the tracer at 50,000 events/s, {what}"), "us per event", cost, vec![]));
     }
@@ -92,12 +83,9 @@ fn row(what: String, unit: &'static str, samples: Samples, goals: Vec<Goal>) -> 
 
 /// Records what the load makes; gives how many events that is.
 fn record(programs: &Programs, words: &[String], load: &mut Load) -> Result<u64, String> {
-    let tracer = Tracer::start(programs, KIND, Some(TRACER_CPU), words)?;
-    sleep(DRAIN);
-    let (produced, _) = load.produce()?;
-    sleep(DRAIN);
-    let said = tracer.end()?.errors;
-    if said.contains(" 0 lost") && said.contains("recorded ") { Ok(produced) } else { Err(said) }
+    let flow = Flow::of(programs, KIND, load, words, None)?;
+    let said = flow.ended.errors;
+    if said.contains(" 0 lost") && said.contains("recorded ") { Ok(flow.produced) } else { Err(said) }
 }
 
 /// Seconds of a replay, from its start to its exit.

@@ -1,10 +1,12 @@
 //! Scale: how long it takes to attach many probes, to print many keys, and many call chains by their functions' names.
 
-use super::cases::{self, Case};
+use super::case::Case;
+use super::cases;
 use super::load::Load;
-use super::programs::{Programs, Tool};
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
+use super::tools::Tool;
 use super::tracer::Tracer;
 use std::fs;
 use std::thread::sleep;

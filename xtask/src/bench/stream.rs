@@ -1,36 +1,33 @@
 //! Streams: events printed one by one. Which rate none is lost at, how many arrive at full rate, CPU time for each.
 
-use super::cases::{Case, each_to_closure, print_each};
-use super::load::{Load, TRACER_CPU};
-use super::programs::{Programs, Tool};
+use super::cases::print_each;
+use super::flow::Flow;
+use super::load::Load;
+use super::programs::Programs;
 use super::stats::Samples;
 use super::table::{Cell, Goal, Row};
-use super::tracer::{Ended, Tracer};
-use std::thread::sleep;
-use std::time::Duration;
+use super::tools::Tool;
+use super::tracer::Ended;
 
+const TOOLS: [Tool; 3] = [Tool::Skep, Tool::Bpftrace, Tool::C];
 /// Events a second that are asked for; 0 is as many as the load makes.
 pub const RATES: &[u32] =
     &[25_000, 50_000, 75_000, 100_000, 150_000, 200_000, 300_000, 400_000, 600_000, 800_000, 1_200_000, 0];
 pub const FEW_RATES: &[u32] = &[50_000, 200_000, 0];
 /// At this rate CPU time is compared: all tools keep up.
-const COMMON_RATE: u32 = 50_000;
-/// For what is left to print when the load is done.
-const DRAIN: Duration = Duration::from_millis(400);
+pub const COMMON_RATE: u32 = 50_000;
 
 /// What one run came to.
-struct Flow {
-    produced: u64,
-    seconds: f64,
+struct Run {
+    flow: Flow,
     delivered: u64,
     /// What the tool itself reports.
     reported: u64,
-    cpu_seconds: f64,
 }
 
-impl Flow {
+impl Run {
     fn lost(&self) -> u64 {
-        self.produced.saturating_sub(self.delivered)
+        self.flow.produced.saturating_sub(self.delivered)
     }
 }
 
@@ -61,48 +58,44 @@ pub fn measure(
     for repetition in 0..repetitions {
         let (mut best, mut losses) = ([0.0f64; 3], [0; 3]);
         for &rate in rates {
-            for tool in Tool::in_turn(repetition) {
+            for tool in Tool::in_turn(&TOOLS, repetition) {
                 let n = tool as usize;
                 // Twice in a row: one loss may be an accident. The full rate is always measured.
                 if !programs.has(tool) || figures[n].cpu_us.is_given_up() || (losses[n] >= 2 && rate != 0) {
                     continue;
                 }
-                let flow = match once(programs, tool, rate, seconds) {
-                    Ok(flow) => flow,
+                let run = match once(programs, tool, rate, seconds) {
+                    Ok(run) => run,
                     Err(message) => {
                         figures[n].cpu_us.fail(&format!("{} stream", tool.name()), &message);
                         continue;
                     }
                 };
-                let is_lossless = flow.lost() == 0;
+                let is_lossless = run.lost() == 0;
                 losses[n] = if is_lossless { 0 } else { losses[n] + 1 };
                 if is_lossless {
-                    best[n] = best[n].max(flow.produced as f64 / flow.seconds);
+                    best[n] = best[n].max(run.flow.produced as f64 / run.flow.seconds);
                 }
-                figures[n].add(&flow, rate);
+                figures[n].add(&run, rate);
             }
         }
-        for tool in Tool::ALL {
+        for tool in TOOLS {
             if programs.has(tool) && !figures[tool as usize].cpu_us.is_given_up() {
                 figures[tool as usize].lossless.push(best[tool as usize]);
             }
         }
         eprintln!("stream: repetition {} of {repetitions}", repetition + 1);
     }
-    let mut closure = Samples::default();
-    for _ in 0..repetitions {
-        closure.push(cost(programs, &each_to_closure(), seconds)?);
-    }
     let row = |what: &str, unit, of: fn(&Figures) -> &Samples, goals| {
         let cell = |tool: Tool| match &figures[tool as usize] {
             _ if !programs.has(tool) => Cell::NotInstalled,
             figures => Cell::Measured(of(figures).clone()),
         };
-        let cells = Tool::ALL.map(|tool| (tool, cell(tool))).to_vec();
+        let cells = TOOLS.map(|tool| (tool, cell(tool))).to_vec();
         Row { area: "stream", what: what.to_owned(), unit, cells, goals }
     };
     let times = vec![Goal::AtLeast(6.0, Tool::Bpftrace)];
-    let mut rows = vec![
+    let rows = vec![
         row("highest rate that loses nothing", "events/s", |figures| &figures.lossless, times),
         row("delivered, load unpaced", "events/s", |figures| &figures.delivered, vec![]),
         row("delivered of what was produced, load unpaced", "%", |figures| &figures.share, vec![]),
@@ -113,13 +106,7 @@ pub fn measure(
             vec![Goal::AtMost(0.05, Tool::Bpftrace)],
         ),
     ];
-    let printed = figures[Tool::Bpftrace as usize].cpu_us.clone();
-    let beside = if programs.has(Tool::Bpftrace) { Cell::Measured(printed) } else { Cell::NotInstalled };
-    let cells = vec![(Tool::Skep, Cell::Measured(closure)), (Tool::Bpftrace, beside), (Tool::C, Cell::NotMeasured)];
-    let what = "CPU time of the tracer at 50,000 events/s, skep to a closure, bpftrace printed".to_owned();
-    let goals = vec![Goal::AtMost(0.2, Tool::Bpftrace)];
-    rows.push(Row { area: "stream", what, unit: "us per event", cells, goals });
-    let measured = Tool::ALL.into_iter().filter(|tool| figures[*tool as usize].runs > 0);
+    let measured = TOOLS.into_iter().filter(|tool| figures[*tool as usize].runs > 0);
     let notes = measured.map(|tool| {
         let Figures { runs, runs_with_loss, lost, reported, .. } = &figures[tool as usize];
         format!(
@@ -131,51 +118,31 @@ pub fn measure(
 }
 
 impl Figures {
-    fn add(&mut self, flow: &Flow, rate: u32) {
+    fn add(&mut self, run: &Run, rate: u32) {
+        let Run { flow, delivered, reported } = run;
         self.runs += 1;
-        self.runs_with_loss += u32::from(flow.lost() > 0);
-        self.lost += flow.lost();
-        self.reported += flow.reported;
+        self.runs_with_loss += u32::from(run.lost() > 0);
+        self.lost += run.lost();
+        self.reported += reported;
         if rate == 0 {
-            self.delivered.push(flow.delivered as f64 / flow.seconds);
-            self.share.push(100.0 * flow.delivered as f64 / flow.produced as f64);
+            self.delivered.push(*delivered as f64 / flow.seconds);
+            self.share.push(100.0 * *delivered as f64 / flow.produced as f64);
         }
-        if rate == COMMON_RATE && flow.delivered > 0 {
-            self.cpu_us.push(flow.cpu_seconds / flow.delivered as f64 * 1e6);
+        if rate == COMMON_RATE && *delivered > 0 {
+            self.cpu_us.push(flow.cpu_seconds / *delivered as f64 * 1e6);
         }
     }
 }
 
-/// CPU time of skep at the common rate, in microseconds an event; nothing of it is printed.
-fn cost(programs: &Programs, case: &Case, seconds: f64) -> Result<f64, String> {
-    let mut load = Load::paced(programs, &case.kind, COMMON_RATE, seconds)?;
-    let command = case.command(programs, Tool::Skep, load.pid, false).ok_or("not installed")?;
-    let tracer = Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command)?;
-    sleep(DRAIN);
-    let before = tracer.cpu_time()?;
-    let (produced, _) = load.produce()?;
-    sleep(DRAIN);
-    let spent = tracer.cpu_time()? - before;
-    let ended = tracer.end()?;
-    let lost = !ended.errors.contains(" 0 lost");
-    if lost { Err(format!("events are lost: {}", ended.errors)) } else { Ok(spent / produced as f64 * 1e6) }
-}
-
-fn once(programs: &Programs, tool: Tool, rate: u32, seconds: f64) -> Result<Flow, String> {
+fn once(programs: &Programs, tool: Tool, rate: u32, seconds: f64) -> Result<Run, String> {
     let case = print_each();
     let mut load = Load::paced(programs, &case.kind, rate, seconds)?;
     let command = case.command(programs, tool, load.pid, false).ok_or("not installed")?;
-    let tracer = Tracer::start(programs, &case.kind, Some(TRACER_CPU), &command)?;
-    sleep(DRAIN);
-    let before = tracer.cpu_time()?;
-    let (produced, seconds) = load.produce()?;
-    sleep(DRAIN);
-    let cpu_seconds = tracer.cpu_time()? - before;
-    let ended = tracer.end()?;
+    let flow = Flow::of(programs, &case.kind, &mut load, &command, None)?;
     let start = format!("{} ", load.pid);
-    let lines = ended.output.split(|byte| *byte == b'\n').filter(|line| line.starts_with(start.as_bytes()));
+    let lines = flow.ended.output.split(|byte| *byte == b'\n').filter(|line| line.starts_with(start.as_bytes()));
     let delivered = lines.count() as u64;
-    Ok(Flow { produced, seconds, delivered, reported: reported(tool, &ended, delivered)?, cpu_seconds })
+    Ok(Run { delivered, reported: reported(tool, &flow.ended, delivered)?, flow })
 }
 
 /// What the tool says it lost. One that also says what it delivered must have printed as much.

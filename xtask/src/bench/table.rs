@@ -1,7 +1,7 @@
 //! Rows of figures as Markdown: medians with their range, ratios, and whether goals are met.
 
-use super::programs::Tool;
 use super::stats::Samples;
+use super::tools::Tool;
 use std::fmt::Write;
 
 /// What is known about one tool in a row.

@@ -3,7 +3,7 @@
 use super::programs::Programs;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A tracer whose first program has run.
@@ -35,7 +35,19 @@ impl Tracer {
     /// # Errors
     /// It ended, or nothing ran; with what it said.
     pub fn start(programs: &Programs, kind: &str, cpu: Option<usize>, command: &[String]) -> Result<Tracer, String> {
-        let (output, errors) = (programs.scratch("out"), programs.scratch("err"));
+        Tracer::start_into(programs, kind, cpu, command, None)
+    }
+
+    /// The same, with a file for what it prints.
+    pub fn start_into(
+        programs: &Programs,
+        kind: &str,
+        cpu: Option<usize>,
+        command: &[String],
+        output: Option<&Path>,
+    ) -> Result<Tracer, String> {
+        let (output, errors) =
+            (output.map_or_else(|| programs.scratch("out"), Path::to_owned), programs.scratch("err"));
         let cpu = cpu.map_or("-1".to_owned(), |cpu| cpu.to_string());
         let mut watch = Command::new(programs.built("watch"));
         watch.args([kind, &cpu]).args([&output, &errors]).args(command);
