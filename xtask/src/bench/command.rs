@@ -1,10 +1,11 @@
 //! Arguments, areas in their order, and where the result goes.
 
 use super::overhead::Batches;
-use super::programs::{Programs, build_skep};
+use super::programs::Programs;
 use super::table::{Row, markdown};
 use super::tools::Tool;
 use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, sinks, startup, stream};
+use crate::dist;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ pub fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let skep = match &arguments.skep {
         Some(path) => path.clone(),
-        None => build_skep(root, &target)?,
+        None => dist::build(root, &target)?,
     };
     let programs = Programs::prepare(root, &target, skep)?;
     let (rows, notes) = measure(root, &target, &programs, &arguments)?;

@@ -148,17 +148,6 @@ impl Drop for Programs {
     }
 }
 
-/// Builds skep for release, where cargo puts it.
-pub fn build_skep(root: &Path, target: &Path) -> Result<PathBuf, String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new(cargo).current_dir(root).args(["build", "--release", "-p", "skep"]).status();
-    match status {
-        Ok(status) if status.success() => Ok(target.join("release/skep")),
-        Ok(status) => Err(format!("cargo build: {status}")),
-        Err(error) => Err(format!("cargo build: {error}")),
-    }
-}
-
 /// What `PROGRAM --version` says first.
 pub fn version(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok().filter(|output| output.status.success())?;
