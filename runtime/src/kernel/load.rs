@@ -289,3 +289,50 @@ fn verifier_says(
         Err(error) => diagnostic.help(format!("what the verifier says could not be saved: {}", text(&error))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::privilege::skips;
+    use crate::slot::assembler::{Alu, Condition, Operand};
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    /// Signals reach the thread that loads, whoever sends them: a terminal that is resized, a child that ends.
+    #[test]
+    fn signals_do_not_keep_programs_from_being_loaded() {
+        static CAME: AtomicU64 = AtomicU64::new(0);
+        const LOADS: u64 = 307;
+        if skips(&["CAP_BPF"]) {
+            return;
+        }
+        // SAFETY: it adds to a number.
+        let registered = unsafe {
+            signal_hook_registry::register(libc::SIGUSR2, || {
+                CAME.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        registered.expect("the signal is free");
+        // What the verifier looks at for a while: every jump has two ends.
+        let jump = Insn::jump(Condition::Equal, true, 1, Operand::Imm(0), 0);
+        let code: Vec<Insn> =
+            [jump; 40].into_iter().chain([Insn::alu(Alu::Move, 0, Operand::Imm(0)), Insn::exit()]).collect();
+        let socket_filter = ProgramKind { prog_type: 1, expected_attach_type: 0, attach_btf_id: 0 };
+        // SAFETY: a thread may always ask for its own number.
+        let own = unsafe { libc::pthread_self() };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // SAFETY: the thread ends after this one.
+                    assert_eq!(unsafe { libc::pthread_kill(own, libc::SIGUSR2) }, 0);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let loaded = (0..LOADS).try_for_each(|_| load_bare(socket_filter, &code).map(drop));
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(loaded.map_err(|error| error.to_string()), Ok(()));
+        });
+        assert!(CAME.load(Ordering::Relaxed) > LOADS / 10, "few signals came");
+    }
+}

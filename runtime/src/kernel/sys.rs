@@ -99,17 +99,35 @@ attributes! {
         sample_stack_user: u32, clockid: i32, sample_regs_intr: u64, aux_watermark: u32, sample_max_stack: u16, reserved: u16 }
 }
 
+/// How often a call is made that a signal keeps from its end: the verifier answers it with EAGAIN, a test run with EINTR.
+const ATTEMPTS: u32 = 16;
+
 /// Calls bpf(2); the result is the call's, often a file descriptor.
 ///
 /// # Errors
 /// The kernel's.
 pub fn bpf<A: Attributes>(command: Command, attributes: &mut A) -> io::Result<i64> {
-    // SAFETY: the block is initialised, as long as said, and of the command's type (see `Attributes`); what its
-    // addresses point to is kept alive by the caller's borrows.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<A>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    let mut left = ATTEMPTS;
+    loop {
+        // SAFETY: the block is initialised, as long as said, and of the command's type (see `Attributes`); what its
+        // addresses point to is kept alive by the caller's borrows.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attributes), size_of::<A>())
+        };
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        let interrupted = match command {
+            Command::ProgramLoad => error.raw_os_error() == Some(libc::EAGAIN),
+            Command::ProgramTestRun => error.raw_os_error() == Some(libc::EINTR),
+            _ => false,
+        };
+        left -= 1;
+        if !interrupted || left == 0 {
+            return Err(error);
+        }
+    }
 }
 
 /// [`bpf`] for commands that give a file descriptor.
