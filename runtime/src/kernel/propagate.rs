@@ -30,7 +30,11 @@ enum Value {
 
 use Value::{Constants, Known, Unknown};
 
-type Registers = [Value; 11];
+/// By their numbers, as many as an instruction can name.
+type Registers = [Value; 16];
+
+/// Rounds of looking at the whole. Three do for templates; code that leads in circles may never come to an end.
+const ROUNDS: usize = 16;
 
 /// The same program, with the constants that `constant` knows by their map's descriptor, offset and size in bytes.
 pub fn propagated(program: Linked, constant: impl Fn(i32, i64, usize) -> Option<u64>) -> Linked {
@@ -201,7 +205,7 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Propagation<F> {
         let dst = usize::from(insn.dst);
         let mut after = *registers;
         let mut forget = |registers: u16| {
-            (0..11).filter(|reg| registers & bit(*reg as Reg) != 0).for_each(|reg| after[reg] = Unknown);
+            (0..16).filter(|reg| registers & bit(*reg as Reg) != 0).for_each(|reg| after[reg] = Unknown);
         };
         forget(uses(insn).writes);
         if self.relocated.contains(&at) {
@@ -259,7 +263,7 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Propagation<F> {
     fn enter(&mut self, start: usize, waiting: &mut Vec<usize>) -> Option<()> {
         let function = self.code.functions.iter().position(|range| range.start == start)?;
         if !std::mem::replace(&mut self.called[function], true) {
-            self.arrive(start, [Unknown; 11], waiting)?;
+            self.arrive(start, [Unknown; 16], waiting)?;
         }
         Some(())
     }
@@ -312,7 +316,8 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Propagation<F> {
     /// A jump, led past the jumps behind it of which is known here what they do; anything else as it is.
     fn through(&self, at: usize, jump: Insn, registers: &Registers) -> Insn {
         let Some(mut to) = target(at, jump) else { return jump };
-        while let Some(insn) = self.code.insns.get(to).filter(|_| to > at) {
+        for _ in 0..self.code.insns.len() {
+            let Some(insn) = self.code.insns.get(to).filter(|_| to > at) else { break };
             let next = match Self::decided(*insn, registers) {
                 _ if self.gone[to] => Some(to + 1),
                 Some(false) => Some(to + 1),
@@ -329,19 +334,22 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Propagation<F> {
 
     fn written(mut self, program: &Linked) -> Option<Linked> {
         // Each leaves more to the other, and the last look finds nothing that is not reached.
-        let mut changed = true;
-        while changed {
+        for _ in 0..ROUNDS {
             self.follow()?;
-            changed = self.simplify();
+            let mut changed = self.simplify();
             for (function, called) in self.code.functions.clone().iter().zip(self.called.clone()) {
                 if called {
                     changed |= drop_dead(&self.code, function, &mut self.gone) | self.turn_round(function);
                 }
             }
+            if !changed {
+                let becomes =
+                    |(insn, gone): (&Insn, &bool)| if *gone { Becomes::Nothing } else { Becomes::Insn(*insn) };
+                let becomes: Vec<Becomes> = self.code.insns.iter().zip(&self.gone).map(becomes).collect();
+                return self.code.rewritten(program, |function| self.called[function], &becomes);
+            }
         }
-        let becomes = |(insn, gone): (&Insn, &bool)| if *gone { Becomes::Nothing } else { Becomes::Insn(*insn) };
-        let becomes: Vec<Becomes> = self.code.insns.iter().zip(&self.gone).map(becomes).collect();
-        self.code.rewritten(program, |function| self.called[function], &becomes)
+        None
     }
 
     /// Jumps over a jump become the opposite jump to where that leads; true: there was some.

@@ -96,7 +96,7 @@ pub fn is_call_of_program(insn: Insn) -> bool {
 }
 
 impl Code {
-    /// `None` where the program's functions do not lie one behind the other.
+    /// `None` where the program's functions do not lie one behind the other, or its jumps are longer than templates' are.
     pub fn of(program: &Linked) -> Option<Code> {
         let read = |insn: &bpf_insn| Insn {
             code: insn.code,
@@ -110,7 +110,8 @@ impl Code {
         let ends = starts.clone().skip(1).chain([insns.len()]);
         let functions: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
         let in_order = functions.iter().all(|range| range.start < range.end && range.end <= insns.len());
-        (functions.first()?.start == 0 && in_order).then_some(Code { insns, functions })
+        let far = insns.iter().any(|insn| insn.code == JUMP32);
+        (functions.first()?.start == 0 && in_order && !far).then_some(Code { insns, functions })
     }
 
     /// The place of the function that an instruction calls, or whose address it takes.

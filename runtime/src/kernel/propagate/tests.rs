@@ -165,6 +165,27 @@ fn instruction_that_the_kernel_will_change_is_not_known() {
     assert_eq!(listing(&code(&propagated(before, constant))), listing(&program));
 }
 
+#[test]
+fn code_that_leads_in_circles_is_left_to_the_kernel() {
+    let to = |from: i16, to: i16| Insn::goto(to - from - 1);
+    let circles = [
+        Insn::jump(Condition::Equal, true, 1, Operand::Imm(0), 2),
+        to(1, 4),
+        Insn::exit(),
+        to(3, 5),
+        to(4, 3),
+        to(5, 3),
+        Insn { dst: 15, src: 13, ..set(0, 1) },
+        Insn::exit(),
+    ];
+    // Whatever becomes of it, it is soon.
+    let after = code(&propagated(linked(&[&circles]), constant));
+    assert!(after.len() <= circles.len());
+    let far = [Insn { code: 0x06, imm: 1, ..Insn::goto(0) }, set(0, 1), set(0, 2), Insn::exit()];
+    let codes = |program: &Linked| program.instructions.iter().map(|insn| insn.code).collect::<Vec<_>>();
+    assert_eq!(codes(&propagated(linked(&[&far]), constant)), far.map(|insn| insn.code));
+}
+
 const INPUT: Reg = 6;
 const WORDS: usize = 8;
 
