@@ -341,7 +341,7 @@ impl Console {
 
     /// A panic ends the line, and not the session.
     fn caught(&mut self, script: &Script, ast: &AST) -> Result<Dynamic, Diagnostic> {
-        self.host().busy_since.set(Instant::now());
+        self.host().computes();
         let whole = self.functions.merge(ast);
         let Runner { engine, scope, .. } = &mut self.runner;
         let outcome = catch_unwind(AssertUnwindSafe(|| engine.eval_ast_with_scope::<Dynamic>(scope, &whole)));

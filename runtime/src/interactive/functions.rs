@@ -94,7 +94,7 @@ fn watch(context: &NativeCallContext, host: &Rc<Host>, probe: &Probe, every: Dur
             }
             _ => return Ok(()),
         }
-        host.busy_since.set(Instant::now());
+        host.computes();
     }
 }
 

@@ -232,7 +232,7 @@ impl Interactive {
         job: &Rc<Job>,
         happening: Option<Happening>,
     ) -> Fallible<bool> {
-        host.busy_since.set(Instant::now());
+        host.computes();
         match happening {
             Some(Happening::Events(batch)) => {
                 self.calling.set(true);
@@ -266,7 +266,7 @@ impl Interactive {
         // Ticks that nobody had time for are left out.
         timer.next.set((timer.next.get() + timer.period).max(now));
         self.calling.set(true);
-        let called = run::call(context, host, &timer.closure, Vec::new());
+        let called = run::call(context, host, &timer.closure, []);
         self.calling.set(false);
         match called {
             Err(error) => {
@@ -476,7 +476,7 @@ impl Interactive {
         self.calling.set(true);
         let closed = job.running.close(context, host);
         self.calling.set(false);
-        host.busy_since.set(Instant::now());
+        host.computes();
         let ended = ended?;
         let trust = closed?;
         host.output.borrow_mut().trust_of("", &trust);

@@ -108,7 +108,7 @@ impl Runner {
     /// Evaluates `ast` and then calls one of our own functions, so that closures of `ast` stay callable there.
     fn part(&mut self, ast: &AST, then: &str) -> Result<(), Box<EvalAltResult>> {
         let then = self.engine.compile_with_scope(&self.scope, format!("{then}()"))?;
-        self.host.busy_since.set(std::time::Instant::now());
+        self.host.computes();
         self.engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &ast.merge(&then)).map(drop)
     }
 
@@ -160,7 +160,7 @@ fn known_names(engine: &mut Engine, names: &[String]) {
     // The body of a `fn` sees no scope; a variable of the same name comes first everywhere.
     #[allow(deprecated, reason = "Rhai marks callbacks that may change as deprecated")]
     engine.on_var(move |name, _, context| {
-        let ours = set.contains(name) && context.scope().get(name).is_none();
+        let ours = context.scope().get(name).is_none() && set.contains(name);
         Ok(ours.then(|| Dynamic::from(Field(Expr::name(name)))))
     });
 }
@@ -176,7 +176,7 @@ fn limits(engine: &mut Engine, host: &Rc<Host>) {
         {
             return Some(Dynamic::from(error));
         }
-        let stuck = operations % 1024 == 0 && (own.busy_since.get().elapsed() > BUSY || own.interrupted());
+        let stuck = operations % 1024 == 0 && (own.busy_since().elapsed() > BUSY || own.interrupted());
         stuck.then_some(Dynamic::UNIT)
     });
 }

@@ -202,7 +202,7 @@ impl Held {
         {
             let closure = host.policies.borrow()[*number].each.clone();
             if let Some(closure) = closure.filter(|_| host.exit.get().is_none()) {
-                drop(call(context, host, &closure, vec![value(denial)])?);
+                drop(call(context, host, &closure, [value(denial)])?);
             }
         }
         Ok(())

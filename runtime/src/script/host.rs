@@ -195,8 +195,8 @@ pub struct Host {
     pub last: Cell<bool>,
     /// There was a look at what is there behind the end, or could have been.
     pub looked_back: Cell<bool>,
-    /// Since when the script computes without waiting for events.
-    pub busy_since: Cell<Instant>,
+    /// Since when the script computes without waiting for events; `None` until somebody asks.
+    busy_since: Cell<Option<Instant>>,
     /// When it was last looked how much memory skep holds.
     looked: Cell<Instant>,
     /// The script made a text of a field: its next step fails with this.
@@ -255,7 +255,7 @@ impl Host {
             ran: Cell::new(false),
             last: Cell::new(false),
             looked_back: Cell::new(false),
-            busy_since: Cell::new(Instant::now()),
+            busy_since: Cell::new(None),
             looked: Cell::new(Instant::now()),
             refused: RefCell::default(),
             asked_to_end: Cell::new(None),
@@ -268,6 +268,18 @@ impl Host {
         })
     }
 
+    /// The script computes from here on. For each event: what time it is, is not looked up.
+    pub fn computes(&self) {
+        self.busy_since.set(None);
+    }
+
+    /// Since when the script computes, from the first look on.
+    pub fn busy_since(&self) -> Instant {
+        let since = self.busy_since.get().unwrap_or_else(Instant::now);
+        self.busy_since.set(Some(since));
+        since
+    }
+
     /// A signal came while the script computes, and it went on for too long: it ends as `exit()` would end it.
     pub fn interrupted(&self) -> bool {
         if !signals::pending() {
@@ -277,7 +289,7 @@ impl Host {
         let since = self.asked_to_end.get().unwrap_or(now);
         self.asked_to_end.set(Some(since));
         // Each call has its time: those for the events that are still to come are many, and do end.
-        let over = now.saturating_duration_since(since.max(self.busy_since.get())) > GRACE;
+        let over = now.saturating_duration_since(since.max(self.busy_since())) > GRACE;
         if over && let Some(signal) = signals::take() {
             self.exit.set(Some(signals::status(signal)));
         }

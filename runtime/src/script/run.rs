@@ -25,7 +25,7 @@ use crate::session;
 use driver::Driver;
 use rhai::{Dynamic, NativeCallContext};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Runs one chain and gives its value.
 pub fn one(context: &NativeCallContext, probe: &Probe, time: Option<Duration>) -> Fallible<Dynamic> {
@@ -73,7 +73,7 @@ pub fn all(context: &NativeCallContext, host: &Rc<Host>, time: Option<Duration>)
     let chains = called::without_missing(host, chains);
     run(context, host, chains, policies, time)?;
     for closure in called::closures(host) {
-        let _value = call(context, host, &closure, Vec::new())?;
+        let _value = call(context, host, &closure, [])?;
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ pub fn finish(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
 /// The last part of [`finish`]; also after `exit()`.
 pub fn end(context: &NativeCallContext, host: &Rc<Host>) -> Fallible<()> {
     for closure in host.at_end.take() {
-        let _value = call(context, host, &closure, Vec::new())?;
+        let _value = call(context, host, &closure, [])?;
     }
     // After a signal that is for both of them, it is about to end.
     if let (None, Some(pid)) = (host.ended.get(), host.command_end.still_runs()) {
@@ -153,13 +153,18 @@ fn print_rest(host: &Host) -> Result<(), Diagnostic> {
 }
 
 /// Calls a closure and gives its value; `exit()` inside ends the run and is no error.
-pub fn call(context: &NativeCallContext, host: &Host, closure: &Closure, arguments: Vec<Dynamic>) -> Fallible<Dynamic> {
-    host.busy_since.set(Instant::now());
+pub fn call(
+    context: &NativeCallContext,
+    host: &Host,
+    closure: &Closure,
+    mut arguments: impl AsMut<[Dynamic]>,
+) -> Fallible<Dynamic> {
+    host.computes();
     host.asked_to_end.set(None);
     let called = match &closure.callee {
         Some(callee) => {
             let _speaking = host.speaks(callee);
-            callee.call(context, closure, arguments)
+            callee.call(context, closure, arguments.as_mut().iter_mut().map(std::mem::take).collect())
         }
         None => closure.function.call_raw(context, None, arguments),
     };

@@ -8,7 +8,6 @@ use crate::script::held::Held;
 use crate::script::host::{Fallible, Host, raise};
 use rhai::NativeCallContext;
 use std::rc::Rc;
-use std::time::Instant;
 
 pub(super) struct Driver<'a> {
     pub(super) context: &'a NativeCallContext<'a>,
@@ -48,7 +47,7 @@ impl Driver<'_> {
                 !output.closed()
             };
             let Some(happening) = self.running.happenings.get_mut().next(idle) else { return Ok(()) };
-            self.host.busy_since.set(Instant::now());
+            self.host.computes();
             if let Some(error) = self.host.too_large() {
                 return raise(error, self.context.call_position());
             }

@@ -284,7 +284,7 @@ impl Running {
                 // After `exit()` events are still counted, so that the trust line holds.
                 if host.exit.get().is_none() {
                     let event = Event { schema: consumer.schema.clone(), record: columns.into() };
-                    drop(call(context, host, closure, vec![Dynamic::from(event)])?);
+                    drop(call(context, host, closure, [Dynamic::from(event)])?);
                 }
                 continue;
             }
