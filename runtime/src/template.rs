@@ -18,7 +18,6 @@ pub mod fit;
 mod kinds;
 pub mod packets;
 mod units;
-mod walk;
 
 /// What a parameter of kind `pid` is told where there are several: see skep.bpf.h.
 const ANY_FOLLOWED: u32 = u32::MAX;

@@ -226,7 +226,7 @@ impl Linker {
     }
 
     /// So many bytes of a map of constants, as a number.
-    fn constant(&self, map: i32, at: i64, size: usize) -> Option<u64> {
+    pub fn constant(&self, map: i32, at: i64, size: usize) -> Option<u64> {
         let (_, name) = self.constants.iter().find(|(number, _)| *number == map)?;
         let at = usize::try_from(at).ok()?;
         let bytes = self.object.maps.get(name)?.data().get(at..at.checked_add(size)?)?;

@@ -1,10 +1,11 @@
 //! Does a template fit a kernel of which only the types are at hand? Its relocations are resolved against them, and those
 //! that cannot be are looked for among the instructions that can run. Needs no privilege; nothing is loaded.
 
-use super::walk::{Known, Walk};
 use crate::diagnostic::Diagnostic;
 use crate::kernel::core_relo::Relocation;
-use crate::kernel::object::{Content, CoreBy, Linked, Linker};
+use crate::kernel::object::{CoreBy, Linked, Linker};
+use crate::kernel::rewrite::Code;
+use crate::kernel::walk::{Value, Walk};
 use crate::prepare::{Load, Unit};
 use crate::types::{KernelTypes, Type};
 use aya_obj::btf::BtfFeatures;
@@ -38,48 +39,34 @@ fn lacks(unit: &Unit, types: &KernelTypes) -> Result<Option<String>, String> {
     let all = BtfFeatures::new(true, true, true, true, true, true, true, true);
     let mut linker = Linker::parse(unit.template.object(), CoreBy::Kernel, &all)?;
     linker.set(&unit.constants)?;
-    let maps: Vec<(String, Option<Vec<u8>>)> =
-        linker.maps().map(|map| (map.name.to_owned(), constants(map.content))).collect();
     linker.keep(unit.programs.iter().map(|program| program.name.as_str()).collect());
-    let numbers: HashMap<String, i32> = maps.iter().zip(1..).map(|((name, _), n)| (name.clone(), n)).collect();
+    let numbers: HashMap<String, i32> = linker.maps().zip(1..).map(|(map, n)| (map.name.to_owned(), n)).collect();
     linker.link_numbers(&numbers)?;
-    let constants: HashMap<i32, Vec<u8>> =
-        maps.into_iter().zip(1..).filter_map(|((_, data), n)| Some((n, data?))).collect();
     let own = linker.btf().to_vec();
     let own = Btf::parse(Cow::Owned(own)).map_err(|error| error.to_string())?;
     for program in &unit.programs {
         let linked = linker.program(&program.name)?;
-        if let Some(path) = of_program(&linked, &own, types, &constants) {
+        if let Some(path) = of_program(&linker, &linked, &own, types) {
             return Ok(Some(path));
         }
     }
     Ok(None)
 }
 
-fn constants(content: Content<'_>) -> Option<Vec<u8>> {
-    match content {
-        Content::Constants(data) => Some(data.to_vec()),
-        Content::Variables(_) | Content::Shape(_) => None,
-    }
-}
-
-fn of_program(
-    program: &Linked,
-    own: &Btf<'_>,
-    types: &KernelTypes,
-    constants: &HashMap<i32, Vec<u8>>,
-) -> Option<String> {
+fn of_program(linker: &Linker, program: &Linked, own: &Btf<'_>, types: &KernelTypes) -> Option<String> {
     let (mut known, mut missing) = (HashMap::new(), HashMap::new());
     for relocation in &program.relocations {
         let at = relocation.insn_off as usize / 8;
         match resolve(relocation, own, types) {
-            Resolved::Number(number) => drop(known.insert(at, Known::Number(number))),
-            Resolved::Some => drop(known.insert(at, Known::Nothing)),
+            Resolved::Number(number) => drop(known.insert(at, Value::Known(number))),
+            Resolved::Some => drop(known.insert(at, Value::Unknown)),
             Resolved::Missing(path) => drop(missing.insert(at, path)),
         }
     }
-    let reached = Walk::new(&program.instructions, known, constants).reached();
-    missing.into_iter().filter(|(at, _)| reached.contains(at)).min().map(|(_, path)| path)
+    let mut walk = Walk::new(Code::of(program)?, known, |map, at, size| linker.constant(map, at, size));
+    walk.follow()?;
+    let reached = |at: &usize| walk.before.get(*at).is_some_and(Option::is_some);
+    missing.into_iter().filter(|(at, _)| reached(at)).min().map(|(_, path)| path)
 }
 
 /// What a relocation comes to.

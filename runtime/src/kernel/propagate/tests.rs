@@ -1,6 +1,7 @@
 //! Programs before and after, in a machine of our own; and what is left of some that are known.
 
 use super::*;
+use crate::kernel::walk::MAP_VALUE;
 use crate::slot::assembler::{FRAME, Helper, Operand};
 use crate::slot::ir::Size;
 use crate::slot::listing::listing;
