@@ -76,6 +76,8 @@ int main(int count, char **words)
 		dup2(in, 0);
 		dup2(out, 1);
 		dup2(err, 2);
+		/* Behind a shell in the background it is ignored, and some would leave it so. */
+		signal(SIGINT, SIG_DFL);
 		execvp(words[4], words + 4);
 		perror(words[4]);
 		_exit(127);

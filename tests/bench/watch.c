@@ -148,6 +148,8 @@ static int start(char **words)
 	dup2(in, 0);
 	dup2(out, 1);
 	dup2(err, 2);
+	/* Behind a shell in the background it is ignored, and some would leave it so. */
+	signal(SIGINT, SIG_DFL);
 	execvp(words[5], words + 5);
 	perror(words[5]);
 	_exit(127);
