@@ -95,7 +95,8 @@ fn what_takes_too_much_is_attached_a_part_of_the_time() {
     let after = caller.cost(Duration::from_secs(3));
     let output = kept.end();
     let behind = caller.cost(Duration::from_secs(1));
-    let base = before.min(behind);
+    // Machines change their speed meanwhile: what the calls took at their slowest is nobody's fault.
+    let base = before.max(behind);
     println!("{before:.1} ns a call, {unkept:.1} watched, {after:.1} within 1 %, {behind:.1} again\n{output}");
     assert!(unkept > 1.4 * base, "it is too cheap to tell anything");
     // Nine tenths of what watching takes, at least: other work on the machine moves all of these.

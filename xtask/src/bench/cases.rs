@@ -1,10 +1,7 @@
 //! What is traced: the questions of all areas.
 
 use super::case::Case;
-use super::programs::Programs;
 use super::tools::Tool;
-use std::path::Path;
-use std::process::Command;
 
 /// How far those with no language of their own answer the same question.
 pub const OTHERS: &str = "libbpf-tools is `syscount -P`, which has no filter by system call: it counts all of them, where \
@@ -90,14 +87,6 @@ pub fn counted() -> Vec<Case> {
         // bpftrace has none.
         Case::new("quantiles of read sizes", "read", &read_by_load("quantiles(args.ret)"), ""),
         read("sum of read sizes", "sum(args.ret)", "{ @ = sum(args->ret); }").at_most(1.0, Tool::Bpftrace),
-        Case::new(
-            "switches from one task to another by pid",
-            "switch",
-            r#"probe("tracepoint:sched:sched_switch").filter(pid == {pid}).by(pid).count()"#,
-            "tracepoint:sched:sched_switch /pid == {pid}/ { @[pid] = count(); }",
-        )
-        .c(&["count.bpf.o", "switch_by_pid", "{pid}"])
-        .argdist(&["-p", "{pid}", "-C", "t:sched:sched_switch():u32:$PID"]),
         enter("count by kernel stack", "by(kstack).count()", "{ @[kstack] = count(); }"),
         enter("count by user stack", "by(ustack).count()", "{ @[ustack] = count(); }"),
     ]
@@ -173,40 +162,4 @@ pub fn all_functions(library: &str, first: &str) -> Case {
         &format!("uprobe:{library}:many_* {{ @ = count(); }}"),
     )
     .environment(names.map(|name| format!("{name}=4096")).to_vec())
-}
-
-/// Functions that start with `endbr64; push` on x86-64: our own, and one of a library that distributions build.
-pub fn functions(programs: &Programs) -> Vec<Case> {
-    let own = programs.built("libprobed.so").to_string_lossy().into_owned();
-    let mut cases = vec![function(programs, "count calls of an own function by pid", &own, "probed")];
-    let folders = [format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH), "/usr/lib64".into(), "/usr/lib".into()];
-    match folders.iter().map(|folder| format!("{folder}/libcrypto.so.3")).find(|path| Path::new(path).exists()) {
-        Some(library) => cases.push(function(
-            programs,
-            "count calls of a function of libcrypto by pid",
-            &library,
-            "AES_set_encrypt_key",
-        )),
-        None => eprintln!("no libcrypto.so.3: its function is left out"),
-    }
-    cases
-}
-
-fn function(programs: &Programs, name: &'static str, library: &str, function: &str) -> Case {
-    let place = format!("{library}:{function}");
-    let skep = format!(r#"probe("uprobe:{place}").by(pid).count()"#);
-    let bpftrace = format!("uprobe:{place} {{ @[pid] = count(); }}");
-    let offset = offset(programs, &skep).unwrap_or_else(|| "0".to_owned());
-    Case::new(name, &place, &skep, &bpftrace)
-        .c(&["count.bpf.o", "uprobe_by_pid", "0", library, function, &offset])
-        .argdist(&["-C", &format!("p:{place}():u32:$PID")])
-        .at_most(0.08, Tool::Bpftrace)
-}
-
-/// Where in the function skep places the probe: whoever writes the C by hand would look for the best place, too.
-fn offset(programs: &Programs, script: &str) -> Option<String> {
-    let plan = Command::new(&programs.skep).args(["plan", "-e", script]).output().ok()?;
-    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
-    let (_, rest) = plan.split_once("at +")?;
-    Some(rest.chars().take_while(char::is_ascii_digit).collect())
 }

@@ -4,13 +4,13 @@ use super::overhead::Batches;
 use super::programs::Programs;
 use super::table::{Row, markdown};
 use super::tools::Tool;
-use super::{budget, cases, compiler, flame, machine, overhead, policy, replay, scale, sinks, startup, stream};
+use super::{budget, cases, compiler, flame, machine, overhead, places, policy, replay, scale, sinks, startup, stream};
 use crate::dist;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span uprobe stream flame policy replay budget scale compiler
+pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bpftrace and C; as root. Areas: startup overhead span sched uprobe stream flame policy replay budget scale compiler
          --quick                 3 short repetitions, not 7
          --skep PATH             this skep, not a release build
          --write                 the result also to docs/benchmarks.md
@@ -18,8 +18,10 @@ pub const USAGE: &str = "       cargo xtask bench [AREA...]      compare with bp
                     LIBBPF_SYSCOUNT, LIBBPF_PROFILE     of libbpf-tools' syscount and profile
                     BCC_ARGDIST  of BCC's argdist";
 
-const AREAS: [&str; 11] =
-    ["startup", "overhead", "span", "uprobe", "stream", "flame", "policy", "replay", "budget", "scale", "compiler"];
+const AREAS: [&str; 12] = [
+    "startup", "overhead", "span", "sched", "uprobe", "stream", "flame", "policy", "replay", "budget", "scale",
+    "compiler",
+];
 
 struct Arguments {
     areas: Vec<String>,
@@ -90,9 +92,10 @@ fn measure(
                 let cases = [cases::count_by_pid(), cases::histogram()];
                 rows.extend(startup::measure(programs, &cases, repetitions));
             }
-            "overhead" | "span" => {
+            "overhead" | "span" | "sched" => {
                 let cases = match *area {
                     "span" => vec![cases::span()],
+                    "sched" => places::switches(),
                     _ => cases::counted(),
                 };
                 let batches =
@@ -102,7 +105,7 @@ fn measure(
             "uprobe" => {
                 let batches =
                     if quick { Batches { count: 5, calls: 2_000 } } else { Batches { count: 15, calls: 5_000 } };
-                rows.extend(overhead::measure(programs, "uprobe", &cases::functions(programs), repetitions, batches)?);
+                rows.extend(overhead::measure(programs, "uprobe", &places::functions(programs), repetitions, batches)?);
             }
             "flame" => {
                 let (graphs, alike) = flame::measure(programs, repetitions);

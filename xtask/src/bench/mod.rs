@@ -22,6 +22,7 @@ mod flow;
 mod load;
 mod machine;
 mod overhead;
+mod places;
 mod policy;
 mod programs;
 mod replay;
