@@ -206,7 +206,8 @@ fn drop_dead(code: &Code, function: &Range<usize>, gone: &mut [bool]) -> bool {
         let insn = code.insns[at];
         let sets = is_alu(insn) || insn.code == CONSTANT64 && insn.src != FUNCTION_ADDRESS;
         let dead = sets && live[at - function.start] & bit(insn.dst) == 0;
-        let leads_on = target(at, insn).is_some_and(|to| to > at && gone[at + 1..to].iter().all(|gone| *gone));
+        let over = target(at, insn).and_then(|to| gone.get(at + 1..to));
+        let leads_on = over.is_some_and(|over| over.iter().all(|gone| *gone));
         if !gone[at] && (dead || leads_on) {
             gone[at] = true;
             gone[at + usize::from(insn.code == CONSTANT64)] = true;

@@ -177,6 +177,7 @@ fn code_that_leads_in_circles_is_left_to_the_kernel() {
         to(4, 3),
         to(5, 3),
         Insn { dst: 15, src: 13, ..set(0, 1) },
+        Insn::goto(30_000),
         Insn::exit(),
     ];
     // Whatever becomes of it, it is soon.
