@@ -133,7 +133,7 @@ static __always_inline int start_span(void *ctx)
 
 	/* Slots take two or three arguments even where the compiler knows that the event is none. */
 	asm volatile("" : "+r"(event));
-	if (!CHOSEN(guard, slot_guard(ctx, event)))
+	if (!CHOSEN(guard, slot_guard(ctx, event)) || NO_EVENT)
 		return 0;
 	span_key(ctx, event, key);
 	s = near_span(key[0], true);
@@ -171,12 +171,12 @@ static __always_inline int end_span(void *ctx)
 	if (!s)
 		s = bpf_map_lookup_elem(&spans, key);
 	if (!s || !s->started)
-		return unmatched();
+		return NO_EVENT ? 0 : unmatched();
 	s->elapsed = now - s->started;
 	s->started = 0;
 	waiting(-1);
 	/* The span stays where it is until its event was consumed: slots read it there. */
-	consume(ctx, &s->elapsed);
+	consume_if(true, ctx, &s->elapsed);
 	/*
 	 * A thread's entry stays for its next start, a call's does not. Another start of the same key may already have
 	 * begun; and were a key that a script chose ended twice in the same instant, both ends would count.
