@@ -105,9 +105,9 @@ fn common_words(matches: &ArgMatches) -> Vec<String> {
 /// # Errors
 /// clap's, which print themselves.
 pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    // Built as far as it is needed: to hand all options down to all commands takes a ms.
-    let mut command = command();
-    let words = globals_first(&command, words);
+    // Built as far as it is needed: to hand all options down to all commands takes a ms and half a MB.
+    let mut named = definition::command_with(|name| words.iter().any(|word| word == name || word == "help"));
+    let words = globals_first(&named, words);
     let mut behind_run = words.iter().skip_while(|word| *word != "run").skip(1);
     if let Some(script) = behind_run.next().and_then(|word| word.to_str()).filter(|word| !word.starts_with('-'))
         && behind_run.any(|word| word == "--help")
@@ -116,7 +116,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         let front = words.iter().take_while(|word| *word != "run").cloned();
         return parse(front.chain(["doc".into(), script.into()]).collect());
     }
-    let matches = command.try_get_matches_from_mut(words)?;
+    // What help and errors say is of the whole.
+    let matches = named.try_get_matches_from_mut(&words).or_else(|_| command().try_get_matches_from(&words))?;
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
     let list =
         |matches: &ArgMatches| matches.get_many::<String>("words").into_iter().flatten().cloned().collect::<Vec<_>>();
@@ -183,15 +184,13 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
             None => {
                 if let Some(word) = list(&matches).first() {
                     let (kind, text) = (clap::error::ErrorKind::InvalidSubcommand, format!("unknown command `{word}`"));
-                    return Err(command.error(kind, text));
+                    return Err(command().error(kind, text));
                 }
                 if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
                     return Ok(cli(Job::Repl { json: false, vi: false }, &matches));
                 }
-                return Err(command.error(
-                    clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-                    command.clone().render_help(),
-                ));
+                return Err(command()
+                    .error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, command().render_help()));
             }
         },
     };
@@ -205,7 +204,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let cli = Cli { enforce: matches.get_flag(ENFORCE), ttl: below.or(said(&matches)), ..cli(job, inner) };
     if cli.csv && !cli.job.has_tables() {
         let message = "`--format csv` is for what scripts print: run, -e, record, replay, flame, baseline compare\n";
-        return Err(command.error(clap::error::ErrorKind::InvalidValue, message));
+        return Err(command().error(clap::error::ErrorKind::InvalidValue, message));
     }
     Ok(cli)
 }

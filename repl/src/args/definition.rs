@@ -85,6 +85,46 @@ fn enforce() -> Arg {
 
 /// The whole command line.
 pub fn command() -> Command {
+    command_with(|_| true)
+}
+
+/// The command line with those commands below it that are wanted.
+pub(super) fn command_with(wanted: impl Fn(&str) -> bool) -> Command {
+    let below = COMMANDS.iter().filter(|(name, _)| wanted(name)).map(|(name, command)| {
+        let command = command();
+        // It has its own.
+        if *name == "policy" { command } else { command.arg(ttl()) }
+    });
+    options().subcommands(below)
+}
+
+type Named = (&'static str, fn() -> Command);
+
+/// Every command and its definition. None is made before it is asked for: an option has 600 bytes, and every command has
+/// all of those that stand anywhere.
+pub(super) const COMMANDS: [Named; 19] = [
+    ("run", run),
+    ("plan", plan),
+    ("list", list),
+    ("doc", doc),
+    ("record", crate::record::record),
+    ("replay", crate::record::replay),
+    ("flame", crate::flame::command),
+    ("capture", crate::capture::command),
+    ("observe", crate::observe::command),
+    ("policy", crate::policy::command),
+    ("lib", crate::library::command),
+    ("baseline", crate::baseline::command),
+    ("audit", crate::audit::command),
+    ("repl", repl),
+    ("doctor", doctor),
+    ("helper", crate::helper::helper),
+    ("permit", crate::helper::permit),
+    ("completion", crate::completion::completion),
+    ("manual", crate::manual::manual),
+];
+
+fn options() -> Command {
     Command::new("skep")
         .about("Ad-hoc eBPF tracing with Rhai scripts on precompiled templates")
         .version(env!("CARGO_PKG_VERSION"))
@@ -182,88 +222,80 @@ pub fn command() -> Command {
         .arg(flag("strict", "exit with status 3 if any event was lost"))
         .arg(flag("quiet", "nothing about the run itself on standard error").short('q'))
         .arg(enforce())
-        .subcommand(
-            Command::new("run")
-                .about("Run a script: a file, or one of the library by its name")
-                .after_help(STATUS)
-                .arg(script("the script").required(true))
-                .args(common())
-                .arg(words()),
-        )
-        .subcommand(
-            Command::new("plan")
-                .about("Say what a script would attach, what runs in the kernel and what here; needs no privilege")
-                .arg(script("the script").required_unless_present("inline"))
-                .arg(inline())
-                .args(common())
-                .arg(
-                    Arg::new("code")
-                        .long("code")
-                        .help("with the instructions of every slot")
-                        .action(ArgAction::SetTrue),
-                )
-                .arg(
-                    Arg::new("measure")
-                        .long("measure")
-                        .help("with what it would cost: attaches each of its programs for a second; needs the privileges of a run")
-                        .action(ArgAction::SetTrue),
-                )
-                .arg(words()),
-        )
-        .subcommand(
-            Command::new("list")
-                .about("List attach points, templates (`list templates`) and scripts (`list scripts`)")
-                .arg(Arg::new("pattern").value_name("GLOB").help("such as 'tracepoint:sched:*' or 'uprobe:libc:mall*'"))
-                .arg(
-                    Arg::new("verbose")
-                        .short('v')
-                        .long("verbose")
-                        .help("with their fields and types")
-                        .action(ArgAction::SetTrue),
-                ),
-        )
-        .subcommand(
-            Command::new("doc")
-                .about("Print what a script or a template is for, its parameters and fields")
-                .arg(Arg::new("name").value_name("NAME").required(true)),
-        )
-        .subcommand(crate::record::record())
-        .subcommand(crate::record::replay())
-        .subcommand(crate::flame::command())
-        .subcommand(crate::capture::command())
-        .subcommand(crate::observe::command())
-        .subcommand(crate::policy::command())
-        .subcommand(crate::library::command())
-        .subcommand(crate::baseline::command())
-        .subcommand(crate::audit::command())
-        .subcommand(
-            Command::new("repl")
-                .about("A session: probes run while you type (what `skep` alone is on a terminal)")
-                .arg(
-                    Arg::new("json")
-                        .long("json")
-                        .help("for front ends: requests and answers as JSON lines (docs/repl.md)")
-                        .action(ArgAction::SetTrue),
-                )
-                .arg(Arg::new("vi").long("vi").help("keys as in vi").action(ArgAction::SetTrue)),
-        )
-        .subcommand(
-            Command::new("doctor")
-                .about("Try what works on this machine, and say what would help where something does not")
-                .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue))
-                .arg(
-                    Arg::new("units")
-                        .long("units")
-                        .help("print what lets others trace: a setcap line, and the helper's units for systemd")
-                        .action(ArgAction::SetTrue),
-                ),
-        )
-        .subcommand(crate::helper::helper())
-        .subcommand(crate::helper::permit())
-        .subcommand(crate::completion::completion())
-        .subcommand(crate::manual::manual())
         .arg(ttl())
-        .mut_subcommands(|command| if command.get_name() == "policy" { command } else { command.arg(ttl()) })
+}
+
+fn run() -> Command {
+    Command::new("run")
+        .about("Run a script: a file, or one of the library by its name")
+        .after_help(STATUS)
+        .arg(script("the script").required(true))
+        .args(common())
+        .arg(words())
+}
+
+fn plan() -> Command {
+    Command::new("plan")
+        .about("Say what a script would attach, what runs in the kernel and what here; needs no privilege")
+        .arg(script("the script").required_unless_present("inline"))
+        .arg(inline())
+        .args(common())
+        .arg(
+            Arg::new("code")
+                .long("code")
+                .help("with the instructions of every slot")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("measure")
+                .long("measure")
+                .help("with what it would cost: attaches each of its programs for a second; needs the privileges of a run")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(words())
+}
+
+fn list() -> Command {
+    Command::new("list")
+        .about("List attach points, templates (`list templates`) and scripts (`list scripts`)")
+        .arg(Arg::new("pattern").value_name("GLOB").help("such as 'tracepoint:sched:*' or 'uprobe:libc:mall*'"))
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .help("with their fields and types")
+                .action(ArgAction::SetTrue),
+        )
+}
+
+fn doc() -> Command {
+    Command::new("doc")
+        .about("Print what a script or a template is for, its parameters and fields")
+        .arg(Arg::new("name").value_name("NAME").required(true))
+}
+
+fn repl() -> Command {
+    Command::new("repl")
+        .about("A session: probes run while you type (what `skep` alone is on a terminal)")
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .help("for front ends: requests and answers as JSON lines (docs/repl.md)")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(Arg::new("vi").long("vi").help("keys as in vi").action(ArgAction::SetTrue))
+}
+
+fn doctor() -> Command {
+    Command::new("doctor")
+        .about("Try what works on this machine, and say what would help where something does not")
+        .arg(Arg::new("json").long("json").help("the same as --format json").action(ArgAction::SetTrue))
+        .arg(
+            Arg::new("units")
+                .long("units")
+                .help("print what lets others trace: a setcap line, and the helper's units for systemd")
+                .action(ArgAction::SetTrue),
+        )
 }
 
 pub fn duration(text: &str) -> Result<Duration, String> {

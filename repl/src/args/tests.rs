@@ -73,3 +73,26 @@ fn sizes_and_times_are_checked() {
     assert!(bytes("0").is_err() && bytes("M").is_err());
     assert!(parse(["skep", "--for", "soon", "list"].map(OsString::from).to_vec()).is_err());
 }
+
+#[test]
+fn every_command_goes_by_its_name() {
+    for (name, definition) in definition::COMMANDS {
+        assert_eq!(definition().get_name(), name);
+    }
+    let one = definition::command_with(|name| name == "flame");
+    assert_eq!(one.get_subcommands().map(Command::get_name).collect::<Vec<_>>(), ["flame"]);
+}
+
+#[test]
+fn help_and_errors_know_every_command() {
+    let said = |line: &str| parse(line.split_whitespace().map(OsString::from).collect()).unwrap_err().to_string();
+    for help in [said("skep --help"), said("skep help")] {
+        for (name, _) in definition::COMMANDS {
+            assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
+        }
+    }
+    assert!(said("skep help flame").contains("Usage: skep flame"));
+    for wrong in ["skep --no-such-option", "skep run", "skep nothing"] {
+        assert!(said(wrong).contains("Usage: skep"), "{}", said(wrong));
+    }
+}

@@ -81,7 +81,7 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Propagation<F> {
     /// What an instruction is with what is known when it is reached; `None`: nothing that is needed.
     fn simplified(&self, at: usize) -> Option<Insn> {
         let insn = self.0.code.insns[at];
-        let registers = self.0.before[at].as_ref()?;
+        let registers = self.0.before[at].as_deref()?;
         if self.0.relocated.contains_key(&at) {
             return Some(insn);
         }

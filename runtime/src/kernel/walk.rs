@@ -35,8 +35,8 @@ pub struct Walk<F> {
     constant: F,
     /// Instructions that are not there any more.
     pub gone: Vec<bool>,
-    /// What is known when an instruction is reached; `None`: it never is.
-    pub before: Vec<Option<Registers>>,
+    /// What is known when an instruction is reached; `None`: it never is, as most of a template's.
+    pub before: Vec<Option<Box<Registers>>>,
     /// Functions that are reached.
     pub called: Vec<bool>,
 }
@@ -175,11 +175,13 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Walk<F> {
     /// Follows all ways through the program that its constants leave. `None`: one leads out of it.
     pub fn follow(&mut self) -> Option<()> {
         let all = self.code.insns.len();
-        (self.before, self.called) = (vec![None; all], vec![false; self.code.functions.len()]);
+        self.before.clear();
+        self.before.resize(all, None);
+        self.called = vec![false; self.code.functions.len()];
         let mut waiting = Vec::new();
         self.enter(0, &mut waiting)?;
         while let Some(at) = waiting.pop() {
-            let (insn, Some(registers)) = (self.code.insns[at], self.before[at]) else { continue };
+            let (insn, Some(registers)) = (self.code.insns[at], self.before[at].as_deref().copied()) else { continue };
             if self.gone[at] {
                 self.arrive(at + 1, registers, &mut waiting)?;
                 continue;
@@ -209,14 +211,19 @@ impl<F: Fn(i32, i64, usize) -> Option<u64>> Walk<F> {
 
     fn arrive(&mut self, at: usize, registers: Registers, waiting: &mut Vec<usize>) -> Option<()> {
         let before = self.before.get_mut(at)?;
-        let mut merged = before.unwrap_or(registers);
-        for (known, other) in merged.iter_mut().zip(registers) {
-            if *known != other {
+        let Some(before) = before else {
+            *before = Some(Box::new(registers));
+            waiting.push(at);
+            return Some(());
+        };
+        let mut changed = false;
+        for (known, other) in before.iter_mut().zip(registers) {
+            if *known != other && *known != Unknown {
                 *known = Unknown;
+                changed = true;
             }
         }
-        if *before != Some(merged) {
-            *before = Some(merged);
+        if changed {
             waiting.push(at);
         }
         Some(())
