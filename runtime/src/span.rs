@@ -310,3 +310,16 @@ fn half(mut draft: Draft, half: &str) -> Draft {
     }
     draft
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_has_as_many_places() {
+        let header = include_str!("../../ebpf-templates/bpf/include/span.bpf.h");
+        let own =
+            [("NEAR_SPANS", PLACES as usize), ("SPAN_KEY_LONGEST", KEY_LONGEST), ("SPAN_KEPT_LONGEST", KEPT_LONGEST)];
+        own.iter().for_each(|(name, size)| assert!(header.contains(&format!("#define {name} {size}")), "{name}"));
+    }
+}

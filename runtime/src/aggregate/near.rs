@@ -72,6 +72,13 @@ mod tests {
     }
 
     #[test]
+    fn template_has_as_many_places() {
+        let header = include_str!("../../../ebpf-templates/bpf/include/near.bpf.h");
+        let own = [format!("_PLACES {PLACES}\n"), format!("_WORDS {KEY}\n"), format!("u64 cell[{CELL}];")];
+        own.iter().for_each(|line| assert!(header.contains(line), "{line}"));
+    }
+
+    #[test]
     fn places_in_use_are_entries_until_they_are_cleared() {
         let mut places = [
             place(0, [0; KEY], [0; CELL]),

@@ -38,11 +38,17 @@ fn types(btf: &Arc<Btf<'static>>) {
     }
 }
 
-/// A compiled template from a folder of the user's.
+/// A compiled template from a folder of the user's, to the instructions that would be loaded.
 pub fn template(bytes: &[u8]) {
-    let _manifest = Manifest::read(bytes);
+    let manifest = Manifest::read(bytes);
     let features = BtfFeatures::new(true, true, true, true, true, true, true, true);
-    let _linker = Linker::parse(bytes, CoreBy::Kernel, &features);
+    let Ok(mut linker) = Linker::parse(bytes, CoreBy::Kernel, &features) else { return };
+    let numbers = linker.maps().zip(1..).map(|(map, n)| (map.name.to_owned(), n)).collect();
+    if let (Ok(manifest), Ok(())) = (manifest, linker.link_numbers(&numbers)) {
+        for program in manifest.programs {
+            let _linked = linker.program(&program.name);
+        }
+    }
 }
 
 /// A tracepoint's format file.
