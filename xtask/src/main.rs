@@ -18,6 +18,9 @@ const USAGE: &str =
        cargo xtask licences            check the licences of all dependencies against deny.toml";
 
 fn main() -> ExitCode {
+    if std::env::var_os(dist::LINKS).is_some() {
+        return dist::link(std::env::args_os().skip(1).collect());
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         ["templates", "--check"] => templates::check(root),
         ["licences"] => licences::check(root),
         ["dist"] => dist::run(root),
+        ["dist", "--order"] => dist::list(root),
         ["site", folder] => site::write(root, Path::new(folder)),
         ["bench", arguments @ ..] => bench::run(root, arguments),
         ["fuzz", arguments @ ..] => fuzz::run(root, arguments),
