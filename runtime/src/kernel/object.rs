@@ -195,6 +195,11 @@ impl Linker {
 
     /// The same with any numbers for descriptors, for those who only read the code.
     pub fn link_numbers(&mut self, maps: &HashMap<String, i32>) -> Result<(), Broken> {
+        // It takes for granted that relocations are of what it knows.
+        careful(|| self.link_parsed(maps)).unwrap_or_else(|| Err("its relocations lead nowhere".into()))
+    }
+
+    fn link_parsed(&mut self, maps: &HashMap<String, i32>) -> Result<(), Broken> {
         let text: HashSet<usize> = self.object.functions.keys().map(|(section, _)| *section).collect();
         let declared = self.object.maps.clone();
         let both = maps.iter().filter_map(|(name, number)| {
