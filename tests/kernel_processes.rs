@@ -2,7 +2,7 @@
 
 use skep_tests::guest::heard;
 use skep_tests::{Output, Skep, Workload, guest, workload};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CALLS: &str = "probe(\"t:syscalls:sys_enter_getpgid\").count();";
 /// 5 calls of the process, 11 of each of its 7 children, 3 of each of their 2.
@@ -38,10 +38,11 @@ fn in_container(verbs: &str, options: &[&str]) -> Output {
     let workload = format!("{} stop {verbs} &", workload::path());
     let run = Skep::script(CALLS).arguments(options).in_pid_namespace(&workload).start().attached();
     let (skep, workload) = (number_here(1), number_here(2));
+    // What comes before it has stopped is lost on it: nobody says that it had its turn yet.
+    wait_until("it stops", || state(workload) == Some('T'));
     signal(workload, libc::SIGCONT);
-    while is_alive(workload) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // Its parent there does not wait for it.
+    wait_until("it ends", || matches!(state(workload), None | Some('Z' | 'X')));
     // `unshare`, which was started, keeps signals to itself. A run of one process may have ended with it.
     // SAFETY: signals a process of the run, which is not waited for yet.
     let _ended = unsafe { libc::kill(skep, libc::SIGINT) };
@@ -69,10 +70,19 @@ fn signal(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-/// Does it still compute? Its parent there does not wait for it.
-fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+/// As `ps` shows it; `None`: there is no such process.
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(60), "the workload does not get as far as `{what}`");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
