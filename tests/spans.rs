@@ -3,7 +3,7 @@
 //! Tests run side by side and trace one file: whoever looks beyond a process has keys of its own.
 
 use serde_json::{Value, json};
-use skep_tests::{Output, Skep, Workload, privileged, workload};
+use skep_tests::{Output, Skep, Workload, c, privileged, workload};
 
 const GETPGID: &str = r#"span("tracepoint:syscalls:sys_enter_getpgid", "tracepoint:syscalls:sys_exit_getpgid")"#;
 
@@ -208,4 +208,29 @@ fn ends_of_other_processes_do_not_count() {
         assert_eq!(pairs(&output), [101, 0, 0, 0]);
         assert!(output.trust("filtered") >= 1009, "{output}");
     }
+}
+
+/// 7 calls of writev, and 23 by which 32-bit programs ask for their pid: those have the same number.
+const NARROW: &str = "#include <fcntl.h>\n#include <sys/uio.h>\n\
+    int main(void)\n{\n\tint fd = open(\"/dev/null\", O_WRONLY);\n\tstruct iovec v = { \"x\", 1 };\n\
+    \tfor (int i = 0; i < 7; i++)\n\t\twritev(fd, &v, 1);\n\
+    \tfor (int i = 0; i < 23; i++) {\n\t\tlong id = 20;\n\
+    \t\t__asm__ volatile(\"int $0x80\" : \"+a\"(id) : : \"memory\", \"r8\", \"r9\", \"r10\", \"r11\");\n\t}\n}\n";
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_of_32_bit_are_no_calls_of_that_name() {
+    privileged!();
+    let program = c::program(env!("CARGO_TARGET_TMPDIR"), "narrow", NARROW, &["-O1"]).display().to_string();
+    let (start, end) = ("tracepoint:syscalls:sys_enter_writev", "tracepoint:syscalls:sys_exit_writev");
+    for source in [format!("probe(\"{start}\")"), format!("probe(\"{end}\")"), format!("span(\"{start}\", \"{end}\")")]
+    {
+        let output = Skep::script(&format!("{source}.count()")).arguments(&["-c", &program]).run().ok();
+        assert_eq!(output.value(), 7, "{output}");
+        assert_eq!([output.trust("seen"), output.trust("unmatched")], [7, 0], "{output}");
+    }
+    // What a filter leaves out is counted whatever it was.
+    let output =
+        Skep::script(&format!("probe(\"{start}\").filter(tid == 0).count()")).arguments(&["-c", &program]).run().ok();
+    assert_eq!([output.trust("seen"), output.trust("filtered")], [30, 30], "{output}");
 }
