@@ -37,29 +37,29 @@ fn children_of_a_pid_are_followed_where_asked() {
 fn in_container(verbs: &str, options: &[&str]) -> Output {
     let workload = format!("{} stop {verbs} &", workload::path());
     let run = Skep::script(CALLS).arguments(options).in_pid_namespace(&workload).start().attached();
-    let (skep, workload) = (number_here(1), number_here(2));
+    let (skep, inner) = (number_here(1), number_here(2));
     // What comes before it has stopped is lost on it: nobody says that it had its turn yet.
-    wait_until("it stops", || state(workload) == Some('T'));
-    signal(workload, libc::SIGCONT);
+    wait_until("it stops", || workload::state(inner) == Some('T'));
+    signal(inner as i32, libc::SIGCONT);
     // Its parent there does not wait for it.
-    wait_until("it ends", || matches!(state(workload), None | Some('Z' | 'X')));
+    wait_until("it ends", || matches!(workload::state(inner), None | Some('Z' | 'X')));
     // `unshare`, which was started, keeps signals to itself. A run of one process may have ended with it.
     // SAFETY: signals a process of the run, which is not waited for yet.
-    let _ended = unsafe { libc::kill(skep, libc::SIGINT) };
+    let _ended = unsafe { libc::kill(skep as i32, libc::SIGINT) };
     run.end()
 }
 
 /// The number that process `n` of the only inner pid namespace has outside.
 #[track_caller]
-fn number_here(n: u32) -> i32 {
+fn number_here(n: u32) -> u32 {
     let all = std::fs::read_dir("/proc").expect("/proc is mounted").flatten();
     let mut texts = all.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
     let numbers = |text: String| {
         let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?.to_owned();
-        line.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<i32>>>()
+        line.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()
     };
     let outside = texts.find_map(|text| match *numbers(text)? {
-        [outside, inside] if inside == n as i32 => Some(outside),
+        [outside, inside] if inside == n => Some(outside),
         _ => None,
     });
     outside.unwrap_or_else(|| panic!("no namespace has a process {n}"))
@@ -68,12 +68,6 @@ fn number_here(n: u32) -> i32 {
 fn signal(pid: i32, signal: i32) {
     // SAFETY: signals a process of the run that the caller has started and not waited for.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-}
-
-/// As `ps` shows it; `None`: there is no such process.
-fn state(pid: i32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 #[track_caller]

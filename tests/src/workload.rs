@@ -55,10 +55,9 @@ impl Workload {
         }
     }
 
-    /// Its state as /proc shows it.
+    /// As [`state`].
     pub fn state(&self) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
+        state(self.0.id())
     }
 
     pub fn pid(&self) -> String {
@@ -123,4 +122,10 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// A process's state as /proc shows it; `None`: there is no such process.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
