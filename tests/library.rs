@@ -119,8 +119,6 @@ fn disk_scripts_tell_of_each_block() {
     let folder = Folder::new();
     let disk = Disk::new(&folder);
     let file = format!("/dev/{}", disk.0);
-    // What its own code is read for comes before.
-    Workload::stopped(&format!("name warm block 3 {file}")).go();
     let output = ran("biosnoop", &["--program", "blocks"], &format!("name blocks block 23 {file}"));
     assert_eq!(events(&output, "disk", &json!(disk.0)), 23, "{output}");
     assert_eq!(events(&output, "bytes", &json!(4096)), 23, "{output}");
