@@ -114,6 +114,24 @@ fn keys_that_are_kept_near_and_those_that_are_not_add_up() {
     }
 }
 
+/// As many as are read in several batches, the next while the one before is added up.
+#[test]
+fn each_of_20_011_keys_has_a_row_in_its_place() {
+    privileged!();
+    let probe = format!("probe(\"uprobe:{}:workload_double\")", workload::path());
+    let chains = [".by(arg0).entries(32768).sum(arg0)", ".by(arg0, arg1).entries(32768).count()"];
+    let script = chains.map(|chain| format!("{probe}{chain};")).concat();
+    let output = Skep::on("double 20011", &script).run().ok();
+    let rows = |n: usize| output.table(n)["rows"].as_array().cloned().unwrap_or_default();
+    let row = |key: Value, value: i64| json!({ "key": key, "value": value });
+    // The greatest value first; those with the same one by their keys.
+    let sums: Vec<Value> = (1..=20_011).rev().map(|n| row(json!({ "arg0": n }), n)).collect();
+    assert!(rows(0) == sums, "{} rows", rows(0).len());
+    let counts: Vec<Value> = (1..=20_011).map(|n| row(json!({ "arg0": n, "arg1": 7 }), 1)).collect();
+    assert!(rows(1) == counts, "{} rows", rows(1).len());
+    assert_eq!([output.trust("counted"), output.trust("lost")], [2 * 20_011, 0]);
+}
+
 #[test]
 fn buckets_are_kept_apart_by_key() {
     privileged!();

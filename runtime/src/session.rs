@@ -265,7 +265,13 @@ impl Session {
     /// # Errors
     /// The kernel's.
     pub fn table(&self, n: usize) -> io::Result<Option<Table>> {
-        Ok(self.entries(n)?.map(|(spec, entries)| table(spec, &entries, self.stacks())))
+        match self.running.get(n).map(|running| (&running.aggregate, &running.spec)) {
+            // Numbers of call chains get their names together, once all are there.
+            Some((Some(aggregate), Some(spec))) if !spec.key.iter().any(ColumnType::is_stack) => {
+                aggregate.table(spec).map(Some)
+            }
+            _ => Ok(self.entries(n)?.map(|(spec, entries)| table(spec, &entries, self.stacks()))),
+        }
     }
 
     /// The same, as the kernel has it: keys, and the words of their values.

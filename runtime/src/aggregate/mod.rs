@@ -1,6 +1,7 @@
 //! Aggregations: what the per-CPU maps of a template hold, added up into values. Pure; no privilege.
 
 pub mod bucket;
+pub mod builder;
 pub mod cell;
 pub mod column;
 pub mod entries;
@@ -11,6 +12,7 @@ mod order;
 pub mod path;
 pub mod table;
 
+pub use builder::Builder;
 pub use cell::{Kind, Measure};
 pub use column::{ColumnType, Names, Value};
 pub use entries::Entries;

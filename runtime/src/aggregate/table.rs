@@ -1,16 +1,13 @@
 //! Tables: the rows of one aggregation, from the entries of its map. Pure; no privilege.
 
 use smallvec::SmallVec;
-use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::ops::RangeFrom;
+use std::cmp::{Ordering, Reverse};
 use std::time::{Duration, SystemTime};
 
-use super::bucket;
-use super::cell::{Cell, Kind, Measure};
+use super::builder::Builder;
+use super::cell::{Kind, Measure};
 use super::column::{self, ColumnType, Show, Value};
 use super::heavy::Estimates;
-use super::histogram::Histogram;
 use super::order;
 
 /// What a map holds: the columns of its key and the kind of its cells.
@@ -95,29 +92,12 @@ impl Table {
         entries: impl IntoIterator<Item = (K, W)>,
         named: impl Fn(&ColumnType, Value) -> Value,
     ) -> Self {
-        let entries = entries.into_iter();
-        let (mut rows, mut histograms) = (Vec::with_capacity(entries.size_hint().0), HashMap::new());
-        let (mut malformed, mut estimates) = (0, Estimates::default());
-        for (key, words) in entries {
-            let (key, words, mut cell) = (key.as_ref(), words.as_ref(), Cell::default());
-            if let (Kind::Heavy, [], [rest, lack]) = (spec.kind, key, words) {
-                estimates.merge(Estimates { lack: (*lack).into(), rest: (*rest).into(), total: (*rest).into() });
-                continue;
-            }
-            cell.add(spec.kind, spec.unsigned, words);
-            estimates.total += cell.sum;
-            let bucket = bucket_of(&spec, key);
-            if key.len() < spec.key_size() || bucket.is_some_and(|n| n >= bucket::count(spec.kind)) {
-                malformed += 1;
-            } else if let Some(value) = cell.measure(spec.kind) {
-                rows.push(Row { key: values(&spec, key, &named), value });
-            } else if let Some(bucket) = bucket.filter(|_| cell.n > 0) {
-                let histogram = histograms.entry(values(&spec, key, &named));
-                histogram.or_insert_with(|| Histogram::new(spec.kind)).add(bucket, cell.n, cell.sum);
-            }
-        }
-        rows.extend(histograms.into_iter().map(|(key, histogram)| Row { key, value: Measure::Histogram(histogram) }));
-        let estimates = (spec.kind == Kind::Heavy).then_some(estimates);
+        let mut builder = Builder::new(spec);
+        entries.into_iter().for_each(|(key, words)| builder.add(key.as_ref(), words.as_ref(), &named));
+        builder.finish()
+    }
+
+    pub(super) fn of(spec: Spec, rows: Vec<Row>, estimates: Option<Estimates>, malformed: u64) -> Self {
         let mut table = Table { spec, ran: None, estimates, rows, malformed };
         table.add_up();
         table
@@ -132,6 +112,10 @@ impl Table {
 
     /// Puts rows that are in the order of their keys in that of their values.
     fn rank(&mut self, descending: bool) {
+        let directed = |order: Ordering| if descending { order.reverse() } else { order };
+        if self.rows.is_sorted_by(|a, b| directed(a.value.rank().cmp(&b.value.rank())).is_le()) {
+            return;
+        }
         match descending {
             true => self.rows.sort_by_cached_key(|row| Reverse(row.value.rank())),
             false => self.rows.sort_by_cached_key(|row| row.value.rank()),
@@ -201,18 +185,6 @@ impl Table {
         self.malformed += other.malformed;
         true
     }
-}
-
-fn bucket_of(spec: &Spec, key: &[u8]) -> Option<u32> {
-    if spec.kind.has_buckets() { key.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) } else { None }
-}
-
-fn values(spec: &Spec, key: &[u8], named: &impl Fn(&ColumnType, Value) -> Value) -> Key {
-    let columns = spec.key_offsets().zip(&spec.key);
-    let value = |(offset, column)| {
-        named(column, column::decode(column, key.get::<RangeFrom<usize>>(offset..).unwrap_or_default()))
-    };
-    columns.map(value).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Maps whose sizes are known only at run time. aya's typed maps want them when compiling.
 
+use super::batch::Batches;
 use super::sys::{self, Command, MapBatch, MapCreate, MapElement, MapFreeze, bpf, bpf_fd};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -187,55 +188,19 @@ impl Map {
     /// The kernel's.
     pub fn each(&self, mut show: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut shown = false;
-        let batches = self.batches(|key, value| {
+        let (key_size, entries) = (self.shape.key_size as usize, self.shape.max_entries as usize);
+        let batches = Batches::of(self.number(), key_size, self.value_len()?, entries);
+        let read = batches.each(|key, value| {
             shown = true;
             show(key, value);
         });
-        match batches {
+        match read {
             Err(error)
                 if !shown && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP)) =>
             {
                 self.one_by_one(show)
             }
             other => other,
-        }
-    }
-
-    fn batches(&self, mut show: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
-        let (key_size, value_size) = (self.shape.key_size as usize, self.value_len()?);
-        // A hash bucket that does not fit a batch is ENOSPC: begin with room for most, and grow.
-        let mut room = (self.shape.max_entries as usize).clamp(1, 4096);
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        let (mut token, mut next) = (vec![0u8; key_size.max(8)], vec![0u8; key_size.max(8)]);
-        let mut first = true;
-        loop {
-            keys.resize(room * key_size, 0);
-            values.resize(room * value_size, 0);
-            let mut attributes = MapBatch {
-                in_batch: if first { 0 } else { sys::address(&token) },
-                out_batch: sys::address_mut(&mut next),
-                keys: sys::address_mut(&mut keys),
-                values: sys::address_mut(&mut values),
-                count: room as u32,
-                map_fd: self.number(),
-                ..Default::default()
-            };
-            let done = match bpf(Command::MapLookupBatch, &mut attributes) {
-                Ok(_) => false,
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    room *= 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let both = keys.chunks_exact(key_size).zip(values.chunks_exact(value_size));
-            both.take(attributes.count as usize).for_each(|(key, value)| show(key, value));
-            if done {
-                return Ok(());
-            }
-            std::mem::swap(&mut token, &mut next);
-            first = false;
         }
     }
 

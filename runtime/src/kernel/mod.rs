@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod arch;
 pub mod attach;
+mod batch;
 pub mod btf;
 pub mod cgroup;
 pub mod clock;

@@ -100,8 +100,13 @@ fn padded(out: &mut String, cell: &str, width: usize, most: usize, right: bool) 
     blanks(out, if right { 0 } else { lacks });
 }
 
-fn blanks(out: &mut String, count: usize) {
-    out.extend(std::iter::repeat_n(' ', count));
+fn blanks(out: &mut String, mut count: usize) {
+    const SOME: &str = "                                ";
+    while count > 0 {
+        let now = count.min(SOME.len());
+        out.push_str(&SOME[..now]);
+        count -= now;
+    }
 }
 
 /// How wide the columns of a stream are: the widest value of none is known yet. Where the usual widths find no room, the
@@ -261,7 +266,8 @@ pub fn shortened(text: &str, width: usize) -> String {
 }
 
 fn length(text: impl AsRef<str>) -> usize {
-    text.as_ref().chars().count()
+    let text = text.as_ref();
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
 /// Breaks a text at its spaces; a longer word keeps a line of its own. At least one line.

@@ -105,7 +105,7 @@ fn write_value(out: &mut String, value: &Value, column: &ColumnType, names: &dyn
         Shown::Float(float) => out.write_str(&units::decimal(float)),
         Shown::Integer(number) if is(column, &[Show::Duration]) => out.write_str(&units::duration(number)),
         Shown::Integer(number) if column.unit.is_some() => write!(out, "{}", Grouped(number)),
-        Shown::Integer(number) => write!(out, "{number}"),
+        Shown::Integer(number) => out.write_str(itoa::Buffer::new().format(number)),
     };
 }
 

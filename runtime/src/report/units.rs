@@ -30,15 +30,17 @@ pub struct Grouped(pub i128);
 
 impl Display for Grouped {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        // As many threes of digits as the greatest number has behind its first ones.
-        let (mut rest, mut threes, mut n) = (self.0.unsigned_abs(), [0; 12], 0);
-        while rest >= 1_000 {
-            threes[n] = (rest % 1_000) as u16;
-            (rest, n) = (rest / 1_000, n + 1);
-        }
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(self.0.unsigned_abs());
         f.write_str(if self.0 < 0 { "-" } else { "" })?;
-        write!(f, "{}", rest as u16)?;
-        threes[..n].iter().rev().try_for_each(|three| write!(f, ",{three:03}"))
+        // The first ones are one to three.
+        let (mut first, mut rest) = digits.split_at((digits.len() - 1) % 3 + 1);
+        while !rest.is_empty() {
+            f.write_str(first)?;
+            f.write_str(",")?;
+            (first, rest) = rest.split_at(3);
+        }
+        f.write_str(first)
     }
 }
 

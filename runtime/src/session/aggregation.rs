@@ -1,7 +1,7 @@
 //! The table that an entry counts in, and the keys that its programs keep near.
 
 use crate::aggregate::cell::Kind;
-use crate::aggregate::{Entries, Spec, heavy, near};
+use crate::aggregate::{Builder, Entries, Spec, Table, heavy, near};
 use crate::kernel::map::{Map, Shape};
 use crate::kernel::sys;
 use std::io;
@@ -38,17 +38,40 @@ impl Aggregation {
     /// # Errors
     /// The kernel's.
     pub fn entries(&self, spec: &Spec) -> io::Result<Entries> {
-        let shape = self.table.shape;
         if spec.kind == Kind::Heavy {
-            return Ok(heavy::added_up(spec.key_size(), shape.max_entries, self.table.entries()?));
+            return Ok(heavy::added_up(spec.key_size(), self.table.shape.max_entries, self.table.entries()?));
         }
         let mut entries = Entries::default();
-        self.table.each(|key, value| entries.push_bytes(key, value))?;
-        if let Some([places, _]) = &self.near {
-            let places = places.lookup(&0u32.to_ne_bytes())?.unwrap_or_default();
-            near::add(&mut entries, &places, shape.key_size as usize, spec.kind.words());
-        }
+        self.each(spec, |key, words| entries.push(key, words.iter().copied()))?;
         Ok(entries)
+    }
+
+    /// The same, added up.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn table(&self, spec: &Spec) -> io::Result<Table> {
+        if spec.kind == Kind::Heavy {
+            return Ok(Table::from_entries(spec.clone(), self.entries(spec)?.iter()));
+        }
+        let mut builder = Builder::new(spec.clone());
+        self.each(spec, |key, words| builder.add(key, words, |_, value| value))?;
+        Ok(builder.finish())
+    }
+
+    fn each(&self, spec: &Spec, mut show: impl FnMut(&[u8], &[u64])) -> io::Result<()> {
+        let mut words = Vec::new();
+        self.table.each(|key, value| {
+            words.clear();
+            words.extend(value.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())));
+            show(key, &words);
+        })?;
+        if let Some([places, _]) = &self.near {
+            let (places, mut kept) = (places.lookup(&0u32.to_ne_bytes())?.unwrap_or_default(), Entries::default());
+            near::add(&mut kept, &places, self.table.shape.key_size as usize, spec.kind.words());
+            kept.iter().for_each(|(key, words)| show(key, words));
+        }
+        Ok(())
     }
 
     /// Begins anew. Keys keep their near places.
