@@ -50,8 +50,9 @@ pub const LAST: usize = INTERVAL - 1;
 const CHANNEL: usize = 16;
 /// Bytes of a batch: large enough that handing over costs nothing an event, small enough to bound memory.
 const BATCH: usize = 256 << 10;
-/// How long an event may wait when there are too few of them to wake us.
-const PATIENCE: Duration = Duration::from_millis(25);
+/// How long an event may wait when there are too few of them to wake us: people do not see it, and each look takes two
+/// threads out of their sleep and their caches (0.26 us an event at 50,000 a second with 25 ms, 0.20 with 50).
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What to wait for.
 #[derive(Default)]
@@ -190,8 +191,9 @@ async fn run(
     let deadline = tokio::time::sleep(watch.deadline.unwrap_or(far));
     tokio::pin!(deadline);
     let mut waiting = true;
-    // Is something left in the ring? It says what is readable only while that is so: it is emptied each time.
-    let mut filled = false;
+    // Is as much left in the ring as to make a batch? Of fewer, those that came while others were read, each handful would
+    // wake two threads: they wait for the next look.
+    let (mut filled, mut usual) = (false, 0);
     loop {
         // Between two batches too, the end of the run comes first: events may come faster than the script takes them, and
         // the ring is never found empty then.
@@ -214,8 +216,9 @@ async fn run(
             _ = poll.tick(), if !filled && ring.is_some() => filled = true,
         }
         if filled && let Some(ring) = &mut ring {
-            match next_batch(ring) {
+            match next_batch(ring, &mut usual) {
                 Some(batch) => {
+                    filled = batch.len() >= BATCH;
                     arrivals.add();
                     if out.send(Happening::Events(batch)).await.is_err() {
                         return;
@@ -226,7 +229,7 @@ async fn run(
         }
     }
     if let Some(ring) = &mut ring {
-        while let Some(batch) = next_batch(ring) {
+        while let Some(batch) = next_batch(ring, &mut usual) {
             arrivals.add();
             if out.send(Happening::Events(batch)).await.is_err() {
                 return;
@@ -249,9 +252,14 @@ async fn intervals(period: Duration, last: Option<u64>, out: mpsc::Sender<Happen
     }
 }
 
-fn next_batch(ring: &mut Ring) -> Option<Vec<u8>> {
-    let mut batch = Vec::new();
-    (ring.read(&mut batch, BATCH) > 0).then_some(batch)
+/// With room for as much as the one before, whose length it learns: it need not grow.
+fn next_batch(ring: &mut Ring, usual: &mut usize) -> Option<Vec<u8>> {
+    let mut batch = Vec::with_capacity(*usual);
+    if ring.read(&mut batch, BATCH) == 0 {
+        return None;
+    }
+    *usual = batch.len() + batch.len() / 8;
+    Some(batch)
 }
 
 async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> bool {

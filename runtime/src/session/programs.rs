@@ -21,7 +21,7 @@ pub fn load(
 ) -> Result<Loaded, Diagnostic> {
     let mut constants = unit.constants.clone();
     if let Some(ring) = ring {
-        // The reader looks every 25 ms anyway; it is woken earlier when an eighth of the room is used.
+        // The reader looks every 50 ms anyway; it is woken earlier when an eighth of the room is used.
         constants.push(("wake_at".into(), u64::from(ring.shape.max_entries / 8).to_ne_bytes().to_vec()));
     }
     let slots: Vec<_> = unit.slots.written().map(|(name, code)| (name, code.clone())).collect();
