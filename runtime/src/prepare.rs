@@ -138,7 +138,7 @@ pub fn from_drafts(
         for attach in unit.programs.iter().flat_map(|program| &program.attach) {
             probes.insert(attach.cookie, attach.shown.clone());
         }
-        merge(&mut units, unit, machine);
+        merge(&mut units, unit);
     }
     Ok(Prepared { units, span: None, columns, value_unsigned, value_show, aggregate, record_size, probes, copies })
 }

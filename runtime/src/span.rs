@@ -141,7 +141,7 @@ pub fn prepare(entry: &Entry, span: &Span, index: usize, here: Here<'_>) -> Resu
         constants.push(("has_key".into(), vec![slots.columns.is_some().into()]));
         let Draft { template, takes_stacks, programs, reason, constants: own, .. } = half(draft, "start");
         let unit = Unit { template, takes_stacks, programs, constants: [own, constants].concat(), slots, reason };
-        prepare::merge(&mut units, unit, here.machine);
+        prepare::merge(&mut units, unit);
     }
     let mut drafts = Vec::with_capacity(ends.len());
     for (draft, key_typed) in ends.into_iter().zip(&end_keys) {

@@ -6,7 +6,7 @@ use super::{Attach, Here, Load, Program, Slots};
 use crate::attach_point::AttachPoint;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Expr, Function, Node};
-use crate::kernel::{load, privilege};
+use crate::kernel::load;
 use crate::machine::Machine;
 use crate::plan::Entry;
 use crate::points::{self, Mechanism, Point, Uses, packets};
@@ -146,12 +146,8 @@ fn generic(mut point: Point, catalog: &Catalog, machine: &Machine) -> Result<Dra
             let load = Load::Function { id: *id, module: module.clone(), returns: *returns };
             ("fentry", if *returns { "leave" } else { "enter" }, load)
         }
-        // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON.
-        Mechanism::Uprobe { .. }
-            if !privilege::missing(&["CAP_SYS_ADMIN"]).is_empty() && machine.has_uprobe_multi() =>
-        {
-            ("uprobe", "hit", Load::UprobeMulti)
-        }
+        // Perf uprobes take CAP_SYS_ADMIN, a multi-link CAP_PERFMON; and 100 ms until one is gone, where that takes 40.
+        Mechanism::Uprobe { .. } if machine.has_uprobe_multi() => ("uprobe", "hit", Load::UprobeMulti),
         Mechanism::Uprobe { .. } => ("uprobe", "hit", Load::Plain(load::KPROBE)),
         Mechanism::Iterator { target } => ("iterator", "hit", Load::Iterator(target.clone())),
         Mechanism::Perf { .. } => ("perf", "hit", Load::Plain(load::PERF_EVENT)),

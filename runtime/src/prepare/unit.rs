@@ -3,7 +3,6 @@
 use crate::aggregate::column::{ColumnType, Show};
 use crate::kernel::map::Shape;
 use crate::kernel::network::Hook;
-use crate::machine::Machine;
 use crate::points::Mechanism;
 use crate::slot::assembler::{Insn, MapRef};
 use crate::span::Spans;
@@ -127,7 +126,7 @@ impl Slots {
 }
 
 /// Adds a unit, or its attach points to one that runs the same code.
-pub fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
+pub fn merge(units: &mut Vec<Unit>, unit: Unit) {
     let [program] = unit.programs.as_slice() else { return units.push(unit) };
     if matches!(program.load, Load::Function { .. }) {
         return units.push(unit);
@@ -137,7 +136,7 @@ pub fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
         one.template.name == unit.template.name
             && one.slots == unit.slots
             && one.programs[0].name == program.name
-            && (one.programs[0].load == program.load || one.programs[0].load == Load::UprobeMulti)
+            && one.programs[0].load == program.load
             && without_syscall(&one.constants) == without_syscall(&unit.constants)
     });
     let Some(same) = same else { return units.push(unit) };
@@ -156,11 +155,6 @@ pub fn merge(units: &mut Vec<Unit>, unit: Unit, machine: &Machine) {
         same.constants.retain(|(name, _)| name != "only_syscall" && name != "syscall_bits");
         same.constants.push(("syscall_bits".into(), bits.iter().flat_map(|word| word.to_ne_bytes()).collect()));
         same.reason = format!("raw tracepoint of all system calls, only these {}", joined.attach.len());
-    } else if matches!(joined.attach[0].mechanism, Mechanism::Uprobe { .. })
-        && joined.load != Load::UprobeMulti
-        && machine.has_uprobe_multi()
-    {
-        joined.load = Load::UprobeMulti;
     }
 }
 

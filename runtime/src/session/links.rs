@@ -76,7 +76,10 @@ fn attach_many(program: &Program, fd: &OwnedFd) -> Result<Vec<Link>, Diagnostic>
         }
     }
     let link = |(uprobe, places): (Uprobe<'_>, Vec<UserPlace>)| {
-        let shown = uprobe.path.display().to_string();
+        let shown = match program.attach.as_slice() {
+            [one] => one.shown.clone(),
+            _ => uprobe.path.display().to_string(),
+        };
         attach::uprobe_multi(fd.as_fd(), &uprobe, &places).map_err(|error| failed(&shown, &error))
     };
     binaries.into_iter().map(link).collect()
