@@ -23,7 +23,7 @@ pub fn by_value<T>(rows: &mut [T], value: impl Fn(&T) -> &Value + Copy, descendi
     }
 }
 
-fn directed(order: Ordering, descending: bool) -> Ordering {
+pub(super) fn directed(order: Ordering, descending: bool) -> Ordering {
     if descending { order.reverse() } else { order }
 }
 

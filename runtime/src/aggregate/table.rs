@@ -1,7 +1,7 @@
 //! Tables: the rows of one aggregation, from the entries of its map. Pure; no privilege.
 
 use smallvec::SmallVec;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
 use super::builder::Builder;
@@ -112,8 +112,7 @@ impl Table {
 
     /// Puts rows that are in the order of their keys in that of their values.
     fn rank(&mut self, descending: bool) {
-        let directed = |order: Ordering| if descending { order.reverse() } else { order };
-        if self.rows.is_sorted_by(|a, b| directed(a.value.rank().cmp(&b.value.rank())).is_le()) {
+        if self.rows.is_sorted_by(|a, b| order::directed(a.value.rank().cmp(&b.value.rank()), descending).is_le()) {
             return;
         }
         match descending {

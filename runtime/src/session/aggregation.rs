@@ -38,9 +38,6 @@ impl Aggregation {
     /// # Errors
     /// The kernel's.
     pub fn entries(&self, spec: &Spec) -> io::Result<Entries> {
-        if spec.kind == Kind::Heavy {
-            return Ok(heavy::added_up(spec.key_size(), self.table.shape.max_entries, self.table.entries()?));
-        }
         let mut entries = Entries::default();
         self.each(spec, |key, words| entries.push(key, words.iter().copied()))?;
         Ok(entries)
@@ -51,15 +48,17 @@ impl Aggregation {
     /// # Errors
     /// The kernel's.
     pub fn table(&self, spec: &Spec) -> io::Result<Table> {
-        if spec.kind == Kind::Heavy {
-            return Ok(Table::from_entries(spec.clone(), self.entries(spec)?.iter()));
-        }
         let mut builder = Builder::new(spec.clone());
         self.each(spec, |key, words| builder.add(key, words, |_, value| value))?;
         Ok(builder.finish())
     }
 
     fn each(&self, spec: &Spec, mut show: impl FnMut(&[u8], &[u64])) -> io::Result<()> {
+        if spec.kind == Kind::Heavy {
+            let all = heavy::added_up(spec.key_size(), self.table.shape.max_entries, self.table.entries()?);
+            all.iter().for_each(|(key, words)| show(key, words));
+            return Ok(());
+        }
         let mut words = Vec::new();
         self.table.each(|key, value| {
             words.clear();
